@@ -1,0 +1,37 @@
+"""Runs the migrations, on the store's own connection or, for developers, on a URL.
+
+``turnstore.migrations`` gives the connection, in a transaction that excludes other
+writers. By hand: ``alembic -x url=sqlite:///some.db revision --autogenerate -m "…"``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, create_engine
+
+from alembic import context
+from turnstore.migrations import is_ours
+from turnstore.schema import metadata
+
+
+def run(connection: Connection) -> None:
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        include_name=is_ours,
+        render_as_batch=connection.dialect.name == "sqlite",
+        transactional_ddl=True,
+        compare_type=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+given: Any = context.config.attributes.get("connection")
+if given is not None:
+    run(given)
+else:
+    url = context.get_x_argument(as_dictionary=True)["url"]
+    with create_engine(url).connect() as opened:
+        run(opened)

@@ -1,0 +1,183 @@
+"""Reading and writing the heads of many sessions, inside a writer's transaction.
+
+A room that writes loads the part of the heads it needs, counts on from there in
+Python, inserts its rows and saves the part it changed. Nothing is remembered between
+batches except which integer key a session id has, which never changes: keys are not
+used again, so one that is gone is noticed by its missing head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from operator import attrgetter
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+from sqlalchemy import Column, Connection, bindparam, select
+
+from turnstore import _codec
+from turnstore._rows import Query, Update, in_array
+from turnstore.errors import SessionNotFound
+from turnstore.records import Usage
+from turnstore.schema import session_heads, sessions
+
+H = TypeVar("H", bound="Head")
+
+KEYS_CACHED_MAX: Final = 100_000
+_CACHE: Final = "turnstore.session_keys"
+
+
+class Head(msgspec.Struct):
+    """Part of a head row; the fields are columns of ``session_heads``."""
+
+    session_key: int
+
+
+class Heads(Generic[H]):
+    """Loads heads as records of one type and saves some of their columns.
+
+    :param saved: what ``save`` writes, together with ``updated_at``. Only what
+        changes belongs here: SQLite rewrites the index of every column that an
+        UPDATE names, whether its value changes or not.
+    """
+
+    def __init__(self, record: type[H], *saved: Column[Any]) -> None:
+        names = [field.name for field in msgspec.structs.fields(record)]
+        self._query = Query(
+            select(*(session_heads.c[name] for name in names)).where(
+                session_heads.c.session_key.in_(in_array(bindparam("keys")))
+            ),
+            record,
+        )
+        self._update = Update(
+            session_heads,
+            [session_heads.c.session_key],
+            [session_heads.c.updated_at, *saved],
+        )
+        self._saved = [each.name for each in saved]
+
+    def load(self, connection: Connection, session_ids: Iterable[str]) -> dict[str, H]:
+        """Return the heads by session id; unknown sessions are left out."""
+        keys = session_keys(connection, session_ids)
+        heads = self._by_key(connection, keys.values())
+        gone = [each for each, key in keys.items() if key not in heads]
+        if gone:
+            # Deleted since, and perhaps made again with the same id.
+            cache = _cache(connection)
+            for session_id in gone:
+                cache.pop(session_id, None)
+            keys |= session_keys(connection, gone)
+            heads |= self._by_key(connection, [keys[each] for each in gone if each in keys])
+        return {each: heads[key] for each, key in keys.items() if key in heads}
+
+    def save(self, connection: Connection, heads: Iterable[H], now: int) -> None:
+        if len(self._saved) == 1:
+            [name] = self._saved
+            rows = [[head.session_key, now, getattr(head, name)] for head in heads]
+        elif self._saved:
+            values = attrgetter(*self._saved)
+            rows = [[head.session_key, now, *values(head)] for head in heads]
+        else:
+            rows = [[head.session_key, now] for head in heads]
+        self._update(connection, rows)
+
+    def _by_key(self, connection: Connection, keys: Iterable[int]) -> dict[int, H]:
+        found = self._query(connection, keys=_codec.array(keys))
+        return {head.session_key: head for head in found}
+
+
+class _Key(msgspec.Struct):
+    id: str
+    session_key: int
+
+
+_KEYS: Final = Query(
+    select(sessions.c.id, sessions.c.session_key).where(
+        sessions.c.id.in_(in_array(bindparam("ids")))
+    ),
+    _Key,
+)
+
+
+def session_keys(
+    connection: Connection, session_ids: Iterable[str]
+) -> dict[str, int]:
+    """Return the integer keys of the sessions that exist, or existed a while ago."""
+    cache = _cache(connection)
+    keys: dict[str, int] = {}
+    unknown: list[str] = []
+    for session_id in session_ids:
+        key = cache.get(session_id)
+        if key is None:
+            unknown.append(session_id)
+        else:
+            keys[session_id] = key
+    if unknown:
+        found = _KEYS(connection, ids=_codec.array(unknown))
+        fresh = {each.id: each.session_key for each in found}
+        if len(cache) + len(fresh) > KEYS_CACHED_MAX:
+            cache.clear()
+        cache.update(fresh)
+        keys.update(fresh)
+    return keys
+
+
+def _cache(connection: Connection) -> dict[str, int]:
+    # Kept with the connection: a rollback clears it there, as keys given to sessions
+    # that were never committed are given again.
+    cache: dict[str, int] = connection.info.setdefault(_CACHE, {})
+    return cache
+
+
+_SAVE_MODELS: Final = Update(
+    session_heads, [session_heads.c.session_key], [session_heads.c.last_model]
+)
+
+_ADD_USAGE: Final = Update(
+    session_heads,
+    [session_heads.c.session_key],
+    [
+        session_heads.c.usage_head,
+        session_heads.c.prompt_tokens,
+        session_heads.c.completion_tokens,
+        session_heads.c.cache_read_tokens,
+        session_heads.c.cache_creation_tokens,
+        session_heads.c.thinking_tokens,
+        session_heads.c.api_calls,
+        session_heads.c.total_tokens,
+    ],
+)
+
+
+def save_models(connection: Connection, models: Mapping[int, str]) -> None:
+    """Set the last model of sessions, by key."""
+    _SAVE_MODELS(connection, list(models.items()))
+
+
+def save_usage(
+    connection: Connection, totals: Mapping[int, tuple[int, Usage]]
+) -> None:
+    """Set the usage head and the usage totals of sessions, by key."""
+    _ADD_USAGE(
+        connection,
+        [
+            [
+                key,
+                usage_head,
+                total.prompt_tokens,
+                total.completion_tokens,
+                total.cache_read_tokens,
+                total.cache_creation_tokens,
+                total.thinking_tokens,
+                total.api_calls,
+                total.prompt_tokens + total.completion_tokens,
+            ]
+            for key, (usage_head, total) in totals.items()
+        ],
+    )
+
+
+def require_session(connection: Connection, session_id: str) -> None:
+    """:raises SessionNotFound: no such session."""
+    if not _KEYS(connection, ids=_codec.array([session_id])):
+        raise SessionNotFound(session_id)

@@ -1,0 +1,62 @@
+"""Idempotency keys: which call of a session wrote what, for as long as it lives."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+import msgspec
+from sqlalchemy import Connection, bindparam, select
+
+from turnstore import _codec
+from turnstore._rows import Insert, Query, in_array
+from turnstore.schema import idempotency_keys
+
+Place = tuple[int, str]
+"""Session key and idempotency key."""
+
+
+class _Written(msgspec.Struct):
+    session_key: int
+    key: str
+    seq: int
+
+
+_FIND: Final = Query(
+    select(
+        idempotency_keys.c.session_key, idempotency_keys.c.key, idempotency_keys.c.seq
+    ).where(
+        idempotency_keys.c.session_key.in_(in_array(bindparam("session_keys"))),
+        idempotency_keys.c.kind == bindparam("kind"),
+        idempotency_keys.c.key.in_(in_array(bindparam("keys"))),
+    ),
+    _Written,
+)
+_INSERT: Final = Insert(
+    idempotency_keys,
+    idempotency_keys.c.session_key,
+    idempotency_keys.c.kind,
+    idempotency_keys.c.key,
+    idempotency_keys.c.seq,
+)
+
+
+def find(
+    connection: Connection, kind: str, places: Collection[Place]
+) -> dict[Place, int]:
+    """Return the first seq that was written under each of the places used before."""
+    if not places:
+        return {}
+    found = _FIND(
+        connection,
+        session_keys=_codec.array({session_key for session_key, _ in places}),
+        kind=kind,
+        keys=_codec.array({key for _, key in places}),
+    )
+    return {(each.session_key, each.key): each.seq for each in found}
+
+
+def remember(
+    connection: Connection, kind: str, written: Sequence[tuple[Place, int]]
+) -> None:
+    _INSERT(connection, [(*place[:1], kind, place[1], seq) for place, seq in written])

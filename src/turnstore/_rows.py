@@ -1,0 +1,273 @@
+"""Rows in and rows out in one database step, however many there are.
+
+A driver gives up the GIL at every step, and taking it back from a busy thread can
+cost 5 ms. So rows go in as one JSON array parameter, and come out as one JSON array
+that is decoded at once into records: 1,000 rows cost one step, not 1,000.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Dialect,
+    Executable,
+    Integer,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    case,
+    column,
+    func,
+    literal_column,
+    select,
+    update,
+)
+
+from turnstore.errors import DatabaseCorrupt
+from turnstore.schema import JsonText, Micros
+
+T = TypeVar("T")
+Value = str | int | None
+
+_encode: Final = msgspec.json.Encoder().encode
+
+CHUNK_ROWS: Final = 1_000
+"""Rows of the first step of a long read; later ones aim at CHUNK_BYTES."""
+CHUNK_BYTES: Final = 8 * 1024 * 1024
+
+# Beyond this many microseconds (the year 2255) a float no longer holds each one.
+_FLOAT_MICROS_MAX: Final = 2**53 - 1
+
+
+class Insert:
+    """INSERT of any number of rows into ``columns``, from one array parameter."""
+
+    def __init__(self, table: Table, *columns: Column[Any]) -> None:
+        each = _json_each()
+        values = [each.c.value.op("->>")(at) for at in _literals(len(columns))]
+        self._text = _Text(table.insert().from_select(columns, select(*values)))
+
+    def __call__(
+        self, connection: Connection, rows: Sequence[Sequence[Value]]
+    ) -> None:
+        if rows:
+            self._text.execute(connection, {"rows": _encode(rows).decode()})
+
+
+class Update:
+    """UPDATE of any number of rows by key, from one array parameter.
+
+    Each row holds the values of ``keys``, then those of ``columns``.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        keys: Sequence[Column[Any]],
+        columns: Sequence[Column[Any]],
+    ) -> None:
+        each = _json_each()
+        values = [
+            each.c.value.op("->>")(at) for at in _literals(len(keys) + len(columns))
+        ]
+        match = [key == value for key, value in zip(keys, values, strict=False)]
+        self._text = _Text(
+            update(table)
+            .where(and_(*match))
+            .values(dict(zip(columns, values[len(keys) :], strict=True)))
+        )
+
+    def __call__(
+        self, connection: Connection, rows: Sequence[Sequence[Value]]
+    ) -> None:
+        if rows:
+            self._text.execute(connection, {"rows": _encode(rows).decode()})
+
+
+class Query(Generic[T]):
+    """A SELECT whose rows become records of one type, by column name.
+
+    Compiled once; call it with the values of its bind parameters.
+    """
+
+    def __init__(self, statement: Select[Any], record: type[T]) -> None:
+        self._text = _Text(as_objects(statement))
+        self._decode = decoder(record)
+
+    def __call__(self, connection: Connection, **values: Value) -> list[T]:
+        return self._decode(self._text.scalar(connection, values))
+
+    def one(self, connection: Connection, **values: Value) -> T | None:
+        return next(iter(self(connection, **values)), None)
+
+    def in_chunks(
+        self, connection: Connection, limit: int | None, **values: Value
+    ) -> list[T]:
+        """Read all rows after ``after`` in steps of bounded bytes.
+
+        The statement takes ``after`` and ``limit`` and gives rows by ``seq``.
+        """
+        records: list[T] = []
+        wanted = CHUNK_ROWS
+        while limit is None or len(records) < limit:
+            if limit is not None:
+                wanted = min(wanted, limit - len(records))
+            text = self._text.scalar(connection, {**values, "limit": wanted})
+            chunk = self._decode(text)
+            records += chunk
+            if len(chunk) < wanted:
+                break
+            values["after"] = chunk[-1].seq  # type: ignore[attr-defined]
+            wanted = max(1, min(8 * wanted, CHUNK_BYTES * len(chunk) // len(text)))
+        return records
+
+
+def fetch(
+    connection: Connection, statement: Select[Any], record: type[T]
+) -> list[T]:
+    """Run a SELECT built for this call; its rows become records, by column name."""
+    text: str = connection.execute(as_objects(statement)).scalar_one()
+    return decoder(record)(text)
+
+
+def in_array(array: ColumnElement[Any]) -> Select[Any]:
+    """Return the elements of a JSON array parameter as a SELECT, for ``IN``."""
+    each = func.json_each(array).table_valued("value", name="element")
+    return select(each.c.value)
+
+
+def as_objects(statement: Select[Any]) -> Select[Any]:
+    """Wrap a SELECT so that it gives one row: its rows as a JSON array of objects."""
+    rows = statement.subquery("rows")
+    template = ",".join(f'"{each.name}":%s' for each in rows.c)
+    one = func.printf(
+        literal_column(f"'{{{template}}}'"), *(_as_json(each) for each in rows.c)
+    )
+    together = func.group_concat(one, literal_column("','"))
+    return select(
+        func.printf(literal_column("'[%s]'"), func.coalesce(together, _empty()))
+    )
+
+
+def object_of(columns: Mapping[str, ColumnElement[Any]]) -> ColumnElement[str]:
+    """Return one JSON object of columns, as a column."""
+    template = ",".join(f'"{name}":%s' for name in columns)
+    return func.printf(
+        literal_column(f"'{{{template}}}'"),
+        *(_as_json(each) for each in columns.values()),
+        type_=JsonText,
+    )
+
+
+@lru_cache
+def decoder(record: type[T]) -> Callable[[str], list[T]]:
+    """Return the function that decodes a JSON array of ``record``.
+
+    Not strict, because times arrive as numbers.
+    """
+    decode = msgspec.json.Decoder(list[record], strict=False).decode  # type: ignore[valid-type]
+
+    def decode_rows(text: str) -> list[T]:
+        try:
+            return decode(text)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise DatabaseCorrupt(
+                f"a row does not read as {record.__name__}: {error}"
+            ) from error
+
+    return decode_rows
+
+
+def _as_json(value: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return a column's value as JSON text."""
+    kind = value.type
+    null = literal_column("'null'")
+    if isinstance(kind, Micros):
+        return _time_as_json(value)
+    if isinstance(kind, JsonText | BigInteger | Integer):
+        return func.coalesce(value, null)
+    return func.json_quote(value)
+
+
+def _time_as_json(value: ColumnElement[int]) -> ColumnElement[Any]:
+    """Return microseconds as seconds with six decimals, or as RFC 3339 text where a
+    float would not hold them."""
+    million = literal_column("1000000")
+    part = value % million
+    fraction = (part + million) % million
+    return case(
+        (value.is_(None), literal_column("'null'")),
+        (
+            value.between(literal_column("0"), literal_column(f"{_FLOAT_MICROS_MAX}")),
+            func.printf(literal_column("'%d.%06d'"), value // million, part),
+        ),
+        else_=func.printf(
+            literal_column("'\"%s.%06dZ\"'"),
+            func.strftime(
+                literal_column("'%Y-%m-%dT%H:%M:%S'"),
+                (value - fraction) // million,
+                literal_column("'unixepoch'"),
+            ),
+            fraction,
+        ),
+    )
+
+
+class _Text:
+    """A Core statement compiled once per dialect, with its parameters' order."""
+
+    def __init__(self, statement: Executable) -> None:
+        self._statement = statement
+        self._compiled: dict[str, tuple[str, Callable[..., tuple[Any, ...]]]] = {}
+
+    def scalar(self, connection: Connection, values: Mapping[str, Value]) -> str:
+        return self.execute(connection, values).scalar_one()  # type: ignore[no-any-return]
+
+    def execute(self, connection: Connection, values: Mapping[str, Value]) -> Any:
+        dialect = connection.dialect
+        compiled = self._compiled.get(dialect.name)
+        if compiled is None:
+            compiled = self._compiled[dialect.name] = self._compile(dialect)
+        text, arrange = compiled
+        return connection.exec_driver_sql(text, arrange(values))
+
+    def _compile(
+        self, dialect: Dialect
+    ) -> tuple[str, Callable[[Mapping[str, Value]], tuple[Any, ...]]]:
+        compiled = self._statement.compile(  # type: ignore[attr-defined]
+            dialect=dialect, compile_kwargs={"render_postcompile": True}
+        )
+        names = tuple(compiled.positiontup or ())
+        fixed = {
+            name: value for name, value in compiled.params.items() if value is not None
+        }
+
+        def arrange(values: Mapping[str, Value]) -> tuple[Any, ...]:
+            if not fixed:
+                return tuple([values[name] for name in names])
+            return tuple(
+                [fixed[name] if name in fixed else values[name] for name in names]
+            )
+
+        return str(compiled), arrange
+
+
+def _json_each() -> Any:
+    return func.json_each(bindparam("rows")).table_valued("value", name="each")
+
+
+def _literals(count: int) -> list[ColumnElement[int]]:
+    return [literal_column(str(at)) for at in range(count)]
+
+
+def _empty() -> ColumnElement[str]:
+    return literal_column("''")

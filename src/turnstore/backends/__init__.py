@@ -1,0 +1,1 @@
+"""Where connections live. Nothing here knows a table."""

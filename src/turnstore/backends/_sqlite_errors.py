@@ -1,0 +1,72 @@
+"""SQLite result code to error of this package: by code, never by message text."""
+
+from __future__ import annotations
+
+from turnstore.errors import (
+    BackendError,
+    BackendUnavailable,
+    DatabaseBusy,
+    DatabaseCorrupt,
+    DiskFull,
+    ReadOnlyStore,
+    StoreError,
+)
+
+# Primary result codes, https://sqlite.org/rescode.html
+_INTERNAL, _PERM, _ABORT, _BUSY, _LOCKED, _NOMEM = 2, 3, 4, 5, 6, 7
+_READONLY, _INTERRUPT, _IOERR, _CORRUPT, _FULL = 8, 9, 10, 11, 13
+_CANTOPEN, _PROTOCOL, _TOOBIG, _AUTH, _NOTADB = 14, 15, 18, 23, 26
+
+_BY_CODE: dict[int, tuple[type[BackendError], str]] = {
+    _PERM: (BackendUnavailable, "the file's permissions forbid it"),
+    _BUSY: (DatabaseBusy, "another connection holds the lock"),
+    _LOCKED: (DatabaseBusy, "another connection holds the lock"),
+    _NOMEM: (BackendUnavailable, "out of memory"),
+    _READONLY: (ReadOnlyStore, "the file or its folder can't be written"),
+    _INTERRUPT: (BackendUnavailable, "the statement was interrupted"),
+    _IOERR: (BackendUnavailable, "the disk failed"),
+    _CORRUPT: (DatabaseCorrupt, "the file is damaged: restore a backup"),
+    _FULL: (DiskFull, "no space left: free some and call again"),
+    _CANTOPEN: (
+        BackendUnavailable,
+        "the file can't be opened (a store on a read-only file system can't be read "
+        "either, unless it was closed cleanly)",
+    ),
+    _PROTOCOL: (DatabaseBusy, "the locking protocol was contended"),
+    _AUTH: (BackendUnavailable, "not authorized"),
+    _NOTADB: (DatabaseCorrupt, "the file is no database"),
+}
+
+
+def translate(error: Exception) -> Exception:
+    """Return this package's error for a driver's, with the driver's as its cause.
+
+    Errors of this package, and what is no database error, come back as they are.
+    """
+    if isinstance(error, StoreError):
+        return error
+    driver = getattr(error, "orig", None) or error
+    code = result_code(driver)
+    if code is None:
+        return error
+    name = getattr(driver, "sqlite_errorname", code)
+    kind, reason = _BY_CODE.get(code & 0xFF, (BackendError, str(driver)))
+    translated = kind(f"{reason} ({name})")
+    translated.__cause__ = driver
+    return translated
+
+
+def result_code(error: BaseException) -> int | None:
+    """Return SQLite's extended result code, None where it is not SQLite's error."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code if isinstance(code, int) else None
+
+
+def is_busy(error: BaseException) -> bool:
+    code = result_code(error)
+    return code is not None and code & 0xFF in (_BUSY, _LOCKED, _PROTOCOL)
+
+
+def is_io_error(error: BaseException | None) -> bool:
+    code = None if error is None else result_code(error)
+    return code is not None and code & 0xFF == _IOERR

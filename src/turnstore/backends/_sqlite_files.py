@@ -1,0 +1,128 @@
+"""Where a SQLite store lies: the URL, the file's place, mode and kind.
+
+The database and its ``-wal`` and ``-shm`` are never opened here, except to create a
+file that was not there: closing any handle of such a file drops all locks that SQLite
+holds on it in this process.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from turnstore.errors import BackendUnavailable, InvalidArgument
+
+# File systems on which WAL is unsafe, because several hosts can share them or because
+# they don't keep memory maps coherent.
+_SHARED_FILE_SYSTEMS = frozenset(
+    {
+        "9p", "afs", "afpfs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "gfs2",
+        "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "prl_fs", "smb3",
+        "smbfs", "vboxsf", "virtiofs", "vmhgfs",
+    }
+)  # fmt: skip
+
+
+def path_of_url(url: str) -> Path | None:
+    """Return the absolute path that a ``sqlite://`` URL names; None: in memory.
+
+    ``%`` escapes are decoded; the path is not resolved any further than to absolute.
+
+    :raises InvalidArgument: not such a URL, or with options.
+    """
+    scheme, separator, rest = url.partition("://")
+    if scheme != "sqlite" or not separator:
+        raise InvalidArgument(f"not a sqlite:// URL: {url!r}")
+    rest, query, options = rest.partition("?")
+    if query and options:
+        raise InvalidArgument(
+            f"unknown option in {url!r}: {options!r} (write a ? in a path as %3F)"
+        )
+    if not rest or rest == "/":
+        return None
+    if not rest.startswith("/"):
+        raise InvalidArgument(
+            f"{url!r} names a host: write sqlite:///relative.db or "
+            f"sqlite:////absolute.db"
+        )
+    try:
+        name = unquote(rest[1:], errors="strict")
+    except UnicodeDecodeError as error:
+        raise InvalidArgument(f"{url!r} is not UTF-8 once decoded") from error
+    if name == ":memory:":
+        return None
+    return absolute(Path(name))
+
+
+def absolute(path: Path) -> Path:
+    if "\x00" in str(path):
+        raise InvalidArgument("a path must not contain NUL")
+    # Not resolve(): symbolic links stay as they were written, and `..` too.
+    return path if path.is_absolute() else Path.cwd() / path
+
+
+def uri(path: Path, *, read_only: bool) -> str:
+    """Return the path as a URI for SQLite: quoted, so that nothing in it is an
+    option."""
+    mode = "ro" if read_only else "rw"
+    return f"file:{quote(str(path))}?mode={mode}"
+
+
+def prepare_file(path: Path) -> None:
+    """Make sure that there is a file, private to its owner, where WAL is safe.
+
+    Missing parent folders are made with mode 0700, a missing file with 0600.
+
+    :raises BackendUnavailable: not a plain file, more than one name, a shared file
+        system, or no permission.
+    """
+    try:
+        for folder in reversed([each for each in path.parents if not each.exists()]):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except FileExistsError:
+            pass
+        check_file(path)
+    except OSError as error:
+        raise BackendUnavailable(f"can't create {path}: {error.strerror}") from error
+
+
+def check_file(path: Path) -> os.stat_result:
+    """Check that ``path`` is one plain file on a file system that WAL works on."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise BackendUnavailable(f"can't open {path}: {error.strerror}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise BackendUnavailable(f"{path} is not a plain file")
+    if status.st_nlink > 1:
+        raise BackendUnavailable(
+            f"{path} has {status.st_nlink} names: a second name would be given a "
+            f"write-ahead log of its own and corrupt the file; remove the others"
+        )
+    kind = file_system(path)
+    if kind in _SHARED_FILE_SYSTEMS:
+        raise BackendUnavailable(
+            f"{path} lies on a {kind} file system, where SQLite's write-ahead log is "
+            f"not safe: use a local disk, or PostgreSQL"
+        )
+    return status
+
+
+def file_system(path: Path, mounts: str = "/proc/self/mountinfo") -> str | None:
+    """Return the type of the file system that holds ``path``, None if not known."""
+    try:
+        lines = Path(mounts).read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    target = os.path.realpath(path)
+    best, kind = -1, None
+    for line in lines:
+        fields, _, rest = line.partition(" - ")
+        point = fields.split(" ")[4].encode().decode("unicode_escape")
+        if os.path.commonpath([point, target]) == point and len(point) >= best:
+            best, kind = len(point), rest.split(" ")[0]
+    return kind

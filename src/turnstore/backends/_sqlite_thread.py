@@ -1,0 +1,137 @@
+"""A SQLite connection with the thread that owns it.
+
+The one place that touches the inside of aiosqlite: its connection runs a thread that
+takes functions from a queue and answers through futures. Here whole units of work go
+into that queue, so that an operation costs one round trip however many statements it
+has, and a synchronous SQLAlchemy connection is bound to the same sqlite3 connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+import aiosqlite
+from sqlalchemy import Connection, Engine, StaticPool, create_engine
+
+from turnstore.backends._sqlite_library import library
+from turnstore.errors import BackendError
+
+T = TypeVar("T")
+
+STATEMENTS_CACHED: Final = 256
+
+
+class SqliteThread(aiosqlite.Connection):
+    """One connection. Its functions run one after another, in the order given.
+
+    :param address: a SQLite URI.
+    :param pragmas: set in this order on connecting, then read back.
+    """
+
+    def __init__(self, address: str, pragmas: Mapping[str, int | str]) -> None:
+        super().__init__(self._open, iter_chunk_size=64)
+        # A store that is never closed must not keep the process alive.
+        self._thread.daemon = True
+        self._address = address
+        self._pragmas = pragmas
+        self._engine: Engine | None = None
+        self._bound: Connection | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """The SQLAlchemy connection. For use on this thread only."""
+        assert self._bound is not None, "not connected"
+        return self._bound
+
+    @property
+    def driver(self) -> Any:
+        """The driver's connection. For use on this thread only."""
+        return self._conn
+
+    @property
+    def is_connected(self) -> bool:
+        return self._connection is not None
+
+    def submit(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """Run ``work`` on the thread. Cancelling the future does not stop it."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._tx.put_nowait((future, work))
+        return future
+
+    def interrupt(self) -> None:  # type: ignore[override]
+        """Stop the statement that is running, from any thread."""
+        if self._connection is not None:
+            self._connection.interrupt()
+
+    def keep_for_ever(self) -> None:
+        """Keep the driver's connection from ever being finalized in this process."""
+        if self._connection is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
+
+    async def close(self, timeout_s: float = 30.0) -> None:  # type: ignore[override]
+        """Disconnect once the functions given so far have run.
+
+        Those that run longer than ``timeout_s`` are interrupted.
+        """
+        if self._connection is None:
+            return
+        closed = self.submit(self._close)
+        done, _ = await asyncio.wait([closed], timeout=timeout_s)
+        if not done:
+            self.interrupt()
+        await closed
+        self._connection = None
+        stopped = self.stop()
+        if stopped is not None:
+            await stopped
+
+    def _open(self) -> Any:
+        module = library().module
+        driver = module.connect(
+            self._address,
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=STATEMENTS_CACHED,
+            timeout=0,
+        )
+        try:
+            for name, value in self._pragmas.items():
+                set_pragma(driver, name, value)
+            self._engine = create_engine(
+                "sqlite://",
+                module=module,
+                creator=lambda: driver,
+                poolclass=StaticPool,
+                hide_parameters=True,
+            )
+            self._bound = self._engine.connect()
+        except BaseException:
+            driver.close()
+            raise
+        return driver
+
+    def reopen(self) -> None:
+        """Replace the connection, on its thread: after an I/O error SQLite's view of
+        the file can't be trusted."""
+        self._close()
+        self._connection = self._open()
+
+    def _close(self) -> None:
+        if self._bound is not None and self._engine is not None:
+            self._bound.close()
+            self._engine.dispose()
+        self._conn.close()
+
+
+def set_pragma(driver: Any, name: str, value: int | str) -> None:
+    """Set a pragma and read back that it took effect: SQLite ignores what it does
+    not know or can't do."""
+    driver.execute(f"PRAGMA {name} = {value}")
+    row = driver.execute(f"PRAGMA {name}").fetchone()
+    actual = None if row is None else row[0]
+    if str(actual).lower() != str(value).lower():
+        raise BackendError(f"PRAGMA {name} is {actual!r}, could not be set to {value}")

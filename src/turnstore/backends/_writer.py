@@ -1,0 +1,303 @@
+"""The one place that writes: a bounded queue and group commit.
+
+Life of a command::
+
+    WAITING ──room──▶ QUEUED ──batch taken──▶ TAKEN ──committed or failed──▶ DONE
+       └─ queue_timeout_s: QueueFull  └─ cancelled: withdrawn, nothing written
+
+There is no writer task. The writer is a state machine of callbacks on the event loop:
+``submit`` queues and, when idle, schedules ``_dispatch`` behind what is ready to run
+now, so that calls made in the same turn of the loop share a commit; ``_finish`` gives
+the outcomes and dispatches again. While a batch is being committed the next one
+gathers: the slower the disk, the larger the batches.
+
+**Cancellation.** A queued command is withdrawn and the cancellation raised. A taken
+one can no longer be stopped (a cancelled commit is a committed commit), so its caller
+goes on waiting; if it succeeded, the result is returned and the cancellation is handed
+on at the caller's next real await, and if it failed, nothing was written and the
+cancellation is raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
+from time import perf_counter
+from typing import Any, Final, TypeVar
+
+from turnstore.backends.base import Command, Outcome
+from turnstore.errors import BackendError, OutcomeUnknown, QueueFull, StoreClosed
+from turnstore.options import StoreOptions
+
+R = TypeVar("R")
+Commit = Callable[[list[Command[Any]]], "asyncio.Future[list[Outcome]]"]
+
+SAMPLES: Final = 1_024
+"""Batches that the percentiles of the statistics are taken over."""
+
+
+class _State(Enum):
+    WAITING = auto()
+    QUEUED = auto()
+    WITHDRAWN = auto()
+    TAKEN = auto()
+    DONE = auto()
+
+
+class _Entry:
+    """A command on its way, and the future that its caller waits for.
+
+    The outcome is kept here as well as in the future, because a cancelled caller's
+    future is lost before the caller runs again and can replace it.
+    """
+
+    __slots__ = ("command", "future", "outcome", "state", "timer")
+
+    def __init__(
+        self, command: Command[Any], future: asyncio.Future[Any], state: _State
+    ) -> None:
+        self.command = command
+        self.future = future
+        self.state = state
+        self.outcome: Outcome = None
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class Writer:
+    """Queues commands and has them committed in batches, one batch at a time.
+
+    :param commit: starts the commit of a batch; the future gives an outcome for each
+        command, or the error that all of them failed with.
+    """
+
+    def __init__(
+        self,
+        commit: Commit,
+        options: StoreOptions,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._commit = commit
+        self._options = options
+        self._loop = loop
+        self._queue: deque[_Entry] = deque()
+        self._queued = 0  # entries of the queue that were not withdrawn
+        self._waiting: deque[_Entry] = deque()  # callers beyond queue_commands_max
+        self._batch: list[_Entry] = []
+        self._began_s = 0.0
+        self._scheduled = False
+        self._closing = False
+        self._drained: asyncio.Future[None] | None = None
+        self.batches = 0
+        self.commands = 0
+        self.batch_sizes: deque[int] = deque(maxlen=SAMPLES)
+        self.commit_times_s: deque[float] = deque(maxlen=SAMPLES)
+
+    @property
+    def depth(self) -> int:
+        """Commands that wait to be taken."""
+        return self._queued + len(self._waiting)
+
+    @property
+    def idle(self) -> bool:
+        return not self._batch and not self.depth
+
+    async def write(self, command: Command[R]) -> R:
+        """Queue a command and wait for its outcome."""
+        if self._closing:
+            raise StoreClosed("the store is closing: nothing was written")
+        entry = self._submit(command)
+        try:
+            result: R = await entry.future
+            return result
+        except asyncio.CancelledError as cancellation:
+            return await self._cancelled(entry, cancellation)
+
+    def _submit(self, command: Command[Any]) -> _Entry:
+        future = self._loop.create_future()
+        if self._queued < self._options.queue_commands_max and not self._waiting:
+            entry = _Entry(command, future, _State.QUEUED)
+            self._queue.append(entry)
+            self._queued += 1
+            self._wake()
+        else:
+            entry = _Entry(command, future, _State.WAITING)
+            self._waiting.append(entry)
+            entry.timer = self._loop.call_later(
+                self._options.queue_timeout_s, self._refuse, entry
+            )
+        return entry
+
+    def _refuse(self, entry: _Entry) -> None:
+        if entry.state is _State.WAITING:
+            self._waiting.remove(entry)
+            waited_s = self._options.queue_timeout_s
+            self._settle(
+                entry,
+                QueueFull(
+                    f"the write queue stayed full ({self._queued} commands) for "
+                    f"{waited_s:g} s: slow down, or raise queue_commands_max"
+                ),
+            )
+
+    async def _cancelled(
+        self, entry: _Entry, cancellation: asyncio.CancelledError
+    ) -> Any:
+        """Withdraw the entry if it still can be, else see it through."""
+        if entry.state is _State.WAITING:
+            self._waiting.remove(entry)
+            if entry.timer is not None:
+                entry.timer.cancel()
+        if entry.state in (_State.WAITING, _State.QUEUED):
+            # A withdrawn entry stays in the queue until the next batch passes by it.
+            self._queued -= entry.state is _State.QUEUED
+            entry.state = _State.WITHDRAWN
+            self._admit()
+            raise cancellation
+        while entry.state is not _State.DONE:
+            # Some libraries cancel again at every turn of the loop until they are
+            # obeyed. The first cancellation is the one that is handed on.
+            entry.future = self._loop.create_future()
+            try:
+                await entry.future
+            except asyncio.CancelledError:
+                continue
+            except Exception:
+                break
+        if not entry.future.cancelled():
+            entry.future.exception()  # seen, so that asyncio does not report it
+        outcome = entry.outcome
+        if isinstance(outcome, Exception) and not isinstance(outcome, OutcomeUnknown):
+            raise cancellation
+        task = asyncio.current_task()
+        assert task is not None, "a cancellation reaches only a task"
+        # Behind what is ready now, and so not before the caller waits for something:
+        # were it set on the running task, a caller that leaves its timeout block
+        # without waiting would meet a stray cancellation outside of it.
+        self._loop.call_soon(_hand_on, task, cancellation)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def _wake(self) -> None:
+        if not self._scheduled and not self._batch:
+            self._scheduled = True
+            self._loop.call_soon(self._dispatch)
+
+    def _dispatch(self) -> None:
+        self._scheduled = False
+        if self._batch:
+            return
+        self._batch = self._take()
+        if self._batch:
+            self._began_s = perf_counter()
+            committed = self._commit([entry.command for entry in self._batch])
+            committed.add_done_callback(self._finish)
+        elif self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    def _take(self) -> list[_Entry]:
+        """Take a batch: bounded in commands, and in bytes beyond the first one."""
+        batch: list[_Entry] = []
+        queue = self._queue
+        size_bytes = 0
+        while queue and len(batch) < self._options.batch_commands_max:
+            entry = queue[0]
+            if entry.state is _State.QUEUED:
+                size_bytes += entry.command.size_bytes
+                if size_bytes > self._options.batch_bytes_max and batch:
+                    break
+                entry.state = _State.TAKEN
+                batch.append(entry)
+            queue.popleft()
+        self._queued -= len(batch)
+        self._admit()
+        return batch
+
+    def _admit(self) -> None:
+        """Let waiting callers into the queue, first come first served."""
+        while self._waiting and self._queued < self._options.queue_commands_max:
+            entry = self._waiting.popleft()
+            if entry.timer is not None:
+                entry.timer.cancel()
+            entry.state = _State.QUEUED
+            self._queue.append(entry)
+            self._queued += 1
+        if self._queued:
+            self._wake()
+
+    def _finish(self, committed: asyncio.Future[list[Outcome]]) -> None:
+        batch, self._batch = self._batch, []
+        self.batches += 1
+        self.commands += len(batch)
+        self.batch_sizes.append(len(batch))
+        self.commit_times_s.append(perf_counter() - self._began_s)
+        error = committed.exception()
+        if error is not None:
+            for entry in batch:
+                self._settle(entry, _copy(error))
+        else:
+            for entry, outcome in zip(batch, committed.result(), strict=True):
+                self._settle(entry, outcome)
+        # Behind the callers just woken, so that their next writes join the batch.
+        self._scheduled = True
+        self._loop.call_soon(self._dispatch)
+
+    def _settle(self, entry: _Entry, outcome: Outcome) -> None:
+        entry.state = _State.DONE
+        entry.outcome = outcome
+        future = entry.future
+        if future.done():
+            return
+        if isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    async def close(self, timeout_s: float) -> None:
+        """Refuse new commands, commit the queued ones, give up on what is late."""
+        self._closing = True
+        if not self.idle:
+            self._drained = self._loop.create_future()
+            await asyncio.wait([self._drained], timeout=timeout_s)
+        for entry in [*self._queue, *self._waiting]:
+            if entry.state in (_State.QUEUED, _State.WAITING):
+                if entry.timer is not None:
+                    entry.timer.cancel()
+                self._settle(
+                    entry, StoreClosed("the store closed first: nothing was written")
+                )
+        self._queue.clear()
+        self._waiting.clear()
+        self._queued = 0
+
+
+def percentile(samples: Sequence[float], share: float) -> float:
+    """Return the sample below which ``share`` of them lie, 0 when there are none."""
+    if not samples:
+        return 0
+    ordered = sorted(samples)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def _copy(error: BaseException) -> BaseException:
+    """Return an error of one's own for each caller: raising adds to its traceback."""
+    if not isinstance(error, BackendError):
+        return error
+    copy = type(error)(*error.args)
+    copy.__cause__ = error.__cause__
+    return copy
+
+
+def _hand_on(
+    task: asyncio.Task[Any], cancellation: asyncio.CancelledError
+) -> None:
+    """Cancel a task again, with the message it was cancelled with.
+
+    The count of requests stays as it was. If it has fallen to zero, whoever asked
+    (a timeout block, say) has been left and no longer wants the cancellation.
+    """
+    if not task.done() and task.cancelling():
+        task.uncancel()
+        task.cancel(*cancellation.args)

@@ -1,0 +1,136 @@
+"""What a backend offers, and how a batch of writes is applied to a connection.
+
+A write is a *command*: a small object that knows its session, its size and, as a
+class, one function that applies any number of its kind in bulk. An *outcome* is what
+a command gets: its result, or its own error.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+
+import msgspec
+from sqlalchemy import Connection
+
+from turnstore.errors import BackendError
+from turnstore.records import StoreStatistics
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+Outcome: TypeAlias = Any
+"""A command's result, or the exception that its caller gets."""
+
+
+class Command(msgspec.Struct, Generic[R], gc=False):
+    """One write, to be committed together with others.
+
+    ``session_id``: writes to one session keep their order. ``size_bytes``: about the
+    bytes of its payloads.
+    """
+
+    session_id: str
+    size_bytes: int
+
+    apply: ClassVar[Callable[[Connection, Sequence[Any]], list[Outcome]]]
+    """Applies commands of this kind, in order, inside the caller's transaction.
+
+    Returns an outcome for each. A command whose outcome is an error has written
+    nothing; raising means that all of them failed and the transaction is void.
+    """
+
+
+class Backend(ABC):
+    """Connections to one database. Belongs to the event loop that opened it."""
+
+    @abstractmethod
+    async def open(self, prepare: Callable[[Connection], None]) -> None:
+        """Connect and run ``prepare`` in a transaction that excludes other writers."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Finish queued writes within ``close_timeout_s``, then disconnect."""
+
+    @abstractmethod
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in one snapshot, in one hop. Cancelling abandons it."""
+
+    @abstractmethod
+    async def write(self, command: Command[R]) -> R:
+        """Commit ``command`` with what else is waiting; return its result.
+
+        Raises a cancellation only where nothing was written.
+        """
+
+    @abstractmethod
+    def statistics(self) -> StoreStatistics: ...
+
+
+def apply_together(
+    connection: Connection, commands: Sequence[Command[Any]]
+) -> list[Outcome]:
+    """Apply commands in bulk, each kind with one call where order allows.
+
+    Commands of different sessions may change places, those of one session may not:
+    a command joins the latest stage of its kind unless its session has a command in
+    a later stage, and opens a new stage then.
+    """
+    outcomes: list[Outcome] = [None] * len(commands)
+    for kind, places in _stages(commands):
+        results = kind.apply(connection, [commands[at] for at in places])
+        for at, outcome in zip(places, results, strict=True):
+            outcomes[at] = outcome
+    return outcomes
+
+
+def apply_apart(
+    connection: Connection,
+    commands: Sequence[Command[Any]],
+    translate: Callable[[Exception], Exception],
+) -> list[Outcome]:
+    """Apply commands one by one, each in a savepoint, so that a bad one fails alone.
+
+    :raises BackendError: the connection or the disk failed, not the command; the
+        transaction is void.
+    """
+    outcomes: list[Outcome] = []
+    for command in commands:
+        connection.exec_driver_sql("SAVEPOINT command")
+        try:
+            [outcome] = type(command).apply(connection, [command])
+        except Exception as error:
+            outcome = translate(error)
+            if is_fatal(outcome):
+                raise outcome from error
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT command")
+        connection.exec_driver_sql("RELEASE SAVEPOINT command")
+        outcomes.append(outcome)
+    return outcomes
+
+
+def is_fatal(error: Exception) -> bool:
+    """Tell a failure of the database from one of a single command: it would meet
+    every other command of the batch too."""
+    return isinstance(error, BackendError) and type(error) is not BackendError
+
+
+def _stages(
+    commands: Sequence[Command[Any]],
+) -> list[tuple[type[Command[Any]], list[int]]]:
+    kind = type(commands[0])
+    if all(type(command) is kind for command in commands):
+        return [(kind, list(range(len(commands))))]
+    stages: list[tuple[type[Command[Any]], list[int]]] = []
+    latest: dict[type[Command[Any]], int] = {}
+    reached: dict[str, int] = {}
+    for at, command in enumerate(commands):
+        kind = type(command)
+        stage = latest.get(kind, -1)
+        if stage < reached.get(command.session_id, 0):
+            stage = latest[kind] = len(stages)
+            stages.append((kind, []))
+        stages[stage][1].append(at)
+        reached[command.session_id] = stage
+    return stages

@@ -1,0 +1,452 @@
+"""SQLite: one writing connection with group commit, a pool of reading ones.
+
+Who may do what::
+
+    writer thread   BEGIN IMMEDIATE, a batch, COMMIT; checkpoints; migrates on open
+    reader threads  BEGIN, a unit of work, COMMIT; the file is opened read-only
+    in memory       one connection: reads queue behind batches on its thread
+    read-only       readers alone
+
+Readers close before the writer, which closes after a truncating checkpoint, so that a
+closed store is one file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import warnings
+import weakref
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection
+
+from turnstore.backends import _sqlite_files as files
+from turnstore.backends._readers import ReaderPool
+from turnstore.backends._sqlite_errors import is_busy, is_io_error, translate
+from turnstore.backends._sqlite_library import library
+from turnstore.backends._sqlite_thread import SqliteThread, set_pragma
+from turnstore.backends._writer import Writer, percentile
+from turnstore.backends.base import (
+    Backend,
+    Command,
+    Outcome,
+    apply_apart,
+    apply_together,
+    is_fatal,
+)
+from turnstore.errors import DatabaseBusy, ReadOnlyStore, StoreClosed, StoreError
+from turnstore.options import MIB, StoreOptions
+from turnstore.records import StoreStatistics
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+LOG: Final = logging.getLogger("turnstore")
+
+APPLICATION_ID: Final = 0x74756E73  # "tuns"
+"""Marks a file as a store (PRAGMA application_id)."""
+
+CHECKPOINT_PAGES: Final = 4_000
+"""Pages of 4 KiB in the WAL at which a commit also checkpoints."""
+JOURNAL_BYTES_MAX: Final = 64 * MIB
+"""A WAL that grew beyond this is cut back to it when it is reused."""
+IDLE_S: Final = 1.0
+"""After this long without a write the WAL is emptied and truncated."""
+WAL_LOOK_BATCHES: Final = 16
+"""The WAL's size is looked at once in this many batches."""
+CACHE_KIB: Final = 65_536
+BACKOFF_S_MAX: Final = 0.005
+
+
+class SqliteBackend(Backend):
+    """:param path: absolute path of the file, None for a private store in memory."""
+
+    def __init__(self, path: Path | None, options: StoreOptions) -> None:
+        self._path = path
+        self._options = options
+        self._closed_reason: str | None = "the store is not open"
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._writer: Writer | None = None
+        self._writing: SqliteThread | None = None
+        self._readers: ReaderPool | None = None
+        self._reading: list[SqliteThread] = []
+        self._batches_since_look = 0
+        self._idle_timer: asyncio.TimerHandle | None = None
+
+    # Opening and closing
+
+    async def open(self, prepare: Callable[[Connection], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        opening = asyncio.ensure_future(self._open(prepare))
+        try:
+            await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # Connections half made would leak threads: see it through, then undo.
+            await asyncio.wait([opening])
+            await self._disconnect()
+            raise
+        except Exception:
+            await self._disconnect()
+            raise
+        self._closed_reason = None
+        _OPEN.add(self)
+
+    async def _open(self, prepare: Callable[[Connection], None]) -> None:
+        assert self._loop is not None
+        if self._path is not None:
+            if self._options.read_only:
+                files.check_file(self._path)
+            else:
+                files.prepare_file(self._path)
+                _warn_of_library()
+        if not self._options.read_only:
+            self._writing = await self._connect(read_only=False)
+            await self._run(self._writing, partial(self._prepare, prepare))
+            self._writer = Writer(self._commit, self._options, self._loop)
+        if self._path is None and self._writing is not None:
+            threads = [self._writing]
+        else:
+            for _ in range(self._options.readers):
+                self._reading.append(await self._connect(read_only=True))
+            threads = self._reading
+        self._readers = ReaderPool(
+            threads,
+            self._options.acquire_timeout_s,
+            self._loop,
+            interruptible=self._path is not None,
+        )
+        if self._options.read_only:
+            await self._readers.run(partial(_read, prepare))
+
+    async def _connect(self, *, read_only: bool) -> SqliteThread:
+        if self._path is None:
+            address = "file::memory:"
+        else:
+            address = files.uri(self._path, read_only=read_only)
+        thread = SqliteThread(address, _pragmas(self._options, read_only=read_only))
+        try:
+            await thread
+        except Exception as error:
+            raise translate(error) from error
+        return thread
+
+    async def _run(
+        self, thread: SqliteThread, work: Callable[[SqliteThread], T]
+    ) -> T:
+        try:
+            return await thread.submit(partial(work, thread))
+        except Exception as error:
+            raise translate(error) from error
+
+    def _prepare(
+        self, prepare: Callable[[Connection], None], thread: SqliteThread
+    ) -> None:
+        driver = thread.driver
+        if self._path is not None:
+            self._enter_wal(driver)
+        self._begin(driver)
+        try:
+            prepare(thread.connection)
+        except BaseException:
+            driver.execute("ROLLBACK")
+            raise
+        driver.execute("COMMIT")
+
+    def _enter_wal(self, driver: Any) -> None:
+        """Switch the file to WAL, once in its life.
+
+        The switch ignores busy_timeout, so others that open at the same time are met
+        by trying again. Incremental vacuum must be chosen before the first page is
+        written.
+        """
+        deadline_s = monotonic() + self._options.busy_timeout_s
+        for wait_s in _backoff():
+            try:
+                if driver.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+                    return
+                driver.execute("PRAGMA auto_vacuum = INCREMENTAL")
+                set_pragma(driver, "journal_mode", "wal")
+                return
+            except Exception as error:
+                if not is_busy(error) or monotonic() > deadline_s:
+                    raise
+            sleep(wait_s)
+
+    async def close(self) -> None:
+        if self._closed_reason is not None:
+            return
+        self._closed_reason = "the store was closed"
+        _OPEN.discard(self)
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        if self._writer is not None:
+            await self._writer.close(self._options.close_timeout_s)
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        timeout_s = self._options.close_timeout_s
+        if self._readers is not None:
+            await self._readers.close(timeout_s)
+        for thread in self._reading:
+            await thread.close(timeout_s)
+        if self._writing is not None:
+            if self._path is not None and self._writing.is_connected:
+                self._writing.submit(partial(_checkpoint, self._writing, "TRUNCATE"))
+            await self._writing.close(timeout_s)
+
+    # Reading
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        self._check_open()
+        assert self._readers is not None
+        return await self._readers.run(partial(_read, work))
+
+    # Writing
+
+    async def write(self, command: Command[R]) -> R:
+        self._check_open()
+        if self._writer is None:
+            raise ReadOnlyStore("the store was opened with read_only")
+        return await self._writer.write(command)
+
+    def _commit(self, commands: list[Command[Any]]) -> asyncio.Future[list[Outcome]]:
+        """Start the commit of a batch; called on the loop."""
+        assert self._writing is not None
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+        committed = self._writing.submit(
+            partial(self._commit_batch, self._writing, commands)
+        )
+        committed.add_done_callback(self._committed)
+        return committed
+
+    def _committed(self, _: object) -> None:
+        if self._loop is not None and self._path is not None:
+            self._idle_timer = self._loop.call_later(IDLE_S, self._rest)
+
+    def _rest(self) -> None:
+        if self._writing is not None and self._wal_bytes() > 0:
+            self._writing.submit(partial(_checkpoint, self._writing, "TRUNCATE"))
+
+    def _commit_batch(
+        self, thread: SqliteThread, commands: list[Command[Any]]
+    ) -> list[Outcome]:
+        """Commit a batch, on the writing thread.
+
+        Critical section: from BEGIN IMMEDIATE to COMMIT no other process writes, so
+        what the commands read (heads, keys, statuses) is true until they are
+        committed. Encoding, waiting and waking callers are left outside.
+        """
+        try:
+            self._hold_back(thread)
+            self._begin(thread.driver)
+            try:
+                outcomes = self._apply(thread, commands)
+                thread.driver.execute("COMMIT")
+            except BaseException:
+                self._roll_back(thread)
+                raise
+            return outcomes
+        except Exception as error:
+            translated = translate(error)
+            if is_io_error(translated.__cause__):
+                thread.reopen()
+            raise translated from translated.__cause__
+
+    def _apply(
+        self, thread: SqliteThread, commands: list[Command[Any]]
+    ) -> list[Outcome]:
+        connection = thread.connection
+        try:
+            return apply_together(connection, commands)
+        except Exception as error:
+            translated = translate(error)
+            if is_fatal(translated):
+                raise translated from translated.__cause__
+            if not isinstance(translated, StoreError):
+                LOG.warning("a batch failed, its commands run apart", exc_info=error)
+        # Some command spoilt the batch for all: find it by running them apart.
+        self._roll_back(thread)
+        self._begin(thread.driver)
+        return apply_apart(connection, commands, translate)
+
+    def _roll_back(self, thread: SqliteThread) -> None:
+        # Some errors have ended the transaction already. What was read inside it may
+        # never have been committed, so nothing of it may be remembered.
+        thread.connection.info.clear()
+        if thread.driver.in_transaction:
+            thread.driver.execute("ROLLBACK")
+
+    def _begin(self, driver: Any) -> None:
+        """Take the write lock, against other processes.
+
+        SQLite's own busy handler sleeps up to 100 ms at a time; short jittered waits
+        let several processes share the lock evenly.
+        """
+        deadline_s = monotonic() + self._options.busy_timeout_s
+        for wait_s in _backoff():
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+                return
+            except Exception as error:
+                if not is_busy(error):
+                    raise
+                if monotonic() > deadline_s:
+                    raise DatabaseBusy(
+                        f"another process kept the write lock for "
+                        f"{self._options.busy_timeout_s:g} s"
+                    ) from error
+            sleep(wait_s)
+
+    def _hold_back(self, thread: SqliteThread) -> None:
+        """Bound the WAL: wait for readers that keep it from being reused."""
+        self._batches_since_look += 1
+        if self._batches_since_look < WAL_LOOK_BATCHES or self._path is None:
+            return
+        self._batches_since_look = 0
+        if self._wal_bytes() <= self._options.wal_bytes_max:
+            return
+        LOG.warning(
+            "the WAL of %s has %d bytes: a reader keeps it, writes are held back",
+            self._path,
+            self._wal_bytes(),
+        )
+        deadline_s = monotonic() + self._options.busy_timeout_s
+        while self._wal_bytes() > self._options.wal_bytes_max:
+            _checkpoint(thread, "TRUNCATE")
+            if monotonic() > deadline_s:
+                self._batches_since_look = WAL_LOOK_BATCHES
+                raise DatabaseBusy(
+                    f"a reader keeps the WAL at {self._wal_bytes()} bytes, beyond "
+                    f"wal_bytes_max: end it, then call again"
+                )
+            sleep(BACKOFF_S_MAX)
+
+    # Facts
+
+    def statistics(self) -> StoreStatistics:
+        writer = self._writer
+        sizes = writer.batch_sizes if writer else ()
+        times_s = writer.commit_times_s if writer else ()
+        return StoreStatistics(
+            library=library().name,
+            queue_depth=writer.depth if writer else 0,
+            batches=writer.batches if writer else 0,
+            commands=writer.commands if writer else 0,
+            batch_commands_p50=int(percentile([*sizes], 0.5)),
+            batch_commands_p99=int(percentile([*sizes], 0.99)),
+            commit_ms_p50=percentile([*times_s], 0.5) * 1_000,
+            commit_ms_p99=percentile([*times_s], 0.99) * 1_000,
+            reader_waits=self._readers.waits if self._readers else 0,
+            wal_bytes=self._wal_bytes(),
+        )
+
+    def _wal_bytes(self) -> int:
+        if self._path is None:
+            return 0
+        try:
+            return os.stat(f"{self._path}-wal").st_size
+        except OSError:
+            return 0
+
+    def _check_open(self) -> None:
+        if self._closed_reason is not None:
+            raise StoreClosed(self._closed_reason)
+        if asyncio.get_running_loop() is not self._loop:
+            raise StoreError(
+                "a store belongs to the event loop that opened it: open another one "
+                "in this loop"
+            )
+
+    def abandon(self) -> None:
+        """In a forked child: refuse every call and never touch the connections.
+
+        Even closing an inherited connection can corrupt the file, so they are kept
+        from being finalized for as long as the child lives.
+        """
+        self._closed_reason = (
+            "the store was opened before fork(): open another one in the child"
+        )
+        for thread in [*self._reading, self._writing]:
+            if thread is not None:
+                thread.keep_for_ever()
+
+
+def _pragmas(options: StoreOptions, *, read_only: bool) -> dict[str, int | str]:
+    pragmas: dict[str, int | str] = {
+        "busy_timeout": 0,  # waits are made by _begin
+        "trusted_schema": 0,
+        "cell_size_check": 1,
+        "foreign_keys": 1,
+        "cache_size": -CACHE_KIB,
+        "synchronous": 2 if options.durability == "full" else 1,
+        "journal_size_limit": JOURNAL_BYTES_MAX,
+        "wal_autocheckpoint": CHECKPOINT_PAGES,
+    }
+    if read_only:
+        # A reader may have to wait while another process recovers the WAL.
+        pragmas |= {
+            "busy_timeout": int(options.busy_timeout_s * 1_000),
+            "query_only": 1,
+            "wal_autocheckpoint": 0,
+        }
+    return pragmas
+
+
+def _read(work: Callable[[Connection], T], thread: SqliteThread) -> T:
+    """Run ``work`` in one snapshot, on a reading thread."""
+    try:
+        thread.driver.execute("BEGIN")
+        try:
+            return work(thread.connection)
+        finally:
+            if thread.driver.in_transaction:
+                thread.driver.execute("COMMIT")
+    except Exception as error:
+        translated = translate(error)
+        raise translated from translated.__cause__
+
+
+def _checkpoint(thread: SqliteThread, mode: str) -> None:
+    """Move the WAL into the file. Busy readers make it partial, which is no error."""
+    try:
+        thread.driver.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+    except Exception as error:
+        LOG.warning("checkpoint failed", exc_info=error)
+
+
+def _backoff() -> Any:
+    """Yield waits in seconds, growing to BACKOFF_S_MAX, with jitter."""
+    wait_s = 0.000_05
+    while True:
+        yield wait_s * random.uniform(0.5, 1.5)
+        wait_s = min(wait_s * 2, BACKOFF_S_MAX)
+
+
+def _warn_of_library() -> None:
+    if not library().is_fixed:
+        warnings.warn(
+            f"{library().name} can corrupt a file when several processes checkpoint "
+            f"it: install pysqlite3, or a Python with SQLite 3.51.3 or later",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+_OPEN: weakref.WeakSet[SqliteBackend] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for backend in list(_OPEN):
+        backend.abandon()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

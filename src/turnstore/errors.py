@@ -1,0 +1,210 @@
+"""Every error the store raises.
+
+::
+
+    StoreError
+    ├── StoreClosed
+    ├── SessionNotFound, MessageNotFound, ToolCallNotFound   (also LookupError)
+    ├── SessionExists, MessageExists, ToolCallExists
+    ├── SequenceConflict, StatusConflict, PendingToolCalls
+    ├── PayloadInvalid, PayloadTooLarge, InvalidArgument     (also ValueError)
+    ├── Overloaded
+    │   └── QueueFull, AcquireTimeout                        (also TimeoutError)
+    ├── SchemaTooOld, SchemaTooNew
+    └── BackendError
+        ├── BackendUnavailable, DatabaseBusy, DatabaseCorrupt
+        ├── DiskFull, ReadOnlyStore
+        └── OutcomeUnknown
+
+Each class says when it is raised and what is true of the data afterwards. What a
+program may want to act on is an attribute; the message is built from it. Where a
+driver's error lies behind one of these, it is the ``__cause__``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class StoreError(Exception):
+    """Base of every error of this package.
+
+    ``retryable`` is True where the same call may succeed later and nothing of this
+    one was written.
+    """
+
+    retryable: bool = False
+
+
+class StoreClosed(StoreError):
+    """Used before ``open``, after ``close``, or in a forked child. Nothing written."""
+
+
+class SessionNotFound(StoreError, LookupError):
+    """No session has this id. Nothing written."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"no session {session_id!r}")
+        self.session_id = session_id
+
+
+class MessageNotFound(StoreError, LookupError):
+    """The session has no message with this id. Nothing written."""
+
+    def __init__(self, session_id: str, message_id: str) -> None:
+        super().__init__(f"session {session_id!r} has no message {message_id!r}")
+        self.session_id = session_id
+        self.message_id = message_id
+
+
+class ToolCallNotFound(StoreError, LookupError):
+    """The session has no tool call with this id. Nothing written."""
+
+    def __init__(self, session_id: str, tool_call_id: str) -> None:
+        super().__init__(f"session {session_id!r} has no tool call {tool_call_id!r}")
+        self.session_id = session_id
+        self.tool_call_id = tool_call_id
+
+
+class SessionExists(StoreError):
+    """A session with this id is there already. It is unchanged."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"session {session_id!r} exists already")
+        self.session_id = session_id
+
+
+class MessageExists(StoreError):
+    """The session has a message with this id already. It is unchanged."""
+
+    def __init__(self, session_id: str, message_id: str) -> None:
+        super().__init__(f"session {session_id!r} has a message {message_id!r} already")
+        self.session_id = session_id
+        self.message_id = message_id
+
+
+class ToolCallExists(StoreError):
+    """The session has a tool call with this id already. It is unchanged."""
+
+    def __init__(self, session_id: str, tool_call_id: str) -> None:
+        super().__init__(
+            f"session {session_id!r} has a tool call {tool_call_id!r} already"
+        )
+        self.session_id = session_id
+        self.tool_call_id = tool_call_id
+
+
+class SequenceConflict(StoreError):
+    """The session's event head is not the ``expected_head``. Nothing written."""
+
+    def __init__(self, session_id: str, expected_head: int, actual_head: int) -> None:
+        super().__init__(
+            f"session {session_id!r} has event head {actual_head}, "
+            f"expected {expected_head}"
+        )
+        self.session_id = session_id
+        self.expected_head = expected_head
+        self.actual_head = actual_head
+
+
+class StatusConflict(StoreError):
+    """The status is not the expected one, or can't change as asked. Nothing written."""
+
+    def __init__(self, session_id: str, actual_status: str, reason: str) -> None:
+        super().__init__(f"session {session_id!r}: {reason}")
+        self.session_id = session_id
+        self.actual_status = actual_status
+
+
+class PendingToolCalls(StoreError):
+    """The session has open tool calls. Nothing written."""
+
+    def __init__(self, session_id: str, open_calls: Sequence[str]) -> None:
+        super().__init__(
+            f"session {session_id!r} has {len(open_calls)} open tool calls: "
+            f"{', '.join(open_calls[:5])}"
+        )
+        self.session_id = session_id
+        self.open_calls = list(open_calls)
+
+
+class PayloadInvalid(StoreError, ValueError):
+    """A payload is not JSON that would come back equal. Nothing written."""
+
+
+class PayloadTooLarge(StoreError, ValueError):
+    """A payload has more bytes than ``payload_bytes_max``. Nothing written."""
+
+    def __init__(self, size_bytes: int, bytes_max: int) -> None:
+        super().__init__(
+            f"the payload has {size_bytes} bytes encoded, payload_bytes_max is "
+            f"{bytes_max}"
+        )
+        self.size_bytes = size_bytes
+        self.bytes_max = bytes_max
+
+
+class InvalidArgument(StoreError, ValueError):
+    """An argument is outside what the call takes. Nothing written."""
+
+
+class Overloaded(StoreError):
+    """The store has more work than it takes now. Nothing written; retryable."""
+
+    retryable = True
+
+
+class QueueFull(Overloaded, TimeoutError):
+    """The write queue stayed full for ``queue_timeout_s``. Nothing written."""
+
+
+class AcquireTimeout(Overloaded, TimeoutError):
+    """No reader came free within ``acquire_timeout_s``. Nothing read or written."""
+
+
+class SchemaTooOld(StoreError):
+    """The database needs a migration first. Nothing written; the text says how."""
+
+
+class SchemaTooNew(StoreError):
+    """A later release wrote this database: upgrade turnstore. Nothing written."""
+
+
+class BackendError(StoreError):
+    """The database failed. The call's transaction was rolled back."""
+
+
+class BackendUnavailable(BackendError):
+    """The database can't be reached or opened. Nothing written; retryable."""
+
+    retryable = True
+
+
+class DatabaseBusy(BackendError):
+    """Another process kept the lock beyond ``busy_timeout_s``, or a reader pins the
+    WAL beyond ``wal_bytes_max``. Nothing written; retryable."""
+
+    retryable = True
+
+
+class DatabaseCorrupt(BackendError):
+    """The file is damaged or no database. Nothing written; restore a backup."""
+
+
+class DiskFull(BackendError):
+    """No space left on the device. Nothing written; works again once there is."""
+
+    retryable = True
+
+
+class ReadOnlyStore(BackendError):
+    """A write to a store opened with ``read_only``, or to a file or file system that
+    can't be written. Nothing written."""
+
+
+class OutcomeUnknown(BackendError):
+    """The connection was lost during the commit: it may have been written or not.
+
+    Read the session's head to learn which, or repeat the call with the same
+    idempotency key.
+    """

@@ -1,0 +1,84 @@
+"""Brings a database's schema up to date, or says that it is not.
+
+The scripts lie in ``/alembic`` of the repository and in ``turnstore/_alembic`` of the
+wheel. There is one way to make a schema: upgrade from nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from sqlalchemy import Connection, column, inspect, select, table
+
+from turnstore.errors import SchemaTooNew, SchemaTooOld, StoreError
+
+REVISIONS: Final = ("0001",)
+"""Every revision, oldest first. Alembic itself is loaded only to upgrade."""
+
+TITLE_INDEX: Final = "session_titles"
+"""SQLite's full-text index of titles; its tables are not in ``schema.metadata``."""
+
+_VERSIONS: Final = table("alembic_version", column("version_num"))
+# Alembic keeps its context in module globals: one upgrade at a time in a process.
+_ALEMBIC: Final = threading.Lock()
+
+
+def prepare(connection: Connection, mode: Literal["auto", "check"]) -> None:
+    """Check the schema, and upgrade it where ``mode`` is ``"auto"``.
+
+    Runs in the caller's transaction, which excludes other writers: of several
+    processes that open at once one upgrades, and a failed upgrade leaves no trace.
+
+    :raises SchemaTooOld: it needs an upgrade and the mode is ``"check"``.
+    :raises SchemaTooNew: a later release wrote it.
+    """
+    revision = current(connection)
+    if revision == REVISIONS[-1]:
+        return
+    if revision is not None and revision not in REVISIONS:
+        raise SchemaTooNew(
+            f"the database has schema {revision}, this release knows "
+            f"{REVISIONS[-1]}: upgrade turnstore"
+        )
+    if mode == "check":
+        raise SchemaTooOld(
+            f"the database has {f'schema {revision}' if revision else 'no schema'}, "
+            f"this release needs {REVISIONS[-1]}: open it once with migrate='auto'"
+        )
+    _upgrade(connection)
+
+
+def current(connection: Connection) -> str | None:
+    """Return the revision that the database is at, None when it has none."""
+    if not inspect(connection).has_table(_VERSIONS.name):
+        return None
+    return connection.execute(select(_VERSIONS.c.version_num)).scalar_one_or_none()
+
+
+def scripts() -> Path:
+    """Return the folder of the migration scripts: in the wheel, else the checkout."""
+    here = Path(__file__).resolve().parent
+    packaged, checkout = here / "_alembic", here.parents[1] / "alembic"
+    for folder in (packaged, checkout):
+        if (folder / "env.py").is_file():
+            return folder
+    raise StoreError(f"no migration scripts in {packaged} or {checkout}: reinstall")
+
+
+def is_ours(name: str | None, kind: str, _parents: Any) -> bool:
+    """Tell alembic's comparison which tables ``schema.metadata`` answers for."""
+    return kind != "table" or not (name or "").startswith(TITLE_INDEX)
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(scripts()).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    with _ALEMBIC:
+        command.upgrade(config, "head")

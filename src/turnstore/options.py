@@ -1,0 +1,88 @@
+"""Settings of a store: unit, bound and check of each."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+_BOUNDS: Final[dict[str, tuple[float, float]]] = {
+    "readers": (1, 64),
+    "busy_timeout_s": (0, 3_600),
+    "acquire_timeout_s": (0, 3_600),
+    "close_timeout_s": (0, 3_600),
+    "queue_commands_max": (1, 1_000_000),
+    "queue_timeout_s": (0, 3_600),
+    "batch_commands_max": (1, 65_536),
+    "batch_bytes_max": (4 * KIB, 512 * MIB),
+    "payload_bytes_max": (1, 256 * MIB),
+    "wal_bytes_max": (1 * MIB, 64 * GIB),
+    "poll_interval_s": (0.001, 60),
+}
+_CHOICES: Final[dict[str, tuple[object, ...]]] = {
+    "durability": ("normal", "full"),
+    "migrate": (None, "auto", "check"),
+    "read_only": (False, True),
+}
+
+
+class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Every option is checked when the object is made; ``ValueError`` names the bound.
+
+    :param readers: connections that read at the same time. More than a few don't
+        help under the GIL.
+    :param durability: ``"normal"``: a returned write survives the death of the
+        process. ``"full"``: power loss too.
+    :param busy_timeout_s: longest wait for another process's write lock, then
+        ``DatabaseBusy``.
+    :param acquire_timeout_s: longest wait for a reader, then ``AcquireTimeout``.
+    :param close_timeout_s: how long ``close`` lets queued writes finish; what is
+        left then gets ``StoreClosed``.
+    :param queue_commands_max: writes waiting at most; beyond it callers wait.
+    :param queue_timeout_s: longest wait for room in the queue, then ``QueueFull``.
+    :param batch_commands_max: writes in one commit at most.
+    :param batch_bytes_max: payload bytes in one commit, except for a single write
+        that is larger.
+    :param payload_bytes_max: bytes of one payload encoded, then ``PayloadTooLarge``.
+    :param wal_bytes_max: SQLite: size of the write-ahead log beyond which writes are
+        held back until readers let go of it, then ``DatabaseBusy``.
+    :param migrate: ``"auto"`` upgrades the schema on open, ``"check"`` refuses an
+        older one. None: auto on SQLite, check on PostgreSQL.
+    :param read_only: open without write access; writes raise ``ReadOnlyStore``.
+    :param poll_interval_s: how often followers look for other processes' writes.
+    """
+
+    readers: int = 2
+    durability: Literal["normal", "full"] = "normal"
+    busy_timeout_s: float = 5.0
+    acquire_timeout_s: float = 30.0
+    close_timeout_s: float = 30.0
+    queue_commands_max: int = 10_000
+    queue_timeout_s: float = 30.0
+    batch_commands_max: int = 2_048
+    batch_bytes_max: int = 32 * MIB
+    payload_bytes_max: int = 16 * MIB
+    wal_bytes_max: int = 1 * GIB
+    migrate: Literal["auto", "check"] | None = None
+    read_only: bool = False
+    poll_interval_s: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _BOUNDS.items():
+            self._check_number(name, getattr(self, name), low, high)
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if not any(type(value) is type(one) and value == one for one in choices):
+                raise ValueError(f"{name} must be one of {choices}, got {value!r}")
+
+    @staticmethod
+    def _check_number(name: str, value: object, low: float, high: float) -> None:
+        kinds = (int, float) if name.endswith("_s") else (int,)
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            raise ValueError(f"{name} must be a number, got {value!r}")
+        if not low <= value <= high:
+            raise ValueError(f"{name} must be {low:g} to {high:g}, got {value!r}")

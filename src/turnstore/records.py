@@ -1,0 +1,272 @@
+"""What callers get and give: immutable records, compared by value."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+import msgspec
+
+Json: TypeAlias = Any
+"""A JSON value: None, bool, int, float, str, lists and dicts of them. Tuples are
+taken as lists."""
+
+T = TypeVar("T")
+
+
+class _Lenient(StrEnum):
+    """Text that a later release or an import left behind reads as UNKNOWN.
+
+    Only reading is lenient: what a caller gives is checked against the members, and
+    UNKNOWN is refused.
+    """
+
+    @classmethod
+    def _missing_(cls, value: object) -> _Lenient:
+        return cls("unknown")
+
+
+class SessionStatus(_Lenient):
+    IDLE = "idle"
+    RUNNING = "running"
+    WAITING_FOR_USER_INPUT = "waiting_for_user_input"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    UNKNOWN = "unknown"
+
+
+class Role(_Lenient):
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+    UNKNOWN = "unknown"
+
+
+class ToolCallStatus(_Lenient):
+    PENDING = "pending"
+    APPROVED = "approved"
+    DENIED = "denied"
+    EXECUTING = "executing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Token counts of model calls. Adds with ``+``."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_creation_tokens: int = 0
+    thinking_tokens: int = 0
+    api_calls: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        if not isinstance(other, Usage):
+            return NotImplemented
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            cache_read_tokens=self.cache_read_tokens + other.cache_read_tokens,
+            cache_creation_tokens=(
+                self.cache_creation_tokens + other.cache_creation_tokens
+            ),
+            thinking_tokens=self.thinking_tokens + other.thinking_tokens,
+            api_calls=self.api_calls + other.api_calls,
+        )
+
+
+class ToolPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Which tools may run without asking.
+
+    ``tools`` are those approved beforehand; ``ask_for_others`` says what ``mixed``
+    does with the rest.
+    """
+
+    mode: Literal["always_ask", "pre_approved", "mixed"] = "always_ask"
+    tools: frozenset[str] = frozenset()
+    ask_for_others: bool = True
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """One agent conversation or run.
+
+    ``message_head`` and ``event_head`` are the last sequence numbers, 0 when none.
+    ``message_count`` counts every message kept, compacted ones too.
+    ``pending_tool_calls`` counts open ones: pending, approved or executing.
+    """
+
+    id: str
+    agent_name: str = ""
+    project_root: str | None = None
+    title: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    system_prompt: str | None = None
+    user_prompt: str | None = None
+    status: SessionStatus = SessionStatus.IDLE
+    status_raw: str | None = None
+    config: Json = None
+    tool_policy: ToolPolicy | None = None
+    metadata: dict[str, str] = {}
+    parent_session_id: str | None = None
+    active_message_id: str | None = None
+    result: Json = None
+    error: str | None = None
+    created_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None = None
+    message_count: int = 0
+    message_head: int = 0
+    event_head: int = 0
+    tool_call_count: int = 0
+    pending_tool_calls: int = 0
+    last_model: str | None = None
+    usage: Usage = Usage()
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """One message. ``tool_calls`` is in chat format: a list of objects with ``id``."""
+
+    id: str
+    session_id: str
+    seq: int
+    role: Role
+    role_raw: str | None = None
+    content: Json = None
+    tool_calls: Json = None
+    tool_call_id: str | None = None
+    name: str | None = None
+    agent_name: str | None = None
+    model: str | None = None
+    parent_id: str | None = None
+    usage: Usage | None = None
+    created_at: datetime
+    compacted_at: datetime | None = None
+
+
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
+    """One tool call. ``call_id`` is the model provider's id: not unique."""
+
+    id: str
+    call_id: str | None = None
+    session_id: str
+    message_id: str | None = None
+    name: str
+    arguments: Json = None
+    kind: str = "external"
+    status: ToolCallStatus = ToolCallStatus.PENDING
+    status_raw: str | None = None
+    output: str | None = None
+    result: Json = None
+    error: str | None = None
+    error_details: Json = None
+    execution_time_ms: int | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One fact of a session's log, numbered by ``seq`` from 1."""
+
+    session_id: str
+    seq: int
+    type: str
+    data: Json = None
+    model: str | None = None
+    turn_id: str | None = None
+    created_at: datetime
+
+
+class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event to append; ``created_at`` None takes the time of the commit."""
+
+    type: str
+    data: Json = None
+    model: str | None = None
+    turn_id: str | None = None
+    created_at: datetime | None = None
+
+
+class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A message to append; what is None, the store gives or leaves empty."""
+
+    role: Role | str
+    content: Json = None
+    id: str | None = None
+    tool_calls: Json = None
+    tool_call_id: str | None = None
+    name: str | None = None
+    usage: Usage | None = None
+    agent_name: str | None = None
+    model: str | None = None
+    parent_id: str | None = None
+    created_at: datetime | None = None
+
+
+class SessionState(msgspec.Struct, frozen=True, kw_only=True):
+    """A session with its messages by seq and its tool calls, oldest first."""
+
+    session: Session
+    messages: list[Message]
+    tool_calls: list[ToolCall]
+
+
+class SessionFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which sessions to list or count; what is None does not filter, the rest is ANDed.
+
+    ``metadata``: every pair equal. ``metadata_keys``: every key present. Times are
+    inclusive. ``title_contains`` ignores ASCII case. ``ids=[]`` matches nothing.
+    """
+
+    ids: Collection[str] | None = None
+    agent_name: str | None = None
+    project_root: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    last_model: str | None = None
+    status: SessionStatus | str | Collection[SessionStatus | str] | None = None
+    parent_session_id: str | None = None
+    metadata: Mapping[str, str] | None = None
+    metadata_keys: Collection[str] | None = None
+    title_contains: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    updated_after: datetime | None = None
+    updated_before: datetime | None = None
+    has_pending_tool_calls: bool | None = None
+    message_count_min: int | None = None
+    message_count_max: int | None = None
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """One page; ``next_cursor`` continues after it and is None on the last one."""
+
+    items: Sequence[T]
+    next_cursor: str | None = None
+
+
+class StoreStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Counters since ``open``. Percentiles are over the last 1,024 batches.
+
+    ``queue_depth``: commands waiting now. ``reader_waits``: reads that had to wait
+    for a connection. ``wal_bytes``: size of the write-ahead log now, 0 where there
+    is none. ``library``: the database library in use, with its version.
+    """
+
+    library: str
+    queue_depth: int
+    batches: int
+    commands: int
+    batch_commands_p50: int
+    batch_commands_p99: int
+    commit_ms_p50: float
+    commit_ms_p99: float
+    reader_waits: int
+    wal_bytes: int

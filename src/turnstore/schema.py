@@ -1,0 +1,352 @@
+"""The tables.
+
+Integer keys inside, text ids outside: a narrow integer key keeps the indexes of the
+hot tables small. ``sessions`` is wide and changes seldom; ``session_heads`` is narrow
+and carries what every append touches. Every key of a table that grows with a session
+leads with ``session_key``, so that the tables can be distributed by session.
+
+``JsonText`` columns hold JSON exactly as it was encoded (a binary JSON type reorders
+keys, rewrites numbers and refuses ``\\u0000``); free text is held the same way, so
+that any text is stored alike on every database. ``Micros`` columns hold microseconds
+since 1970 UTC.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+OPEN_STATUSES = ("pending", "approved", "executing")
+"""Statuses of a tool call that is not settled."""
+
+
+class JsonText(TypeDecorator[str]):
+    """Encoded JSON. Values are bound and read as they are."""
+
+    impl = Text
+    cache_ok = True
+
+
+class Micros(TypeDecorator[int]):
+    """Microseconds since 1970 UTC."""
+
+    impl = BigInteger
+    cache_ok = True
+
+
+# SQLite counts up by itself only in a column of exactly this type.
+_KEY = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _session_key() -> Column[int]:
+    return Column(
+        "session_key",
+        BigInteger,
+        ForeignKey("sessions.session_key", ondelete="CASCADE"),
+        nullable=False,
+    )
+
+
+sessions = Table(
+    "sessions",
+    metadata,
+    # Autoincrement, so that a key is never used again after its session is deleted:
+    # what was cached or kept under it can't come to mean another session.
+    Column("session_key", _KEY, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False),
+    Column("agent_name", Text, nullable=False),
+    Column("project_root", Text),
+    Column("title", JsonText),
+    # The title with ASCII letters lowered: what title_contains searches.
+    Column("title_folded", Text),
+    Column("provider", Text),
+    Column("model", Text),
+    Column("system_prompt", JsonText),
+    Column("user_prompt", JsonText),
+    Column("status", Text, nullable=False),
+    Column("status_raw", Text),
+    Column("config", JsonText),
+    Column("tool_policy", JsonText),
+    Column("parent_session_id", Text),
+    Column("result", JsonText),
+    Column("error", JsonText),
+    Column("todo", JsonText),
+    Column("created_at", Micros, nullable=False),
+    Column("ended_at", Micros),
+    UniqueConstraint("id"),
+    Index(None, "agent_name", "created_at"),
+    Index(None, "project_root", "created_at"),
+    Index(None, "provider", "created_at"),
+    Index(None, "model", "created_at"),
+    Index(None, "status", "created_at"),
+    Index(None, "parent_session_id", "created_at"),
+    sqlite_autoincrement=True,
+)
+
+# The indexes pay for listing; an append touches only the one on updated_at (and a
+# message the one on message_count), the others change seldom. bench/ shows the price.
+session_heads = Table(
+    "session_heads",
+    metadata,
+    Column(
+        "session_key",
+        _KEY,
+        ForeignKey("sessions.session_key", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("created_at", Micros, nullable=False),
+    Column("updated_at", Micros, nullable=False),
+    Column("event_head", BigInteger, nullable=False),
+    Column("message_head", BigInteger, nullable=False),
+    Column("message_count", BigInteger, nullable=False),
+    Column("tool_call_head", BigInteger, nullable=False),
+    Column("tool_call_count", BigInteger, nullable=False),
+    Column("pending_tool_calls", BigInteger, nullable=False),
+    Column("usage_head", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("cache_read_tokens", BigInteger, nullable=False),
+    Column("cache_creation_tokens", BigInteger, nullable=False),
+    Column("thinking_tokens", BigInteger, nullable=False),
+    Column("api_calls", BigInteger, nullable=False),
+    Column("total_tokens", BigInteger, nullable=False),
+    Column("last_model", Text),
+    Column("active_message_id", Text),
+    Index(None, "created_at"),
+    Index(None, "updated_at", "created_at"),
+    Index(None, "message_count", "created_at"),
+    Index(None, "total_tokens", "created_at"),
+    Index(None, "last_model", "created_at"),
+    Index(
+        "ix_session_heads_pending",
+        "created_at",
+        sqlite_where=text("pending_tool_calls > 0"),
+        postgresql_where=text("pending_tool_calls > 0"),
+    ),
+    Index(
+        "ix_session_heads_settled",
+        "created_at",
+        sqlite_where=text("pending_tool_calls = 0"),
+        postgresql_where=text("pending_tool_calls = 0"),
+    ),
+)
+
+session_metadata = Table(
+    "session_metadata",
+    metadata,
+    _session_key(),
+    Column("key", Text, nullable=False),
+    Column("value", JsonText, nullable=False),
+    # A copy of the session's, for listing by a pair in order of creation.
+    Column("created_at", Micros, nullable=False),
+    Column("updated_at", Micros, nullable=False),
+    PrimaryKeyConstraint("session_key", "key"),
+    Index(None, "key", "value", "created_at"),
+    Index(None, "key", "created_at"),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    _session_key(),
+    Column("seq", BigInteger, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("role_raw", Text),
+    Column("content", JsonText),
+    Column("tool_calls", JsonText),
+    Column("tool_call_id", Text),
+    Column("name", Text),
+    Column("agent_name", Text),
+    Column("model", Text),
+    Column("parent_id", Text),
+    Column("usage", JsonText),
+    Column("created_at", Micros, nullable=False),
+    Column("compacted_at", Micros),
+    # The compaction that archived the message, and the one it is the summary of.
+    Column("compacted_by", BigInteger),
+    Column("summary_of", BigInteger),
+    PrimaryKeyConstraint("session_key", "seq"),
+    UniqueConstraint("session_key", "id"),
+    Index(
+        "ix_messages_user_created_at",
+        "created_at",
+        sqlite_where=text("role = 'user'"),
+        postgresql_where=text("role = 'user'"),
+    ),
+)
+
+tool_calls = Table(
+    "tool_calls",
+    metadata,
+    _session_key(),
+    Column("seq", BigInteger, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("call_id", Text),
+    Column("message_id", Text),
+    Column("name", Text, nullable=False),
+    Column("arguments", JsonText),
+    Column("kind", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("status_raw", Text),
+    Column("output", JsonText),
+    Column("result", JsonText),
+    Column("error", JsonText),
+    Column("error_details", JsonText),
+    Column("execution_time_ms", BigInteger),
+    Column("created_at", Micros, nullable=False),
+    Column("started_at", Micros),
+    Column("completed_at", Micros),
+    PrimaryKeyConstraint("session_key", "seq"),
+    UniqueConstraint("session_key", "id"),
+    Index(
+        None,
+        "session_key",
+        "call_id",
+        sqlite_where=text("call_id IS NOT NULL"),
+        postgresql_where=text("call_id IS NOT NULL"),
+    ),
+    Index(
+        "ix_tool_calls_open",
+        "session_key",
+        "seq",
+        sqlite_where=text("status IN ('pending', 'approved', 'executing')"),
+        postgresql_where=text("status IN ('pending', 'approved', 'executing')"),
+    ),
+)
+
+# One unique index and nothing else: a second index halves the append rate.
+events = Table(
+    "events",
+    metadata,
+    _session_key(),
+    Column("seq", BigInteger, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("data", JsonText),
+    Column("model", Text),
+    Column("turn_id", Text),
+    Column("created_at", Micros, nullable=False),
+    PrimaryKeyConstraint("session_key", "seq"),
+)
+
+# Apart from the rows they name, because a key outlives them.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    _session_key(),
+    Column("kind", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    PrimaryKeyConstraint("session_key", "kind", "key"),
+)
+
+# No foreign key: accounting outlives the session.
+usage_ledger = Table(
+    "usage_ledger",
+    metadata,
+    Column("session_key", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("message_seq", BigInteger),
+    Column("agent_name", Text),
+    Column("model", Text),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("cache_read_tokens", BigInteger, nullable=False),
+    Column("cache_creation_tokens", BigInteger, nullable=False),
+    Column("thinking_tokens", BigInteger, nullable=False),
+    Column("api_calls", BigInteger, nullable=False),
+    Column("created_at", Micros, nullable=False),
+    PrimaryKeyConstraint("session_key", "seq"),
+)
+
+compactions = Table(
+    "compactions",
+    metadata,
+    _session_key(),
+    Column("seq", BigInteger, nullable=False),
+    Column("summary_seq", BigInteger, nullable=False),
+    Column("boundary_seq", BigInteger, nullable=False),
+    Column("archived", BigInteger, nullable=False),
+    Column("model", Text),
+    Column("active_message_id", Text),
+    Column("created_at", Micros, nullable=False),
+    PrimaryKeyConstraint("session_key", "seq"),
+)
+
+questions = Table(
+    "questions",
+    metadata,
+    _session_key(),
+    Column("seq", BigInteger, nullable=False),
+    Column("tool_call_id", Text),
+    Column("question_id", Text, nullable=False),
+    Column("question", JsonText, nullable=False),
+    Column("description", JsonText),
+    Column("response_type", Text, nullable=False),
+    Column("default", JsonText),
+    Column("options", JsonText),
+    Column("answer", JsonText),
+    Column("created_at", Micros, nullable=False),
+    Column("answered_at", Micros),
+    PrimaryKeyConstraint("session_key", "seq"),
+)
+
+settings = Table(
+    "settings",
+    metadata,
+    _session_key(),
+    Column("seq", BigInteger, nullable=False),
+    Column("tool_call_id", Text),
+    Column("setting_key", Text, nullable=False),
+    Column("setting_name", JsonText, nullable=False),
+    Column("description", JsonText),
+    Column("setting_type", Text, nullable=False),
+    Column("value", JsonText),
+    Column("secret", Integer, nullable=False),
+    Column("created_at", Micros, nullable=False),
+    Column("updated_at", Micros),
+    PrimaryKeyConstraint("session_key", "seq"),
+)
+
+# What an import could not place: kept, never dropped.
+source_rows = Table(
+    "source_rows",
+    metadata,
+    Column("row_key", _KEY, primary_key=True, autoincrement=True),
+    Column(
+        "session_key",
+        BigInteger,
+        ForeignKey("sessions.session_key", ondelete="CASCADE"),
+    ),
+    Column("system", Text, nullable=False),
+    Column("batch", Text, nullable=False),
+    Column("table_name", Text, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("row", JsonText, nullable=False),
+    Index(None, "session_key"),
+    Index(None, "batch", "table_name", "position"),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,111 @@
+"""``SessionStore``: opens a backend and hands out the rooms."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from anyio import CancelScope
+from sqlalchemy import Connection
+
+from turnstore import migrations
+from turnstore.backends._sqlite_files import absolute, path_of_url
+from turnstore.backends.base import Backend
+from turnstore.backends.sqlite import SqliteBackend
+from turnstore.errors import InvalidArgument, StoreError
+from turnstore.events import Events
+from turnstore.options import StoreOptions
+from turnstore.records import StoreStatistics
+
+
+class SessionStore:
+    """Keeps sessions, messages, tool calls and events in one database.
+
+    :param url: ``sqlite:///relative.db``, ``sqlite:////absolute.db``, ``sqlite://``
+        (private, in memory) or a ``Path``. None: ``~/.turnstore/sessions.db``.
+        Making the object does no I/O.
+
+    Use it as ``async with``, or ``await store.open()`` and ``await store.close()``.
+    It belongs to the event loop that opened it.
+    """
+
+    def __init__(
+        self,
+        url: str | Path | None = None,
+        options: StoreOptions = StoreOptions(),  # noqa: B008 - immutable
+    ) -> None:
+        self.options = options
+        self._backend = _backend(url, options)
+        self._state = "new"
+        self.events = Events(self._backend, options)
+
+    async def open(self) -> None:
+        """Connect; on SQLite make the file and bring its schema up to date.
+
+        Of several processes that open one file at once, one upgrades it. A failed or
+        cancelled open leaves nothing behind; the store can't be opened again then.
+
+        :raises BackendUnavailable, DatabaseBusy, DatabaseCorrupt: the file can't be
+            used.
+        :raises SchemaTooOld, SchemaTooNew: see the text.
+        :raises StoreError: it was opened before.
+        """
+        if self._state != "new":
+            raise StoreError("a store can be opened once: make another one")
+        self._state = "opening"
+        await self._backend.open(partial(self._prepare, options=self.options))
+        self._state = "open"
+
+    async def close(self) -> None:
+        """Commit what is queued, within ``close_timeout_s``, and disconnect.
+
+        Writes not committed by then get ``StoreClosed``. Not stopped by a
+        cancellation. A second call does nothing.
+        """
+        self._state = "closed"
+        with CancelScope(shield=True):
+            await self._backend.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def statistics(self) -> StoreStatistics:
+        """Return counters since ``open``; costs no I/O on the database."""
+        return self._backend.statistics()
+
+    def __del__(self) -> None:
+        if getattr(self, "_state", "new") == "open":
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self)
+
+    @staticmethod
+    def _prepare(connection: Connection, options: StoreOptions) -> None:
+        mode = "check" if options.read_only else options.migrate or "auto"
+        migrations.prepare(connection, mode)
+
+
+def _backend(url: str | Path | None, options: StoreOptions) -> Backend:
+    if url is None:
+        url = Path.home() / ".turnstore" / "sessions.db"
+    if isinstance(url, os.PathLike):
+        return SqliteBackend(absolute(Path(url)), options)
+    if not isinstance(url, str):
+        raise InvalidArgument(f"url must be text or a Path, got {type(url).__name__}")
+    scheme = url.partition(":")[0]
+    if scheme == "sqlite":
+        return SqliteBackend(path_of_url(url), options)
+    raise InvalidArgument(
+        f"unknown URL {url!r}: write sqlite:///relative.db or sqlite:////absolute.db"
+    )
