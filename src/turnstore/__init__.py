@@ -1,0 +1,107 @@
+"""turnstore: the storage engine that AI-agent runtimes import.
+
+    from turnstore import SessionStore
+
+    async with SessionStore("sqlite:///agent.db") as store:
+        session = await store.sessions.create(agent_name="coder")
+        await store.messages.append(session.id, "user", "List the failing tests")
+        await store.events.append(session.id, "message.complete", {"text": "…"})
+
+Rooms of a store: ``sessions``, ``messages``, ``tool_calls``, ``events``. Every error
+is a ``StoreError``; the tree is drawn in ``turnstore.errors``.
+"""
+
+from msgspec import UNSET as UNSET
+
+from turnstore.errors import AcquireTimeout as AcquireTimeout
+from turnstore.errors import BackendError as BackendError
+from turnstore.errors import BackendUnavailable as BackendUnavailable
+from turnstore.errors import DatabaseBusy as DatabaseBusy
+from turnstore.errors import DatabaseCorrupt as DatabaseCorrupt
+from turnstore.errors import DiskFull as DiskFull
+from turnstore.errors import InvalidArgument as InvalidArgument
+from turnstore.errors import MessageExists as MessageExists
+from turnstore.errors import MessageNotFound as MessageNotFound
+from turnstore.errors import OutcomeUnknown as OutcomeUnknown
+from turnstore.errors import Overloaded as Overloaded
+from turnstore.errors import PayloadInvalid as PayloadInvalid
+from turnstore.errors import PayloadTooLarge as PayloadTooLarge
+from turnstore.errors import PendingToolCalls as PendingToolCalls
+from turnstore.errors import QueueFull as QueueFull
+from turnstore.errors import ReadOnlyStore as ReadOnlyStore
+from turnstore.errors import SchemaTooNew as SchemaTooNew
+from turnstore.errors import SchemaTooOld as SchemaTooOld
+from turnstore.errors import SequenceConflict as SequenceConflict
+from turnstore.errors import SessionExists as SessionExists
+from turnstore.errors import SessionNotFound as SessionNotFound
+from turnstore.errors import StatusConflict as StatusConflict
+from turnstore.errors import StoreClosed as StoreClosed
+from turnstore.errors import StoreError as StoreError
+from turnstore.errors import ToolCallExists as ToolCallExists
+from turnstore.errors import ToolCallNotFound as ToolCallNotFound
+from turnstore.options import StoreOptions as StoreOptions
+from turnstore.records import Event as Event
+from turnstore.records import Json as Json
+from turnstore.records import Message as Message
+from turnstore.records import NewEvent as NewEvent
+from turnstore.records import NewMessage as NewMessage
+from turnstore.records import Page as Page
+from turnstore.records import Role as Role
+from turnstore.records import Session as Session
+from turnstore.records import SessionFilter as SessionFilter
+from turnstore.records import SessionState as SessionState
+from turnstore.records import SessionStatus as SessionStatus
+from turnstore.records import StoreStatistics as StoreStatistics
+from turnstore.records import ToolCall as ToolCall
+from turnstore.records import ToolCallStatus as ToolCallStatus
+from turnstore.records import ToolPolicy as ToolPolicy
+from turnstore.records import Usage as Usage
+from turnstore.store import SessionStore as SessionStore
+
+__all__ = [
+    "AcquireTimeout",
+    "BackendError",
+    "BackendUnavailable",
+    "DatabaseBusy",
+    "DatabaseCorrupt",
+    "DiskFull",
+    "Event",
+    "InvalidArgument",
+    "Json",
+    "Message",
+    "MessageExists",
+    "MessageNotFound",
+    "NewEvent",
+    "NewMessage",
+    "OutcomeUnknown",
+    "Overloaded",
+    "Page",
+    "PayloadInvalid",
+    "PayloadTooLarge",
+    "PendingToolCalls",
+    "QueueFull",
+    "ReadOnlyStore",
+    "Role",
+    "SchemaTooNew",
+    "SchemaTooOld",
+    "SequenceConflict",
+    "Session",
+    "SessionExists",
+    "SessionFilter",
+    "SessionNotFound",
+    "SessionState",
+    "SessionStatus",
+    "SessionStore",
+    "StatusConflict",
+    "StoreClosed",
+    "StoreError",
+    "StoreOptions",
+    "StoreStatistics",
+    "ToolCall",
+    "ToolCallExists",
+    "ToolCallNotFound",
+    "ToolCallStatus",
+    "ToolPolicy",
+    "UNSET",
+    "Usage",
+]

@@ -66,13 +66,11 @@ def encode_or_none(value: Json, bytes_max: int) -> str | None:
     return None if value is None else encode(value, bytes_max)
 
 
-def encode_text(value: str | None, name: str, bytes_max: int) -> str | None:
-    """Return free text as JSON text; None stays None."""
-    if value is None:
-        return None
+def check_free_text(value: object, name: str) -> str:
+    """Return text that may hold NUL; whether it can be encoded, ``encode`` finds."""
     if not isinstance(value, str):
         raise InvalidArgument(f"{name} must be text, got {type(value).__name__}")
-    return encode(value, bytes_max)
+    return value
 
 
 def _fault(value: Json) -> str | None:
@@ -192,3 +190,13 @@ def new_id() -> str:
 def array(values: Iterable[str | int]) -> str:
     """Return values as a JSON array, for an array parameter."""
     return _encode(list(values)).decode()
+
+
+def pairs(values: Iterable[tuple[int, str]]) -> str:
+    """Return pairs as a JSON array of arrays, for an array parameter."""
+    return _encode(list(values)).decode()
+
+
+def decode(text: str | None) -> Json:
+    """Return the value of encoded JSON; None stays None."""
+    return None if text is None else _decode(text)

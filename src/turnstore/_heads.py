@@ -8,7 +8,7 @@ used again, so one that is gone is noticed by its missing head.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar
 
@@ -99,6 +99,16 @@ _KEYS: Final = Query(
 )
 
 
+def find_keys(
+    connection: Connection, session_ids: Collection[str]
+) -> dict[str, int]:
+    """Return the integer keys of the sessions that exist now."""
+    if not session_ids:
+        return {}
+    found = _KEYS(connection, ids=_codec.array(session_ids))
+    return {each.id: each.session_key for each in found}
+
+
 def session_keys(
     connection: Connection, session_ids: Iterable[str]
 ) -> dict[str, int]:
@@ -113,8 +123,7 @@ def session_keys(
         else:
             keys[session_id] = key
     if unknown:
-        found = _KEYS(connection, ids=_codec.array(unknown))
-        fresh = {each.id: each.session_key for each in found}
+        fresh = find_keys(connection, unknown)
         if len(cache) + len(fresh) > KEYS_CACHED_MAX:
             cache.clear()
         cache.update(fresh)
@@ -179,5 +188,5 @@ def save_usage(
 
 def require_session(connection: Connection, session_id: str) -> None:
     """:raises SessionNotFound: no such session."""
-    if not _KEYS(connection, ids=_codec.array([session_id])):
+    if not find_keys(connection, [session_id]):
         raise SessionNotFound(session_id)

@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 import msgspec
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, and_, bindparam, select
 
 from turnstore import _codec
-from turnstore._rows import Insert, Query, in_array
+from turnstore._rows import Insert, Query, pairs
 from turnstore.schema import idempotency_keys
 
 Place = tuple[int, str]
@@ -22,13 +22,19 @@ class _Written(msgspec.Struct):
     seq: int
 
 
+_places, _session_key, _key = pairs(bindparam("places"))
 _FIND: Final = Query(
     select(
         idempotency_keys.c.session_key, idempotency_keys.c.key, idempotency_keys.c.seq
-    ).where(
-        idempotency_keys.c.session_key.in_(in_array(bindparam("session_keys"))),
-        idempotency_keys.c.kind == bindparam("kind"),
-        idempotency_keys.c.key.in_(in_array(bindparam("keys"))),
+    )
+    .select_from(_places)
+    .join(
+        idempotency_keys,
+        and_(
+            idempotency_keys.c.session_key == _session_key,
+            idempotency_keys.c.kind == bindparam("kind"),
+            idempotency_keys.c.key == _key,
+        ),
     ),
     _Written,
 )
@@ -47,16 +53,11 @@ def find(
     """Return the first seq that was written under each of the places used before."""
     if not places:
         return {}
-    found = _FIND(
-        connection,
-        session_keys=_codec.array({session_key for session_key, _ in places}),
-        kind=kind,
-        keys=_codec.array({key for _, key in places}),
-    )
+    found = _FIND(connection, places=_codec.pairs(places), kind=kind)
     return {(each.session_key, each.key): each.seq for each in found}
 
 
 def remember(
     connection: Connection, kind: str, written: Sequence[tuple[Place, int]]
 ) -> None:
-    _INSERT(connection, [(*place[:1], kind, place[1], seq) for place, seq in written])
+    _INSERT(connection, [(key, kind, name, seq) for (key, name), seq in written])

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Connection,
     Dialect,
     Executable,
+    FromClause,
     Integer,
     Select,
     Table,
@@ -110,11 +111,17 @@ class Query(Generic[T]):
         return next(iter(self(connection, **values)), None)
 
     def in_chunks(
-        self, connection: Connection, limit: int | None, **values: Value
+        self,
+        connection: Connection,
+        limit: int | None,
+        *,
+        cursor: str = "after",
+        **values: Value,
     ) -> list[T]:
-        """Read all rows after ``after`` in steps of bounded bytes.
+        """Read rows in steps of bounded bytes.
 
-        The statement takes ``after`` and ``limit`` and gives rows by ``seq``.
+        The statement takes ``limit`` and ``cursor``: it gives rows in order of seq,
+        beyond the seq given as that.
         """
         records: list[T] = []
         wanted = CHUNK_ROWS
@@ -126,7 +133,7 @@ class Query(Generic[T]):
             records += chunk
             if len(chunk) < wanted:
                 break
-            values["after"] = chunk[-1].seq  # type: ignore[attr-defined]
+            values[cursor] = chunk[-1].seq  # type: ignore[attr-defined]
             wanted = max(1, min(8 * wanted, CHUNK_BYTES * len(chunk) // len(text)))
         return records
 
@@ -143,6 +150,13 @@ def in_array(array: ColumnElement[Any]) -> Select[Any]:
     """Return the elements of a JSON array parameter as a SELECT, for ``IN``."""
     each = func.json_each(array).table_valued("value", name="element")
     return select(each.c.value)
+
+
+def pairs(array: ColumnElement[Any]) -> tuple[FromClause, Any, Any]:
+    """Return a JSON array of pairs as a table, with its two columns."""
+    each = func.json_each(array).table_valued("value", name="pair")
+    first, second = (each.c.value.op("->>")(at) for at in _literals(2))
+    return each, first, second
 
 
 def as_objects(statement: Select[Any]) -> Select[Any]:

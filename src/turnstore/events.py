@@ -12,6 +12,7 @@ from sqlalchemy import Connection, bindparam, delete, select
 from turnstore import _codec, _idempotency
 from turnstore._heads import Head, Heads, require_session, save_models
 from turnstore._rows import Insert, Query, in_array
+from turnstore._selects import EVENT, SESSION_IS
 from turnstore.backends.base import Backend, Command, Outcome
 from turnstore.errors import InvalidArgument, SequenceConflict, SessionNotFound
 from turnstore.options import StoreOptions
@@ -354,17 +355,7 @@ _INSERT: Final = Insert(
     events.c.created_at,
 )
 _SELECT: Final = (
-    select(
-        sessions.c.id.label("session_id"),
-        events.c.seq,
-        events.c.type,
-        events.c.data,
-        events.c.model,
-        events.c.turn_id,
-        events.c.created_at,
-    )
-    .join(sessions, sessions.c.session_key == events.c.session_key)
-    .where(sessions.c.id == bindparam("session"), events.c.seq > bindparam("after"))
+    EVENT.where(SESSION_IS, events.c.seq > bindparam("after"))
     .order_by(events.c.seq)
     .limit(bindparam("limit"))
 )

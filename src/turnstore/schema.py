@@ -25,6 +25,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    literal_column,
     text,
 )
 
@@ -237,6 +238,11 @@ tool_calls = Table(
         postgresql_where=text("status IN ('pending', 'approved', 'executing')"),
     ),
 )
+
+IS_OPEN = tool_calls.c.status.in_(
+    [literal_column(f"'{status}'") for status in OPEN_STATUSES]
+)
+"""Written as in the partial index, so that the database sees that it is meant."""
 
 # One unique index and nothing else: a second index halves the append rate.
 events = Table(

@@ -18,8 +18,11 @@ from turnstore.backends.base import Backend
 from turnstore.backends.sqlite import SqliteBackend
 from turnstore.errors import InvalidArgument, StoreError
 from turnstore.events import Events
+from turnstore.messages import Messages
 from turnstore.options import StoreOptions
 from turnstore.records import StoreStatistics
+from turnstore.sessions import Sessions
+from turnstore.tool_calls import ToolCalls
 
 
 class SessionStore:
@@ -41,6 +44,9 @@ class SessionStore:
         self.options = options
         self._backend = _backend(url, options)
         self._state = "new"
+        self.sessions = Sessions(self._backend, options)
+        self.messages = Messages(self._backend, options)
+        self.tool_calls = ToolCalls(self._backend, options)
         self.events = Events(self._backend, options)
 
     async def open(self) -> None:

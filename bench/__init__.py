@@ -1,0 +1,1 @@
+"""Measurements of turnstore beside the floor and the plain port. See README.md."""

@@ -1,0 +1,23 @@
+"""The workloads by name, in the order they run. README.md says what each stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from bench import appends, reads
+from bench.measure import Comparison
+from bench.setting import Setting
+
+WORKLOADS: Final[dict[str, Callable[[Setting], list[Comparison]]]] = {
+    "append": appends.append,
+    "append_under_load": appends.append_under_load,
+    "append_many": appends.append_many,
+    "list_events": reads.list_events,
+    "listing": reads.listing,
+    "indexes": appends.indexes,
+    "big": appends.big,
+    "messages": appends.messages,
+    "tool_calls": appends.tool_calls,
+    "full_durability": appends.full_durability,
+}

@@ -1,0 +1,24 @@
+"""The ``turnstore`` command; ``python -m turnstore`` is the same."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    try:
+        import rich  # noqa: F401
+        import typer  # noqa: F401
+    except ImportError:
+        print(
+            "turnstore's command line needs: pip install 'turnstore[cli]'",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    from turnstore.cli import app
+
+    app(prog_name="turnstore")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,289 @@
+"""``SessionFilter`` as conditions: each says how its matches can be found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Select,
+    Table,
+    UnaryExpression,
+    and_,
+    column,
+    exists,
+    func,
+    literal,
+    literal_column,
+    select,
+    table,
+)
+from sqlalchemy.sql.operators import custom_op
+from sqlalchemy.sql.util import ClauseAdapter
+
+from turnstore import _codec
+from turnstore._rows import in_array
+from turnstore.errors import InvalidArgument
+from turnstore.records import SessionFilter, SessionStatus
+from turnstore.schema import session_heads, session_metadata, sessions
+
+_TITLES: Final = table("session_titles", column("rowid"), column("session_titles"))
+TRIGRAM_CHARS: Final = 3
+_TRIGRAMS_MAX: Final = 32
+
+Residual = Callable[[Table, Column[Any]], ColumnElement[bool]]
+"""From the table and the order of a walk to the condition as a test of its rows."""
+
+
+class Arm(msgspec.Struct, frozen=True):
+    """An index range of one table."""
+
+    table: Table
+    where: ColumnElement[bool]
+
+
+class Condition(msgspec.Struct, frozen=True, kw_only=True):
+    """One filter.
+
+    :param test: the filter as a test of rows that another index gives.
+    :param tests: the table whose columns the test reads; None: any with a session key.
+    :param matches: keys of the matching sessions by the filter's own index.
+    :param is_exact: whether ``matches`` gives no others.
+    :param arms: index ranges that together are the matches, each of them in the order
+        of the column ``along`` of the heads.
+    """
+
+    test: Residual
+    tests: Table | None = None
+    matches: Select[Any] | None = None
+    is_exact: bool = True
+    arms: tuple[Arm, ...] = ()
+    along: Column[Any] | None = None
+
+
+def conditions(given: SessionFilter) -> list[Condition]:
+    """Return the filter's conditions, those with the narrowest index first.
+
+    :raises InvalidArgument: a value is of the wrong type or out of bounds.
+    """
+    if not isinstance(given, SessionFilter):
+        raise InvalidArgument(
+            f"filter must be a SessionFilter, got {type(given).__name__}"
+        )
+    found: list[Condition] = []
+    if given.ids is not None:
+        found.append(_ids(given.ids))
+    for name in ("parent_session_id", "agent_name", "project_root", "provider", "model"):
+        value = getattr(given, name)
+        if value is not None:
+            text = _codec.check_text(value, name)
+            found.append(_equal(sessions.c[name], [text]))
+    if given.last_model is not None:
+        text = _codec.check_text(given.last_model, "last_model")
+        found.append(_equal(session_heads.c.last_model, [text]))
+    if given.status is not None:
+        found.append(_equal(sessions.c.status, _statuses(given.status)))
+    found += _pairs(given.metadata)
+    found += _keys(given.metadata_keys)
+    if given.has_pending_tool_calls is not None:
+        found.append(_pending(given.has_pending_tool_calls))
+    if given.title_contains is not None:
+        found.append(_title(given.title_contains))
+    found += _between(
+        "message_count",
+        _count_or_none(given.message_count_min, "message_count_min"),
+        _count_or_none(given.message_count_max, "message_count_max"),
+    )
+    found += _times("updated_at", given.updated_after, given.updated_before)
+    found += _times("created_at", given.created_after, given.created_before)
+    return found
+
+
+def unindexed(value: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return a column behind a unary plus: SQLite then uses no index of it."""
+    return UnaryExpression(value, operator=custom_op("+"), type_=value.type)
+
+
+def fold(title: str) -> str:
+    """Return a title as it is searched: ASCII letters lowered, without NUL."""
+    return title.translate(_FOLD)
+
+
+def _ids(ids: Collection[str]) -> Condition:
+    if isinstance(ids, str):
+        raise InvalidArgument("ids must be several: give a list, not one text")
+    wanted = literal(_codec.array([_codec.check_text(each, "ids") for each in ids]))
+    return Condition(
+        test=lambda base, _: unindexed(sessions.c.id).in_(in_array(wanted)),
+        tests=sessions,
+        matches=select(sessions.c.session_key).where(
+            sessions.c.id.in_(in_array(wanted))
+        ),
+    )
+
+
+def _equal(column: Column[Any], values: list[str]) -> Condition:
+    base = column.table
+    assert isinstance(base, Table)
+    return Condition(
+        test=lambda *_: unindexed(column).in_([literal(each) for each in values]),
+        tests=base,
+        matches=select(base.c.session_key).where(column.in_(values)),
+        arms=tuple(Arm(base, column == value) for value in values),
+        along=session_heads.c.created_at if values else None,
+    )
+
+
+def _pairs(pairs: Mapping[str, str] | None) -> list[Condition]:
+    if pairs is not None and not isinstance(pairs, Mapping):
+        raise InvalidArgument("metadata must be a mapping of text to text")
+    return [
+        _in_metadata(
+            and_(
+                session_metadata.c.key == _codec.check_text(key, "metadata key"),
+                session_metadata.c.value == _codec.encode(_text(value), 2**20),
+            )
+        )
+        for key, value in (pairs or {}).items()
+    ]
+
+
+def _keys(keys: Collection[str] | None) -> list[Condition]:
+    if isinstance(keys, str):
+        raise InvalidArgument("metadata_keys must be several: give a list")
+    return [
+        _in_metadata(session_metadata.c.key == _codec.check_text(key, "metadata_keys"))
+        for key in keys or ()
+    ]
+
+
+def _in_metadata(where: ColumnElement[bool]) -> Condition:
+    def test(base: Table, _: Column[Any]) -> ColumnElement[bool]:
+        inner = session_metadata.alias()
+        return exists(
+            select(literal_column("1"))
+            .select_from(inner)
+            .where(
+                inner.c.session_key == base.c.session_key,
+                _moved(where, inner),
+            )
+        )
+
+    return Condition(
+        test=test,
+        matches=select(session_metadata.c.session_key).where(where),
+        arms=(Arm(session_metadata, where),),
+        along=session_heads.c.created_at,
+    )
+
+
+def _moved(where: ColumnElement[bool], inner: Any) -> ColumnElement[bool]:
+    """Return a condition on the metadata table as one on an alias of it."""
+    moved: ColumnElement[bool] = ClauseAdapter(inner).traverse(where)
+    return moved
+
+
+def _pending(wanted: bool) -> Condition:
+    if not isinstance(wanted, bool):
+        raise InvalidArgument("has_pending_tool_calls must be True or False")
+    count = session_heads.c.pending_tool_calls
+    # As in the partial indexes, to the letter: a parameter would not match them.
+    zero = literal_column("0")
+    return Condition(
+        test=lambda *_: unindexed(count) > zero if wanted else unindexed(count) == zero,
+        tests=session_heads,
+        matches=select(session_heads.c.session_key).where(
+            count > zero if wanted else count == zero
+        ),
+        arms=(Arm(session_heads, count > zero if wanted else count == zero),),
+        along=session_heads.c.created_at,
+    )
+
+
+def _title(part: str) -> Condition:
+    wanted = fold(_text(part))
+    trigrams = {
+        wanted[at : at + TRIGRAM_CHARS]
+        for at in range(len(wanted) - TRIGRAM_CHARS + 1)
+    }
+    quoted = ['"{}"'.format(each.replace('"', '""')) for each in sorted(trigrams)]
+    query = " AND ".join(quoted[:_TRIGRAMS_MAX])
+    return Condition(
+        test=lambda *_: func.instr(sessions.c.title_folded, wanted) > 0,
+        tests=sessions,
+        matches=select(_TITLES.c.rowid).where(_TITLES.c.session_titles.op("MATCH")(query))
+        if trigrams
+        else None,
+        is_exact=False,
+    )
+
+
+def _between(name: str, low: int | None, high: int | None) -> list[Condition]:
+    if low is None and high is None:
+        return []
+    indexed = session_heads.c[name]
+
+    def within(value: ColumnElement[Any]) -> ColumnElement[bool]:
+        bounds = []
+        if low is not None:
+            bounds.append(value >= low)
+        if high is not None:
+            bounds.append(value <= high)
+        return and_(*bounds)
+
+    def test(base: Table, order: Column[Any]) -> ColumnElement[bool]:
+        # A bound on what the walk is ordered by narrows it; any other is a test.
+        value = base.c[name] if name in base.c else indexed
+        return within(value if order is indexed else unindexed(value))
+
+    return [
+        Condition(
+            test=test,
+            tests=None if name == "created_at" else session_heads,
+            matches=select(session_heads.c.session_key).where(within(indexed)),
+            arms=(Arm(session_heads, within(indexed)),),
+            along=indexed,
+        )
+    ]
+
+
+def _times(
+    name: str, after: datetime | None, before: datetime | None
+) -> list[Condition]:
+    prefix = name.removesuffix("_at")
+    return _between(
+        name,
+        _codec.micros_or_none(after, f"{prefix}_after"),
+        _codec.micros_or_none(before, f"{prefix}_before"),
+    )
+
+
+def _statuses(given: SessionStatus | str | Collection[SessionStatus | str]) -> list[str]:
+    several = [given] if isinstance(given, str) else list(given)
+    known = {str(each) for each in SessionStatus}
+    for each in several:
+        if each not in known:
+            raise InvalidArgument(
+                f"status {each!r} is not one of {', '.join(sorted(known))}"
+            )
+    return list(dict.fromkeys(str(each) for each in several))
+
+
+def _count_or_none(value: int | None, name: str) -> int | None:
+    return None if value is None else _codec.check_integer(value, name, 0)
+
+
+def _text(value: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidArgument(f"must be text, got {type(value).__name__}")
+    return value
+
+
+_FOLD: Final = {
+    **{ord(upper): ord(upper) + 32 for upper in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"},
+    0: 0xFFFD,
+}

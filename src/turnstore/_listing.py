@@ -1,0 +1,213 @@
+"""Listing sessions: pages whose cost does not grow with the store.
+
+A page is found in two steps: the places of its sessions in order, from narrow indexes
+alone, then the records of those. For the places there are three plans:
+
+``along``
+    one filter's own index, which has its matches in the wanted order: equality
+    filters in order of creation, a range in order of its column. Costs the page.
+``gather``
+    all matches of one filter by its own index, then sorted. Costs the matches.
+``walk``
+    the index of the order, passing over what does not match. Costs the rows walked
+    until the page is full.
+
+Between the last two decides a look at how many match, which stops at
+``MATCHES_GATHERED_MAX``: few are gathered, and where many match a walk soon meets
+enough of them. The database's own planner can't choose so, because it does not know
+the values. A filter that drives no plan is a test of the rows that come, its columns
+behind a unary plus, which SQLite takes as: no index for this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    bindparam,
+    func,
+    literal,
+    select,
+    tuple_,
+    union_all,
+)
+
+from turnstore import _codec
+from turnstore._filters import Condition, unindexed
+from turnstore._rows import Query, in_array
+from turnstore._selects import SESSION
+from turnstore.records import Session
+from turnstore.schema import session_heads, sessions
+
+MATCHES_GATHERED_MAX: Final = 2_000
+"""Where gathering so many costs about as much as walking until 50 of so many, among
+100,000 sessions, are met (``python -m bench listing``)."""
+
+Place = tuple[int, int, int]
+"""Where a session stands: its value in the order, created_at, key."""
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """An order of sessions by a column of the heads; ties by created_at, then key."""
+
+    column: Column[Any]
+    descending: bool
+
+    def columns(self, base: Table) -> list[ColumnElement[Any]]:
+        """The columns of ``base`` that sort: value, created_at, key."""
+        value = base.c[self.column.name] if base is not session_heads else self.column
+        return [value, base.c.created_at, base.c.session_key]
+
+    def directed(self, columns: Sequence[ColumnElement[Any]]) -> list[Any]:
+        return [each.desc() if self.descending else each.asc() for each in columns]
+
+
+def page_places(
+    connection: Connection,
+    conditions: Sequence[Condition],
+    order: Order,
+    *,
+    limit: int,
+    offset: int,
+    after: Place | None,
+) -> list[Place]:
+    """Return the places of a page's sessions, in order."""
+    statement = plan(
+        connection, conditions, order, rows_max=limit + offset, after=after
+    )
+    places = statement.limit(limit).offset(offset).subquery()
+    array = func.json_group_array(func.json_array(*places.c))
+    text = connection.execute(select(array)).scalar_one()
+    return msgspec.json.decode(text, type=list[Place])
+
+
+def plan(
+    connection: Connection,
+    conditions: Sequence[Condition],
+    order: Order,
+    *,
+    rows_max: int,
+    after: Place | None = None,
+) -> Select[Any]:
+    """Return the statement that gives places in order, by the cheapest plan."""
+    along = [each for each in conditions if each.along is order.column]
+    if not conditions or conditions == along[:1]:
+        gathered = None
+    else:
+        gathered = _gather(connection, conditions)
+    if gathered is not None:
+        keys, rest = gathered
+        chosen = session_heads.c.session_key.in_(in_array(literal(keys)))
+        return _select(session_heads, chosen, rest, order, after, is_sorted=False)
+    if along:
+        rest = [each for each in conditions if each is not along[0]]
+        return _along(along[0], rest, order, rows_max, after)
+    return _select(session_heads, None, conditions, order, after)
+
+
+def count_matches(
+    connection: Connection, conditions: Sequence[Condition], order: Order
+) -> int:
+    """Return how many sessions meet all conditions."""
+    every = plan(connection, conditions, order, rows_max=-1).order_by(None)
+    return connection.execute(
+        select(func.count()).select_from(every.subquery())
+    ).scalar_one()
+
+
+def sessions_at(connection: Connection, places: Sequence[Place]) -> list[Session]:
+    """Return the records of the sessions at these places, in their order."""
+    return _AT_KEYS(connection, keys=_codec.array(key for _, _, key in places))
+
+
+def _gather(
+    connection: Connection, conditions: Sequence[Condition]
+) -> tuple[str, list[Condition]] | None:
+    """Return the keys that the most selective filter matches, as an array, and the
+    filters left to test; None if each matches too many."""
+    best: tuple[int, str, Condition] | None = None
+    for condition in conditions:
+        if condition.matches is None:
+            continue
+        count_max = best[0] if best else MATCHES_GATHERED_MAX
+        some = condition.matches.limit(count_max + 1).subquery()
+        count, keys = connection.execute(
+            select(func.count(), func.json_group_array(some.c[0]))
+        ).one()
+        if count <= count_max:
+            best = (count, keys, condition)
+    if best is None:
+        return None
+    _, keys, chosen = best
+    return keys, [each for each in conditions if each is not chosen or not each.is_exact]
+
+
+def _along(
+    driving: Condition,
+    rest: Sequence[Condition],
+    order: Order,
+    rows_max: int,
+    after: Place | None,
+) -> Select[Any]:
+    """The index ranges of one filter, merged where they are several."""
+    arms = [_select(arm.table, arm.where, rest, order, after) for arm in driving.arms]
+    if len(arms) == 1:
+        return arms[0]
+    limited = [select(arm.limit(rows_max).subquery()) for arm in arms]
+    merged = union_all(*limited).subquery()
+    return select(merged).order_by(*order.directed(list(merged.c)))
+
+
+def _select(
+    base: Table,
+    driving: ColumnElement[bool] | None,
+    rest: Sequence[Condition],
+    order: Order,
+    after: Place | None,
+    *,
+    is_sorted: bool = True,
+) -> Select[Any]:
+    """Places from one table, with the tables joined that the tests read."""
+    columns = order.columns(base)
+    labels = ("value", "created_at", "session_key")
+    statement = select(
+        *(each.label(name) for each, name in zip(columns, labels, strict=True))
+    ).select_from(base)
+    needed = {each.tests for each in rest} - {base, None}
+    for table in (session_heads, sessions):
+        if table in needed:
+            statement = statement.join(
+                table, table.c.session_key == base.c.session_key
+            )
+    if driving is not None:
+        statement = statement.where(driving)
+    for condition in rest:
+        statement = statement.where(condition.test(base, order.column))
+    if columns[0] is columns[1]:
+        columns = columns[1:]
+        after_columns = after[1:] if after else None
+    else:
+        after_columns = after
+    if after_columns is not None:
+        here = tuple_(*columns)
+        there = tuple_(*(literal(each) for each in after_columns))
+        statement = statement.where(here < there if order.descending else here > there)
+    if not is_sorted:
+        columns = [unindexed(columns[0]), *columns[1:]]
+    return statement.order_by(*order.directed(columns))
+
+
+_wanted = func.json_each(bindparam("keys")).table_valued("key", "value", name="wanted")
+_AT_KEYS: Final = Query(
+    SESSION.join(_wanted, _wanted.c.value == sessions.c.session_key).order_by(
+        _wanted.c.key
+    ),
+    Session,
+)

@@ -1,0 +1,322 @@
+"""The command that appends messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+from sqlalchemy import Connection, and_, bindparam, select
+
+from turnstore import _codec, _idempotency
+from turnstore._heads import Head, Heads, save_models, save_usage
+from turnstore._rows import Insert, Query, Value, pairs
+from turnstore._selects import MESSAGE
+from turnstore.backends.base import Command, Outcome
+from turnstore.errors import MessageExists, MessageNotFound, SessionNotFound
+from turnstore.records import Message, Role, Usage
+from turnstore.schema import messages, session_heads, usage_ledger
+
+IdPlace = tuple[int, str]
+"""Session key and message id."""
+
+
+class MessageRow(msgspec.Struct, gc=False, kw_only=True):
+    """A message to append, checked and encoded."""
+
+    id: str
+    is_own_id: bool
+    role: str
+    content: str | None = None
+    tool_calls: str | None = None
+    tool_call_id: str | None = None
+    name: str | None = None
+    agent_name: str | None = None
+    model: str | None = None
+    parent_id: str | None = None
+    usage: Usage | None = None
+    created_at: int | None = None
+
+
+class MessageHead(Head):
+    message_head: int
+    message_count: int
+    active_message_id: str | None
+    last_model: str | None
+    usage_head: int
+    prompt_tokens: int
+    completion_tokens: int
+    cache_read_tokens: int
+    cache_creation_tokens: int
+    thinking_tokens: int
+    api_calls: int
+
+    def total(self) -> Usage:
+        return Usage(
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            cache_read_tokens=self.cache_read_tokens,
+            cache_creation_tokens=self.cache_creation_tokens,
+            thinking_tokens=self.thinking_tokens,
+            api_calls=self.api_calls,
+        )
+
+
+class AppendMessages(Command[list[Message]]):
+    """Appends messages to one session; the result is their records."""
+
+    rows: Sequence[MessageRow]
+    idempotency_key: str | None = None
+
+    @staticmethod
+    def apply(
+        connection: Connection, commands: Sequence[AppendMessages]
+    ) -> list[Outcome]:
+        heads = _HEADS.load(connection, {each.session_id for each in commands})
+        batch = _Batch(
+            connection,
+            {name: head.session_key for name, head in heads.items()},
+            commands,
+        )
+        outcomes: list[Outcome] = []
+        changed: dict[int, MessageHead] = {}
+        for command in commands:
+            head = heads.get(command.session_id)
+            if head is None:
+                outcomes.append(SessionNotFound(command.session_id))
+                continue
+            seq = batch.replayed(command, head.session_key)
+            if seq is not None:
+                outcomes.append(seq)
+                continue
+            fault = batch.fault(command, head.session_key)
+            if fault is not None:
+                outcomes.append(fault)
+                continue
+            outcomes.append(batch.append(command, head))
+            changed[head.session_key] = head
+        batch.insert(connection)
+        _HEADS.save(connection, changed.values(), batch.now)
+        return [
+            _replay(connection, heads[command.session_id], outcome)
+            if isinstance(outcome, int)
+            else outcome
+            for command, outcome in zip(commands, outcomes, strict=True)
+        ]
+
+
+class _Batch:
+    """The rows that a run of commands adds, and what they are checked against."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        keys: Mapping[str, int],
+        commands: Sequence[AppendMessages],
+    ) -> None:
+        self.now = _codec.now_micros()
+        self._rows: list[Sequence[Value]] = []
+        self._ledger: list[Sequence[Value]] = []
+        self._models: dict[int, str] = {}
+        self._usage: dict[int, tuple[int, Usage]] = {}
+        self._fresh: list[tuple[_idempotency.Place, int]] = []
+        known = [each for each in commands if each.session_id in keys]
+        self._written = _idempotency.find(
+            connection,
+            "message",
+            {
+                (keys[each.session_id], each.idempotency_key)
+                for each in known
+                if each.idempotency_key is not None
+            },
+        )
+        # Ids that the store has made need no look: they are new.
+        named = {
+            (keys[each.session_id], name)
+            for each in known
+            for row in each.rows
+            for name in (row.id if row.is_own_id else None, row.parent_id)
+            if name is not None
+        }
+        self._present = find_messages(connection, named)
+
+    def replayed(self, command: AppendMessages, key: int) -> int | None:
+        """Return the seq that the command's idempotency key wrote before."""
+        if command.idempotency_key is None:
+            return None
+        return self._written.get((key, command.idempotency_key))
+
+    def fault(self, command: AppendMessages, key: int) -> Exception | None:
+        """Say why a command can't be applied. Looks at all its rows before any is
+        taken, so that one is all or nothing."""
+        own: set[str] = set()
+        for row in command.rows:
+            if row.is_own_id and ((key, row.id) in self._present or row.id in own):
+                return MessageExists(command.session_id, row.id)
+            parent = row.parent_id
+            if parent is not None and parent not in own:
+                if (key, parent) not in self._present:
+                    return MessageNotFound(command.session_id, parent)
+            own.add(row.id)
+        return None
+
+    def append(self, command: AppendMessages, head: MessageHead) -> list[Message]:
+        """Take a command's rows, counting on from the head."""
+        key = head.session_key
+        first = head.message_head + 1
+        if command.idempotency_key is not None:
+            place = (key, command.idempotency_key)
+            self._written[place] = first
+            self._fresh.append((place, first))
+        return [self._take(command.session_id, row, head) for row in command.rows]
+
+    def _take(self, session_id: str, row: MessageRow, head: MessageHead) -> Message:
+        key = head.session_key
+        head.message_head += 1
+        head.message_count += 1
+        seq = head.message_head
+        parent_id = head.active_message_id if row.parent_id is None else row.parent_id
+        head.active_message_id = row.id
+        created_at = self.now if row.created_at is None else row.created_at
+        self._present.add((key, row.id))
+        if row.model is not None and row.model != head.last_model:
+            head.last_model = self._models[key] = row.model
+        if row.usage is not None:
+            self._count(key, seq, row, head, created_at)
+        self._rows.append(
+            (
+                key,
+                seq,
+                row.id,
+                row.role,
+                row.content,
+                row.tool_calls,
+                row.tool_call_id,
+                row.name,
+                row.agent_name,
+                row.model,
+                parent_id,
+                None
+                if row.usage is None
+                else msgspec.json.encode(row.usage).decode(),
+                created_at,
+            )
+        )
+        return Message(
+            id=row.id,
+            session_id=session_id,
+            seq=seq,
+            role=Role(row.role),
+            content=_codec.decode(row.content),
+            tool_calls=_codec.decode(row.tool_calls),
+            tool_call_id=row.tool_call_id,
+            name=row.name,
+            agent_name=row.agent_name,
+            model=row.model,
+            parent_id=parent_id,
+            usage=row.usage,
+            created_at=_codec.moment(created_at),
+        )
+
+    def _count(
+        self, key: int, seq: int, row: MessageRow, head: MessageHead, created_at: int
+    ) -> None:
+        """Add a message's usage to the ledger and to the session's totals."""
+        assert row.usage is not None
+        usage = row.usage
+        if not usage.api_calls:
+            usage = msgspec.structs.replace(usage, api_calls=1)
+        usage_head, total = self._usage.get(key, (head.usage_head, head.total()))
+        self._usage[key] = (usage_head + 1, total + usage)
+        self._ledger.append(
+            (
+                key,
+                usage_head + 1,
+                seq,
+                row.agent_name,
+                row.model,
+                *msgspec.structs.astuple(usage),
+                created_at,
+            )
+        )
+
+    def insert(self, connection: Connection) -> None:
+        _INSERT(connection, self._rows)
+        _INSERT_LEDGER(connection, self._ledger)
+        save_models(connection, self._models)
+        save_usage(connection, self._usage)
+        _idempotency.remember(connection, "message", self._fresh)
+
+
+class _Found(msgspec.Struct):
+    session_key: int
+    id: str
+
+
+def find_messages(
+    connection: Connection, places: set[IdPlace]
+) -> set[IdPlace]:
+    """Return those of the places where there is a message."""
+    if not places:
+        return set()
+    found = _FIND(connection, places=_codec.pairs(places))
+    return {(each.session_key, each.id) for each in found}
+
+
+def _replay(connection: Connection, head: MessageHead, seq: int) -> Outcome:
+    return _AT_SEQ(connection, key=head.session_key, seq=seq)
+
+
+_HEADS: Final = Heads(
+    MessageHead,
+    session_heads.c.message_head,
+    session_heads.c.message_count,
+    session_heads.c.active_message_id,
+)
+_INSERT: Final = Insert(
+    messages,
+    messages.c.session_key,
+    messages.c.seq,
+    messages.c.id,
+    messages.c.role,
+    messages.c.content,
+    messages.c.tool_calls,
+    messages.c.tool_call_id,
+    messages.c.name,
+    messages.c.agent_name,
+    messages.c.model,
+    messages.c.parent_id,
+    messages.c.usage,
+    messages.c.created_at,
+)
+_INSERT_LEDGER: Final = Insert(
+    usage_ledger,
+    usage_ledger.c.session_key,
+    usage_ledger.c.seq,
+    usage_ledger.c.message_seq,
+    usage_ledger.c.agent_name,
+    usage_ledger.c.model,
+    usage_ledger.c.prompt_tokens,
+    usage_ledger.c.completion_tokens,
+    usage_ledger.c.cache_read_tokens,
+    usage_ledger.c.cache_creation_tokens,
+    usage_ledger.c.thinking_tokens,
+    usage_ledger.c.api_calls,
+    usage_ledger.c.created_at,
+)
+_places, _session_key, _id = pairs(bindparam("places"))
+_FIND: Final = Query(
+    select(messages.c.session_key, messages.c.id)
+    .select_from(_places)
+    .join(
+        messages,
+        and_(messages.c.session_key == _session_key, messages.c.id == _id),
+    ),
+    _Found,
+)
+_AT_SEQ: Final = Query(
+    MESSAGE.where(
+        messages.c.session_key == bindparam("key"), messages.c.seq == bindparam("seq")
+    ),
+    Message,
+)

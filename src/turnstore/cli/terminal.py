@@ -1,0 +1,55 @@
+"""What every command shares: running, failing, and text that is safe to show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NoReturn, TypeVar
+
+import anyio
+import msgspec
+import typer
+from rich.console import Console
+
+from turnstore.errors import StoreError
+
+T = TypeVar("T")
+
+# All but tab and line feed, and the characters that change the direction of writing:
+# with these a text can rewrite what stands around it on the screen.
+_CONTROLS: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def plain(text: str) -> str:
+    """Return text without terminal control characters and lone surrogates."""
+    return _CONTROLS.sub("", text)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console that takes text as it is: no markup, no emoji codes."""
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def run(work: Callable[[], Awaitable[T]]) -> T:
+    """Run a command's work; an error of the store ends it with one line and code 2."""
+    try:
+        return anyio.run(work)
+    except StoreError as error:
+        fail(str(error))
+
+
+def fail(reason: str) -> NoReturn:
+    one_line = " ".join(plain(reason).split())
+    typer.echo(f"turnstore: {one_line}", err=True)
+    raise typer.Exit(2)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON value on one line, as UTF-8 whatever the terminal's encoding."""
+    typer.echo(msgspec.json.encode(value))
+
+
+def counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,263 @@
+"""``store.tool_calls``: what the tools of each session were asked and answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+from msgspec import UNSET, UnsetType
+from sqlalchemy import Connection, bindparam
+
+from turnstore import _codec
+from turnstore._heads import require_session
+from turnstore._rows import Query, Value
+from turnstore._selects import SESSION_IS, TOOL_CALL
+from turnstore._tool_call_writes import (
+    CreateToolCalls,
+    InterruptToolCalls,
+    ToolCallRow,
+    UpdateToolCall,
+)
+from turnstore.backends.base import Backend
+from turnstore.errors import InvalidArgument
+from turnstore.options import StoreOptions
+from turnstore.records import Json, ToolCall, ToolCallStatus
+from turnstore.schema import IS_OPEN, tool_calls
+
+ROW_BYTES: Final = 300
+"""About what a tool call takes beside its payloads, for the bound on a batch."""
+
+Status = ToolCallStatus | str
+
+
+class ToolCalls:
+    """The tool calls of every session. Reach it as ``store.tool_calls``.
+
+    Open ones are pending, approved or executing; the other statuses are final.
+    """
+
+    def __init__(self, backend: Backend, options: StoreOptions) -> None:
+        self._backend = backend
+        self._bytes_max = options.payload_bytes_max
+
+    async def create(
+        self,
+        session_id: str,
+        name: str,
+        arguments: Json,
+        *,
+        id: str | None = None,
+        call_id: str | None = None,
+        message_id: str | None = None,
+        kind: str = "external",
+        status: Status = ToolCallStatus.PENDING,
+        created_at: datetime | None = None,
+    ) -> ToolCall:
+        """Create a tool call and return it, once it is committed.
+
+        :param arguments: JSON, at most ``payload_bytes_max`` bytes encoded.
+        :param id: 1 to 255 characters, unique in its session; None makes one.
+        :param call_id: the model provider's id; may repeat.
+        :param message_id: the message that asked for it.
+        :param kind: free text.
+        :param created_at: timezone-aware; None takes the time of the commit.
+        :raises SessionNotFound, MessageNotFound, ToolCallExists, PayloadInvalid,
+            PayloadTooLarge, InvalidArgument, QueueFull, BackendError: nothing was
+            written.
+
+        If it raises a cancellation, nothing was written; once the commit is under
+        way the call returns its result, and the cancellation comes at the caller's
+        next await.
+        """
+        row = ToolCallRow(
+            id=_codec.new_id() if id is None else _codec.check_id(id, "id"),
+            is_own_id=id is not None,
+            name=_codec.check_text(name, "name"),
+            arguments=_codec.encode_or_none(arguments, self._bytes_max),
+            call_id=_codec.check_text_or_none(call_id, "call_id"),
+            message_id=None
+            if message_id is None
+            else _codec.check_id(message_id, "message_id"),
+            kind=_codec.check_text(kind, "kind"),
+            status=_status(status),
+            created_at=_codec.micros_or_none(created_at, "created_at"),
+        )
+        [call] = await self._backend.write(
+            CreateToolCalls(
+                _codec.check_id(session_id, "session_id"),
+                ROW_BYTES + len(row.arguments or ""),
+                (row,),
+            )
+        )
+        return call
+
+    async def update(
+        self,
+        session_id: str,
+        id: str,
+        *,
+        status: Status | UnsetType = UNSET,
+        output: str | None | UnsetType = UNSET,
+        result: Json = UNSET,
+        error: str | None | UnsetType = UNSET,
+        error_details: Json = UNSET,
+        kind: str | UnsetType = UNSET,
+        execution_time_ms: int | None | UnsetType = UNSET,
+        expected_status: Status | None = None,
+    ) -> ToolCall:
+        """Write the given fields and return the tool call as it is then.
+
+        What is not given stays; None clears. ``executing`` stamps ``started_at``;
+        ``completed``, ``failed`` and ``denied`` stamp ``completed_at``.
+
+        :param error: text without a status means the status ``failed``.
+        :param expected_status: write only if the status is this one.
+        :raises StatusConflict: the status is not the expected one, or it is final
+            and another one was asked for. Nothing was written.
+        :raises SessionNotFound, ToolCallNotFound, PayloadInvalid, PayloadTooLarge,
+            InvalidArgument, QueueFull, BackendError: nothing was written.
+
+        Cancellation: as ``create``.
+        """
+        columns: dict[str, Value] = {}
+        if status is not UNSET:
+            columns["status"] = _status(status)
+        elif error is not UNSET and error is not None:
+            columns["status"] = str(ToolCallStatus.FAILED)
+        for name, text in (("output", output), ("error", error)):
+            if text is not UNSET:
+                checked = None if text is None else _codec.check_free_text(text, name)
+                columns[name] = _codec.encode_or_none(checked, self._bytes_max)
+        for name, value in (("result", result), ("error_details", error_details)):
+            if value is not UNSET:
+                columns[name] = _codec.encode_or_none(value, self._bytes_max)
+        if kind is not UNSET:
+            columns["kind"] = _codec.check_text(kind, "kind")
+        if execution_time_ms is not UNSET:
+            columns["execution_time_ms"] = (
+                None
+                if execution_time_ms is None
+                else _codec.check_integer(execution_time_ms, "execution_time_ms", 0)
+            )
+        texts = [each for each in columns.values() if isinstance(each, str)]
+        return await self._backend.write(
+            UpdateToolCall(
+                _codec.check_id(session_id, "session_id"),
+                ROW_BYTES + sum(map(len, texts)),
+                _codec.check_id(id, "id"),
+                columns,
+                None if expected_status is None else _status(expected_status),
+            )
+        )
+
+    async def get(self, session_id: str, id: str) -> ToolCall | None:
+        """Return a tool call, None when the session, or it in there, is not."""
+        work = partial(
+            _get,
+            session_id=_codec.check_id(session_id, "session_id"),
+            id=_codec.check_id(id, "id"),
+        )
+        return await self._backend.read(work)
+
+    async def find(self, session_id: str, call_id: str) -> list[ToolCall]:
+        """Return the tool calls with this provider's id, oldest first.
+
+        :raises SessionNotFound: no such session.
+        """
+        return await self._read(
+            _FIND, session_id, call_id=_codec.check_text(call_id, "call_id")
+        )
+
+    async def list(
+        self, session_id: str, *, status: Status | None = None
+    ) -> list[ToolCall]:
+        """Return the session's tool calls, oldest first.
+
+        :param status: only those with this status.
+        :raises SessionNotFound: no such session.
+        """
+        if status is None:
+            return await self._read(_LIST, session_id)
+        wanted = _status(status, readable=True)
+        return await self._read(_LIST_STATUS, session_id, status=wanted)
+
+    async def pending(self, session_id: str) -> list[ToolCall]:
+        """Return the session's open tool calls, oldest first.
+
+        :raises SessionNotFound: no such session.
+        """
+        return await self._read(_OPEN, session_id)
+
+    async def has_pending(self, session_id: str) -> bool:
+        """Tell whether the session has open tool calls.
+
+        :raises SessionNotFound: no such session.
+        """
+        return bool(await self._read(_ANY_OPEN, session_id))
+
+    async def interrupt(self, session_id: str) -> list[ToolCall]:
+        """Close what a crashed runtime left open; return what was closed, oldest first.
+
+        Open calls become failed, with the error "interrupted".
+
+        :raises SessionNotFound: no such session.
+
+        Cancellation: as ``create``.
+        """
+        return await self._backend.write(
+            InterruptToolCalls(_codec.check_id(session_id, "session_id"), ROW_BYTES)
+        )
+
+    async def _read(
+        self, query: Query[ToolCall], session_id: str, **values: Value
+    ) -> list[ToolCall]:
+        work = partial(
+            _list,
+            query=query,
+            session_id=_codec.check_id(session_id, "session_id"),
+            values=values,
+        )
+        return await self._backend.read(work)
+
+
+def _get(connection: Connection, session_id: str, id: str) -> ToolCall | None:
+    return _GET.one(connection, session=session_id, id=id)
+
+
+def _list(
+    connection: Connection,
+    query: Query[ToolCall],
+    session_id: str,
+    values: Mapping[str, Value],
+) -> list[ToolCall]:
+    found = query(connection, session=session_id, **values)
+    if not found:
+        require_session(connection, session_id)
+    return found
+
+
+def _status(value: object, *, readable: bool = False) -> str:
+    known = [
+        str(each)
+        for each in ToolCallStatus
+        if readable or each is not ToolCallStatus.UNKNOWN
+    ]
+    if value not in known:
+        raise InvalidArgument(
+            f"status must be one of {', '.join(known)}, got {value!r}"
+        )
+    return str(value)
+
+
+_ALL: Final = TOOL_CALL.where(SESSION_IS).order_by(tool_calls.c.seq)
+_OF_OPEN: Final = _ALL.where(IS_OPEN)
+_GET: Final = Query(_ALL.where(tool_calls.c.id == bindparam("id")), ToolCall)
+_FIND: Final = Query(_ALL.where(tool_calls.c.call_id == bindparam("call_id")), ToolCall)
+_LIST: Final = Query(_ALL, ToolCall)
+_LIST_STATUS: Final = Query(
+    _ALL.where(tool_calls.c.status == bindparam("status")), ToolCall
+)
+_OPEN: Final = Query(_OF_OPEN, ToolCall)
+_ANY_OPEN: Final = Query(_OF_OPEN.limit(1), ToolCall)

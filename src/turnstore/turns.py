@@ -1,0 +1,36 @@
+"""Several commands as one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+from turnstore.backends.base import Command, Outcome, apply_together
+
+
+class Turn(Command[list[Any]]):
+    """Applies commands of several rooms, all or none; the result lists theirs.
+
+    The outcome is the first command's error that has one, and nothing was written
+    then. One turn shares its commit with others but not its fate.
+    """
+
+    commands: Sequence[Command[Any]]
+
+    @staticmethod
+    def apply(connection: Connection, commands: Sequence[Turn]) -> list[Outcome]:
+        return [_apply(connection, each.commands) for each in commands]
+
+
+def _apply(connection: Connection, commands: Sequence[Command[Any]]) -> Outcome:
+    connection.exec_driver_sql("SAVEPOINT turn")
+    results = apply_together(connection, commands)
+    failed = next((each for each in results if isinstance(each, Exception)), None)
+    if failed is not None:
+        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT turn")
+        # Keys of sessions that were undone are given again.
+        connection.info.clear()
+    connection.exec_driver_sql("RELEASE SAVEPOINT turn")
+    return results if failed is None else failed

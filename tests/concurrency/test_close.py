@@ -1,0 +1,128 @@
+"""Closing a store that is busy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from forcing import Note, new_gate, opened, submitted, texts, until
+
+from turnstore import DatabaseBusy, SessionStore, StoreClosed, StoreOptions
+from turnstore.backends.sqlite import SqliteBackend
+
+pytestmark = pytest.mark.anyio
+
+
+def note(backend: SqliteBackend, text: str) -> asyncio.Task[int]:
+    return asyncio.create_task(backend.write(Note("s", 1, text)))
+
+
+async def test_what_is_queued_is_committed(store_path: Path) -> None:
+    async with opened(store_path, queue_commands_max=3) as backend:
+        gate = new_gate()
+        passing = asyncio.create_task(backend.write(gate))
+        await until(gate.entered.is_set)
+        tasks = [note(backend, str(at)) for at in range(5)]
+        await submitted(backend, 5)
+        closing = asyncio.create_task(backend.close())
+        await asyncio.sleep(0)
+        with pytest.raises(StoreClosed):
+            await backend.write(Note("s", 1, "too late"))
+        with pytest.raises(StoreClosed):
+            await backend.read(texts)
+        gate.opened.set()
+        await closing
+        assert await passing == "passed"
+        assert await asyncio.gather(*tasks) == [1, 2, 3, 4, 5]
+    async with opened(store_path) as backend:
+        assert await backend.read(texts) == list("01234")
+
+
+async def test_what_is_late_is_not_written(
+    store_path: Path, connect: Callable[[Path], Any]
+) -> None:
+    """Another connection keeps the lock beyond both deadlines."""
+    options = {"close_timeout_s": 0.02, "busy_timeout_s": 0.2}
+    async with opened(store_path, **options) as backend:
+        other = connect(store_path)
+        other.execute("BEGIN IMMEDIATE")
+        taken = note(backend, "taken")
+        await submitted(backend, 0)
+        await until(lambda: taken.get_coro() is not None)
+        queued = note(backend, "queued")
+        await asyncio.sleep(0)
+        await backend.close()
+        results = await asyncio.gather(taken, queued, return_exceptions=True)
+        assert isinstance(results[0], DatabaseBusy)
+        assert isinstance(results[1], StoreClosed | DatabaseBusy)
+        other.execute("ROLLBACK")
+    async with opened(store_path) as backend:
+        assert await backend.read(texts) == []
+
+
+async def test_what_is_queued_beyond_the_deadline(store_path: Path) -> None:
+    async with opened(store_path, close_timeout_s=0.01) as backend:
+        gate = new_gate()
+        passing = asyncio.create_task(backend.write(gate))
+        await until(gate.entered.is_set)
+        queued = note(backend, "queued")
+        await submitted(backend, 1)
+        closing = asyncio.create_task(backend.close())
+        with pytest.raises(StoreClosed, match="nothing was written"):
+            await queued
+        gate.opened.set()
+        await closing
+        assert await passing == "passed"
+    async with opened(store_path) as backend:
+        assert await backend.read(texts) == []
+
+
+async def test_a_cancelled_close_is_seen_through(store_path: Path) -> None:
+    store = SessionStore(store_path)
+    await store.open()
+    await store.sessions.create(id="s")
+    closing = asyncio.create_task(store.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait([closing])
+    with pytest.raises(StoreClosed):
+        await store.events.head("s")
+    assert [each.name for each in store_path.parent.iterdir()] == ["store.db"]
+
+
+async def test_two_closes_at_once(store_path: Path) -> None:
+    store = SessionStore(store_path)
+    await store.open()
+    await asyncio.gather(store.close(), store.close())
+    assert [each.name for each in store_path.parent.iterdir()] == ["store.db"]
+
+
+async def test_a_cancelled_open_leaves_nothing_behind(store_path: Path) -> None:
+    for turns in range(12):
+        store = SessionStore(store_path, StoreOptions(readers=3))
+        opening = asyncio.create_task(store.open())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        opening.cancel()
+        await asyncio.wait([opening])
+        if not opening.cancelled():
+            await store.close()
+        with pytest.raises(StoreClosed):
+            await store.events.head("s")
+    async with SessionStore(store_path) as store:
+        await store.sessions.create(id="s")
+
+
+async def test_a_caller_that_closes_while_its_own_writes_are_under_way(
+    store_path: Path,
+) -> None:
+    store = SessionStore(store_path)
+    await store.open()
+    await store.sessions.create(id="s")
+    appends = [asyncio.create_task(store.events.append("s", "t")) for _ in range(5)]
+    await asyncio.sleep(0)
+    await store.close()
+    assert [task.result() for task in appends] == [1, 2, 3, 4, 5]

@@ -1,0 +1,175 @@
+"""Fixtures of every suite, and what is checked after each test.
+
+After each test: no thread and no task is left, and Python opened no database file.
+Opening one by any way but SQLite would drop the locks that SQLite holds on it in this
+process, so even a test that wants the bytes of a file reads them in a child process
+(``file_bytes``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from turnstore import SessionStore
+from turnstore.backends._sqlite_library import library
+
+settings.register_profile("default", deadline=None, print_blob=True, max_examples=60)
+settings.load_profile("default")
+
+_DATABASE_FILES = (".db", ".db-wal", ".db-shm")
+_raw_opens: list[str] = []
+
+
+def _watch_opens(event: str, arguments: tuple[Any, ...]) -> None:
+    if event != "open":
+        return
+    path, _, flags = arguments
+    if not isinstance(path, str | bytes | os.PathLike):
+        return
+    name = os.fsdecode(path)
+    if name.endswith(_DATABASE_FILES) and not flags & os.O_EXCL:
+        where = "".join(traceback.format_stack(limit=6))
+        _raw_opens.append(f"{name} opened by Python:\n{where}")
+
+
+sys.addaudithook(_watch_opens)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, help="seed of the random tests")
+    parser.addoption(
+        "--crash-rounds", type=int, default=5, help="kills of each crash test"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "crash: kills child processes")
+    if config.option.seed is None:
+        config.option.seed = random.randrange(2**32)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"seed: {config.option.seed} (repeat with --seed), {library().name}"
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"debug": False}
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> random.Random:
+    """Random numbers that depend on ``--seed`` and the test's name only."""
+    return random.Random(f"{request.config.option.seed} {request.node.name}")
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
+    threads = set(threading.enumerate())
+    opens = len(_raw_opens)
+    if request.node.get_closest_marker("anyio"):
+        request.getfixturevalue("no_tasks_left")
+    yield
+    left = set(threading.enumerate()) - threads
+    for thread in left:
+        # A connection's thread ends just after close() has returned.
+        thread.join(2.0)
+    assert [thread for thread in left if thread.is_alive()] == []
+    assert _raw_opens[opens:] == []
+
+
+@pytest.fixture
+async def no_tasks_left() -> AsyncIterator[None]:
+    yield
+    tasks = [
+        task
+        for task in asyncio.all_tasks()
+        if "TestRunner" not in getattr(task.get_coro(), "__qualname__", "")
+    ]
+    assert tasks == []
+
+
+@pytest.fixture
+def store_path(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+async def store(store_path: Path) -> AsyncIterator[SessionStore]:
+    async with SessionStore(store_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def second_store(
+    store: SessionStore, store_path: Path
+) -> AsyncIterator[SessionStore]:
+    """Another store on the file of ``store``."""
+    async with SessionStore(store_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def memory_store() -> AsyncIterator[SessionStore]:
+    async with SessionStore("sqlite://") as opened:
+        yield opened
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[[Path], Any]]:
+    """Connect to a file past the store, by the library that the store uses."""
+    connections: list[Any] = []
+
+    def connect(path: Path) -> Any:
+        connection = library().module.connect(
+            str(path), isolation_level=None, check_same_thread=False, timeout=0
+        )
+        connections.append(connection)
+        return connection
+
+    yield connect
+    for connection in connections:
+        connection.close()
+
+
+@pytest.fixture
+def file_bytes() -> Callable[[Path], bytes]:
+    """Read a file in a child process."""
+
+    def read(path: Path) -> bytes:
+        code = "import sys; sys.stdout.buffer.write(open(sys.argv[1], 'rb').read())"
+        child = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", code, str(path)],
+            capture_output=True,
+            check=True,
+        )
+        return child.stdout
+
+    return read
+
+
+@pytest.fixture
+def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run code in a child process; warnings are shown, a hang is an error."""
+
+    def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-W", "always", "-c", code, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=15,
+        )
+
+    return run

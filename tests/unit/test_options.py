@@ -1,0 +1,111 @@
+"""Every option at its bounds, past them, and of the wrong type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from turnstore import StoreOptions
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+BOUNDS: dict[str, tuple[float, float]] = {
+    "readers": (1, 64),
+    "busy_timeout_s": (0, 3_600),
+    "acquire_timeout_s": (0, 3_600),
+    "close_timeout_s": (0, 3_600),
+    "queue_commands_max": (1, 1_000_000),
+    "queue_timeout_s": (0, 3_600),
+    "batch_commands_max": (1, 65_536),
+    "batch_bytes_max": (4 * KIB, 512 * MIB),
+    "payload_bytes_max": (1, 256 * MIB),
+    "wal_bytes_max": (1 * MIB, 64 * GIB),
+    "poll_interval_s": (0.001, 60),
+}
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "durability": ("normal", "full"),
+    "migrate": (None, "auto", "check"),
+    "read_only": (False, True),
+}
+
+
+def made(name: str, value: Any) -> StoreOptions:
+    return StoreOptions(**{name: value})
+
+
+def test_every_option_is_tested_here() -> None:
+    assert set(StoreOptions.__struct_fields__) == {*BOUNDS, *CHOICES}
+
+
+def test_the_documented_defaults() -> None:
+    options = StoreOptions()
+    assert options.readers == 2
+    assert options.durability == "normal"
+    assert options.busy_timeout_s == 5.0
+    assert options.queue_commands_max == 10_000
+    assert options.queue_timeout_s == 30
+    assert options.batch_commands_max == 2_048
+    assert options.payload_bytes_max == 16 * MIB
+    assert options.migrate is None
+    assert options.read_only is False
+    assert options.poll_interval_s == 0.1
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_at_the_bounds(name: str) -> None:
+    for bound in BOUNDS[name]:
+        assert getattr(made(name, bound), name) == bound
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_past_the_bounds(name: str) -> None:
+    low, high = BOUNDS[name]
+    step = 0.000_1 if name.endswith("_s") else 1
+    for value in (low - step, high + step, float("nan"), float("inf"), -1):
+        with pytest.raises(ValueError, match=name):
+            made(name, value)
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize("value", ["2", None, True, [2], b"2"], ids=repr)
+def test_a_number_of_the_wrong_type(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=name):
+        made(name, value)
+
+
+@pytest.mark.parametrize("name", [each for each in BOUNDS if each[-2:] != "_s"])
+def test_a_count_is_an_integer(name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        made(name, float(BOUNDS[name][1]))
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_choices(name: str) -> None:
+    for choice in CHOICES[name]:
+        assert getattr(made(name, choice), name) == choice
+    for value in ("FULL", "", 0, 1, b"auto", ["auto"]):
+        with pytest.raises(ValueError, match=name):
+            made(name, value)
+
+
+def test_durability_is_not_optional() -> None:
+    with pytest.raises(ValueError, match="durability"):
+        made("durability", None)
+
+
+def test_options_do_not_change() -> None:
+    options = StoreOptions()
+    with pytest.raises(AttributeError):
+        options.readers = 3  # type: ignore[misc]
+    assert options == StoreOptions()
+    assert hash(options) == hash(StoreOptions())
+
+
+def test_options_are_given_by_name() -> None:
+    with pytest.raises(TypeError):
+        StoreOptions(3)  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        StoreOptions(reader=3)  # type: ignore[call-arg]
