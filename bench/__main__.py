@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name in given.workload or WORKLOADS:
             began_s = perf_counter()
             some = WORKLOADS[name](setting)
-            report.show(f"{name} ({perf_counter() - began_s:.0f} s)", some)
+            title = f"{name} ({perf_counter() - began_s:.0f} s)"
+            report.show(title, some, judged=not given.quick)
             comparisons += some
     if given.json is not None:
         report.save(given.json, settings, facts, comparisons)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,11 +13,9 @@ from bench.floor import Durability, EventFloor, MessageFloor, ToolCallFloor, con
 from bench.measure import Bar, Comparison, Other, compare
 from bench.port import PlainPort
 from bench.setting import Setting, busy_loop, drive
-from turnstore.records import NewEvent
-from turnstore.store import SessionStore
+from turnstore import NewEvent, SessionStore
 
 KIND: Final = "message.part"
-CONTENT: Final = "the tests of the parser fail on nested quotes, see the log; " * 4
 TOOL_CALL: Final = "call"
 
 APPEND_CALLS: Final = {1: 3_000, 8: 20_000, 64: 60_000, 512: 100_000, 2_048: 120_000}
@@ -249,13 +246,13 @@ def _messages(setting: Setting, tasks: int) -> Comparison:
             closing(connect(folder / "floor.db", setting.durability)) as raw,
             setting.port(folder / "port.db", ids) as port,
         ):
-            floor = MessageFloor(raw, json.dumps(CONTENT))
+            floor = MessageFloor(raw, fill.MESSAGE_JSON)
 
             def append(task: int) -> Awaitable[object]:
-                return store.messages.append(ids[task], "user", CONTENT)
+                return store.messages.append(ids[task], "user", fill.MESSAGE_TEXT)
 
             def ported(task: int) -> Awaitable[object]:
-                return port.append_message(ids[task], "user", CONTENT)
+                return port.append_message(ids[task], "user", fill.MESSAGE_TEXT)
 
             setting.run(drive(tasks, 2 * tasks, append))
             return compare(
@@ -290,10 +287,12 @@ def _tool_calls(setting: Setting, tasks: int) -> Comparison:
             floor = ToolCallFloor(raw, TOOL_CALL)
 
             def update(task: int) -> Awaitable[object]:
-                return store.tool_calls.update(ids[task], TOOL_CALL, output=CONTENT)
+                return store.tool_calls.update(
+                    ids[task], TOOL_CALL, output=fill.MESSAGE_TEXT
+                )
 
             def ported(task: int) -> Awaitable[object]:
-                return port.update_tool_call(ids[task], TOOL_CALL, CONTENT)
+                return port.update_tool_call(ids[task], TOOL_CALL, fill.MESSAGE_TEXT)
 
             setting.run(drive(tasks, 2 * tasks, update))
             return compare(
@@ -301,9 +300,7 @@ def _tool_calls(setting: Setting, tasks: int) -> Comparison:
                 f"update, {tasks} tasks",
                 "updates/s",
                 lambda: setting.run(drive(tasks, tasks * batches, update)),
-                Other(
-                    "floor", lambda: floor.update(json.dumps(CONTENT), tasks, batches)
-                ),
+                Other("floor", lambda: floor.update(fill.MESSAGE_JSON, tasks, batches)),
                 Other(
                     "port",
                     lambda: setting.run(drive(tasks, setting.pick(500, 50), ported)),
@@ -318,9 +315,7 @@ def _store_append(
     return lambda task: store.events.append(ids[task], KIND, fill.EVENT_DATA)
 
 
-def _port_append(
-    port: PlainPort, ids: list[str]
-) -> Callable[[int], Awaitable[object]]:
+def _port_append(port: PlainPort, ids: list[str]) -> Callable[[int], Awaitable[object]]:
     return lambda task: port.append_event(ids[task], KIND, fill.EVENT_DATA)
 
 

@@ -18,8 +18,7 @@ import msgspec
 from sqlalchemy import Table
 
 from bench.floor import connect
-from turnstore import schema
-from turnstore.store import SessionStore
+from turnstore import SessionStore, schema
 
 Row = dict[str, Any]
 
@@ -31,6 +30,10 @@ EVENT_DATA: Final = {
 }
 EVENT_JSON: Final = msgspec.json.encode(EVENT_DATA).decode()
 """About 250 bytes, the size of a streamed part of a message."""
+
+MESSAGE_TEXT: Final = "what do the failing tests of the parser have in common; " * 6
+"""About 330 characters."""
+MESSAGE_JSON: Final = msgspec.json.encode(MESSAGE_TEXT).decode()
 
 HALF_HOUR_US: Final = 1_800 * 1_000_000
 YEAR_US: Final = 365 * 86_400 * 1_000_000
@@ -227,7 +230,7 @@ def _skewed(count: int, chance: random.Random) -> int:
 
 
 def session_id(key: int) -> str:
-    return f"{key:012d}-bench-session"
+    return f"{key:012d}-session"
 
 
 def session(key: int, id: str, created_at: int, **values: Any) -> Row:
@@ -288,7 +291,7 @@ def message(
         "seq": seq,
         "id": f"m{seq}",
         "role": "user" if seq % 2 else "assistant",
-        "content": '"What do the failing tests of the parser have in common?"',
+        "content": MESSAGE_JSON,
         "parent_id": f"m{seq - 1}" if seq > 1 else None,
         "usage": msgspec.json.encode(usage).decode(),
         "created_at": created_at,

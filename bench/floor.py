@@ -13,11 +13,8 @@ from time import perf_counter
 from typing import Any, Final, Literal
 
 from turnstore.backends._sqlite_library import library
-from turnstore.backends.sqlite import (
-    CACHE_KIB,
-    CHECKPOINT_PAGES,
-    JOURNAL_BYTES_MAX,
-)
+from turnstore.backends._sqlite_wal import BYTES_KEPT_MAX, CHECKPOINT_PAGES
+from turnstore.backends.sqlite import CACHE_KIB
 
 Durability = Literal["normal", "full"]
 
@@ -37,7 +34,7 @@ def connect(
         "foreign_keys": int(foreign_keys),
         "cache_size": -CACHE_KIB,
         "synchronous": 2 if durability == "full" else 1,
-        "journal_size_limit": JOURNAL_BYTES_MAX,
+        "journal_size_limit": BYTES_KEPT_MAX,
         "wal_autocheckpoint": CHECKPOINT_PAGES,
     }
     for name, value in pragmas.items():
@@ -151,4 +148,3 @@ _UPDATE_TOOL_CALL: Final = (
     "UPDATE tool_calls SET output = ? WHERE session_key = ? AND id = ?"
 )
 _TOUCH_HEAD: Final = "UPDATE session_heads SET updated_at = ? WHERE session_key = ?"
-

@@ -86,7 +86,8 @@ class PlainPort:
         async with self._engine.begin() as connection:
             await connection.run_sync(_metadata.create_all)
             await connection.execute(
-                insert(_sessions), [{"id": each, "created_at": now} for each in self._ids]
+                insert(_sessions),
+                [{"id": each, "created_at": now} for each in self._ids],
             )
             await connection.execute(
                 insert(_tool_calls),
@@ -103,11 +104,12 @@ class PlainPort:
     async def append_event(self, session_id: str, kind: str, data: Any) -> int:
         encoded = json.dumps(data)
         async with self._engine.begin() as connection:
-            seq: int = await connection.scalar(
-                select(func.coalesce(func.max(_events.c.seq), 0) + 1).where(
+            last = await connection.execute(
+                select(func.coalesce(func.max(_events.c.seq), 0)).where(
                     _events.c.session_id == session_id
                 )
             )
+            seq = last.scalar_one() + 1
             await connection.execute(
                 insert(_events).values(
                     session_id=session_id,
@@ -117,16 +119,17 @@ class PlainPort:
                     created_at=_now(),
                 )
             )
-        return seq
+        return int(seq)
 
     async def append_message(self, session_id: str, role: str, content: str) -> int:
         encoded = json.dumps(content)
         async with self._engine.begin() as connection:
-            seq: int = await connection.scalar(
-                select(func.coalesce(func.max(_messages.c.seq), 0) + 1).where(
+            last = await connection.execute(
+                select(func.coalesce(func.max(_messages.c.seq), 0)).where(
                     _messages.c.session_id == session_id
                 )
             )
+            seq = last.scalar_one() + 1
             await connection.execute(
                 insert(_messages).values(
                     session_id=session_id,
@@ -136,7 +139,7 @@ class PlainPort:
                     created_at=_now(),
                 )
             )
-        return seq
+        return int(seq)
 
     async def update_tool_call(self, session_id: str, id: str, output: str) -> None:
         async with self._engine.begin() as connection:
@@ -183,20 +186,20 @@ def copy_listing(source: Path, target: Path) -> None:
 
 
 def list_sessions(
-    connection: sqlite3.Connection, where: str, having: str, order_by: str
-) -> int:
-    """Run the port's listing query for 50 sessions; return how many it found.
+    connection: sqlite3.Connection, where: str, having: str, order_by: str, limit: int
+) -> list[str]:
+    """Run the port's listing query; return the ids of the page.
 
-    ``where`` and ``having`` are conditions on ``s`` and ``message_count``.
+    ``where`` is a condition on ``s``, ``having`` one on ``message_count``.
     """
     rows = connection.execute(
         f"SELECT s.*, COUNT(m.seq) AS message_count, "
         f"COALESCE(SUM(m.prompt_tokens + m.completion_tokens), 0) AS total_tokens "
         f"FROM sessions s LEFT JOIN messages m ON m.session_key = s.session_key "
         f"WHERE {where or '1'} GROUP BY s.session_key HAVING {having or '1'} "
-        f"ORDER BY {order_by} DESC LIMIT 50"
-    )
-    return len(rows.fetchall())
+        f"ORDER BY {order_by} DESC, s.created_at DESC, s.session_key DESC LIMIT {limit}"
+    ).fetchall()
+    return [row[1] for row in rows]
 
 
 _COPY: Final = """

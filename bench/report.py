@@ -12,36 +12,39 @@ import msgspec
 from bench.measure import Against, Comparison, spread
 
 COLUMNS: Final = ("case", "ours", "beside", "its", "ratio", "low to high", "bar")
+WIDTH_MIN: Final = 140
 
 
-def show(workload: str, comparisons: Sequence[Comparison]) -> None:
-    """Print a table: a row for each side that ours was measured against."""
-    rows = [row for each in comparisons for row in _rows(each)]
+def show(title: str, comparisons: Sequence[Comparison], *, judged: bool) -> None:
+    """Print a table: a row for each side that ours was measured against.
+
+    :param judged: say beside a bar whether it is met.
+    """
+    rows = [row for each in comparisons for row in _rows(each, judged)]
     try:
         from rich.console import Console
         from rich.table import Table
     except ImportError:
-        _show_plainly(workload, rows)
+        _show_plainly(title, rows)
         return
-    table = Table(title=workload, title_justify="left")
+    table = Table(title=title, title_justify="left")
     for at, name in enumerate(COLUMNS):
         table.add_column(name, justify="left" if at in (0, 2) else "right")
     for row in rows:
         table.add_row(*row)
-    console = Console()
     # Piped into a file it would be folded to 80 columns.
-    Console(width=max(console.width, 120)).print(table)
+    Console(width=max(Console().width, WIDTH_MIN)).print(table)
 
 
-def _show_plainly(workload: str, rows: Sequence[Sequence[str]]) -> None:
-    print(f"\n{workload}")
+def _show_plainly(title: str, rows: Sequence[Sequence[str]]) -> None:
+    print(f"\n{title}")
     widths = [max(map(len, column)) for column in zip(COLUMNS, *rows, strict=True)]
     for row in (COLUMNS, *rows):
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print("  ".join(cells).rstrip())
 
 
-def _rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
+def _rows(comparison: Comparison, judged: bool) -> Iterator[tuple[str, ...]]:
     case, ours = comparison.case, _figure(median(comparison.ours), comparison.unit)
     for against in comparison.against:
         low, middle, high = spread(against.ratios)
@@ -50,16 +53,18 @@ def _rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
             ours,
             against.name,
             _figure(median(against.samples), comparison.unit),
-            f"{_number(middle)}{'x less' if against.inverse else ''}",
+            f"{_number(middle)}{' times less' if against.inverse else ''}",
             f"{_number(low)} to {_number(high)}",
-            _bar(against, middle),
+            _bar(against, middle if judged else None),
         )
         case = ours = ""
 
 
-def _bar(against: Against, ratio: float) -> str:
+def _bar(against: Against, ratio: float | None) -> str:
     if against.bar is None:
         return ""
+    if ratio is None:
+        return str(against.bar)
     return f"{against.bar} {'met' if against.bar.is_met(ratio) else 'missed'}"
 
 

@@ -12,8 +12,7 @@ from typing import Any, Final, TypeVar
 
 from bench.floor import Durability
 from bench.port import PlainPort
-from turnstore.options import StoreOptions
-from turnstore.store import SessionStore
+from turnstore import SessionStore, StoreOptions
 
 T = TypeVar("T")
 
@@ -24,7 +23,8 @@ BUSY_S: Final = 30e-6
 class Setting:
     """Holds the event loop that every asynchronous side runs on.
 
-    :param folder: where database files are made and removed again; its disk counts.
+    :param folder: where database files are made and removed again, its disk counts;
+        None: the system's folder for temporary files.
     :param rounds: samples of each side.
     :param quick: small counts, to see that everything runs.
     """
@@ -32,7 +32,7 @@ class Setting:
     def __init__(
         self,
         runner: asyncio.Runner,
-        folder: Path,
+        folder: Path | None = None,
         *,
         durability: Durability = "normal",
         rounds: int = 3,
@@ -121,6 +121,7 @@ async def busy_loop() -> AsyncIterator[None]:
 
     burning = [asyncio.create_task(burn()) for _ in range(BUSY_TASKS)]
     try:
+        await asyncio.sleep(0)  # a turn in which all of them start
         yield
     finally:
         for task in burning:

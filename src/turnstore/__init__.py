@@ -59,6 +59,7 @@ from turnstore.records import Usage as Usage
 from turnstore.store import SessionStore as SessionStore
 
 __all__ = [
+    "UNSET",
     "AcquireTimeout",
     "BackendError",
     "BackendUnavailable",
@@ -102,6 +103,5 @@ __all__ = [
     "ToolCallNotFound",
     "ToolCallStatus",
     "ToolPolicy",
-    "UNSET",
     "Usage",
 ]

@@ -10,9 +10,8 @@ def main() -> None:
         import rich  # noqa: F401
         import typer  # noqa: F401
     except ImportError:
-        print(
-            "turnstore's command line needs: pip install 'turnstore[cli]'",
-            file=sys.stderr,
+        sys.stderr.write(
+            "turnstore's command line needs: pip install 'turnstore[cli]'\n"
         )
         sys.exit(2)
     from turnstore.cli import app

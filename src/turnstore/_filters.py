@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -77,7 +78,13 @@ def conditions(given: SessionFilter) -> list[Condition]:
     found: list[Condition] = []
     if given.ids is not None:
         found.append(_ids(given.ids))
-    for name in ("parent_session_id", "agent_name", "project_root", "provider", "model"):
+    for name in (
+        "parent_session_id",
+        "agent_name",
+        "project_root",
+        "provider",
+        "model",
+    ):
         value = getattr(given, name)
         if value is not None:
             text = _codec.check_text(value, name)
@@ -114,9 +121,7 @@ def fold(title: str) -> str:
 
 
 def _ids(ids: Collection[str]) -> Condition:
-    if isinstance(ids, str):
-        raise InvalidArgument("ids must be several: give a list, not one text")
-    wanted = literal(_codec.array([_codec.check_text(each, "ids") for each in ids]))
+    wanted = literal(_codec.array(_codec.check_texts(ids, "ids")))
     return Condition(
         test=lambda base, _: unindexed(sessions.c.id).in_(in_array(wanted)),
         tests=sessions,
@@ -145,7 +150,7 @@ def _pairs(pairs: Mapping[str, str] | None) -> list[Condition]:
         _in_metadata(
             and_(
                 session_metadata.c.key == _codec.check_text(key, "metadata key"),
-                session_metadata.c.value == _codec.encode(_text(value), 2**20),
+                session_metadata.c.value == _codec.encode(_text(value), sys.maxsize),
             )
         )
         for key, value in (pairs or {}).items()
@@ -153,11 +158,11 @@ def _pairs(pairs: Mapping[str, str] | None) -> list[Condition]:
 
 
 def _keys(keys: Collection[str] | None) -> list[Condition]:
-    if isinstance(keys, str):
-        raise InvalidArgument("metadata_keys must be several: give a list")
+    if keys is None:
+        return []
     return [
-        _in_metadata(session_metadata.c.key == _codec.check_text(key, "metadata_keys"))
-        for key in keys or ()
+        _in_metadata(session_metadata.c.key == key)
+        for key in _codec.check_texts(keys, "metadata_keys")
     ]
 
 
@@ -192,7 +197,7 @@ def _pending(wanted: bool) -> Condition:
         raise InvalidArgument("has_pending_tool_calls must be True or False")
     count = session_heads.c.pending_tool_calls
     # As in the partial indexes, to the letter: a parameter would not match them.
-    zero = literal_column("0")
+    zero: ColumnElement[int] = literal_column("0")
     return Condition(
         test=lambda *_: unindexed(count) > zero if wanted else unindexed(count) == zero,
         tests=session_heads,
@@ -207,15 +212,16 @@ def _pending(wanted: bool) -> Condition:
 def _title(part: str) -> Condition:
     wanted = fold(_text(part))
     trigrams = {
-        wanted[at : at + TRIGRAM_CHARS]
-        for at in range(len(wanted) - TRIGRAM_CHARS + 1)
+        wanted[at : at + TRIGRAM_CHARS] for at in range(len(wanted) - TRIGRAM_CHARS + 1)
     }
     quoted = ['"{}"'.format(each.replace('"', '""')) for each in sorted(trigrams)]
     query = " AND ".join(quoted[:_TRIGRAMS_MAX])
     return Condition(
         test=lambda *_: func.instr(sessions.c.title_folded, wanted) > 0,
         tests=sessions,
-        matches=select(_TITLES.c.rowid).where(_TITLES.c.session_titles.op("MATCH")(query))
+        matches=select(_TITLES.c.rowid).where(
+            _TITLES.c.session_titles.op("MATCH")(query)
+        )
         if trigrams
         else None,
         is_exact=False,
@@ -237,8 +243,13 @@ def _between(name: str, low: int | None, high: int | None) -> list[Condition]:
 
     def test(base: Table, order: Column[Any]) -> ColumnElement[bool]:
         # A bound on what the walk is ordered by narrows it; any other is a test.
-        value = base.c[name] if name in base.c else indexed
-        return within(value if order is indexed else unindexed(value))
+        value = base.c.created_at if name == "created_at" else indexed
+        if order is indexed:
+            return within(value)
+        if name == "updated_at" and order.name == "created_at" and high is not None:
+            # Nothing is updated before it is created: the walk begins at the bound.
+            return and_(within(unindexed(value)), base.c.created_at <= high)
+        return within(unindexed(value))
 
     return [
         Condition(
@@ -262,8 +273,10 @@ def _times(
     )
 
 
-def _statuses(given: SessionStatus | str | Collection[SessionStatus | str]) -> list[str]:
-    several = [given] if isinstance(given, str) else list(given)
+def _statuses(
+    given: SessionStatus | str | Collection[SessionStatus | str],
+) -> list[str]:
+    several = [given] if isinstance(given, str) else _codec.check_texts(given, "status")
     known = {str(each) for each in SessionStatus}
     for each in several:
         if each not in known:

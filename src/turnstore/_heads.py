@@ -49,10 +49,12 @@ class Heads(Generic[H]):
             ),
             record,
         )
+        # Never before created_at, which a caller may give: listing relies on it.
         self._update = Update(
             session_heads,
             [session_heads.c.session_key],
             [session_heads.c.updated_at, *saved],
+            at_least={session_heads.c.updated_at: session_heads.c.created_at},
         )
         self._saved = [each.name for each in saved]
 
@@ -67,7 +69,9 @@ class Heads(Generic[H]):
             for session_id in gone:
                 cache.pop(session_id, None)
             keys |= session_keys(connection, gone)
-            heads |= self._by_key(connection, [keys[each] for each in gone if each in keys])
+            heads |= self._by_key(
+                connection, [keys[each] for each in gone if each in keys]
+            )
         return {each: heads[key] for each, key in keys.items() if key in heads}
 
     def save(self, connection: Connection, heads: Iterable[H], now: int) -> None:
@@ -99,9 +103,7 @@ _KEYS: Final = Query(
 )
 
 
-def find_keys(
-    connection: Connection, session_ids: Collection[str]
-) -> dict[str, int]:
+def find_keys(connection: Connection, session_ids: Collection[str]) -> dict[str, int]:
     """Return the integer keys of the sessions that exist now."""
     if not session_ids:
         return {}
@@ -109,9 +111,7 @@ def find_keys(
     return {each.id: each.session_key for each in found}
 
 
-def session_keys(
-    connection: Connection, session_ids: Iterable[str]
-) -> dict[str, int]:
+def session_keys(connection: Connection, session_ids: Iterable[str]) -> dict[str, int]:
     """Return the integer keys of the sessions that exist, or existed a while ago."""
     cache = _cache(connection)
     keys: dict[str, int] = {}
@@ -163,9 +163,7 @@ def save_models(connection: Connection, models: Mapping[int, str]) -> None:
     _SAVE_MODELS(connection, list(models.items()))
 
 
-def save_usage(
-    connection: Connection, totals: Mapping[int, tuple[int, Usage]]
-) -> None:
+def save_usage(connection: Connection, totals: Mapping[int, tuple[int, Usage]]) -> None:
     """Set the usage head and the usage totals of sessions, by key."""
     _ADD_USAGE(
         connection,

@@ -146,7 +146,9 @@ def _gather(
     if best is None:
         return None
     _, keys, chosen = best
-    return keys, [each for each in conditions if each is not chosen or not each.is_exact]
+    return keys, [
+        each for each in conditions if each is not chosen or not each.is_exact
+    ]
 
 
 def _along(
@@ -183,21 +185,16 @@ def _select(
     needed = {each.tests for each in rest} - {base, None}
     for table in (session_heads, sessions):
         if table in needed:
-            statement = statement.join(
-                table, table.c.session_key == base.c.session_key
-            )
+            statement = statement.join(table, table.c.session_key == base.c.session_key)
     if driving is not None:
         statement = statement.where(driving)
     for condition in rest:
         statement = statement.where(condition.test(base, order.column))
     if columns[0] is columns[1]:
         columns = columns[1:]
-        after_columns = after[1:] if after else None
-    else:
-        after_columns = after
-    if after_columns is not None:
+    if after is not None:
         here = tuple_(*columns)
-        there = tuple_(*(literal(each) for each in after_columns))
+        there = tuple_(*(literal(each) for each in after[-len(columns) :]))
         statement = statement.where(here < there if order.descending else here > there)
     if not is_sorted:
         columns = [unindexed(columns[0]), *columns[1:]]

@@ -94,7 +94,8 @@ class AppendMessages(Command[list[Message]]):
                 outcomes.append(fault)
                 continue
             outcomes.append(batch.append(command, head))
-            changed[head.session_key] = head
+            if command.rows:
+                changed[head.session_key] = head
         batch.insert(connection)
         _HEADS.save(connection, changed.values(), batch.now)
         return [
@@ -196,9 +197,7 @@ class _Batch:
                 row.agent_name,
                 row.model,
                 parent_id,
-                None
-                if row.usage is None
-                else msgspec.json.encode(row.usage).decode(),
+                None if row.usage is None else msgspec.json.encode(row.usage).decode(),
                 created_at,
             )
         )
@@ -253,9 +252,7 @@ class _Found(msgspec.Struct):
     id: str
 
 
-def find_messages(
-    connection: Connection, places: set[IdPlace]
-) -> set[IdPlace]:
+def find_messages(connection: Connection, places: set[IdPlace]) -> set[IdPlace]:
     """Return those of the places where there is a message."""
     if not places:
         return set()

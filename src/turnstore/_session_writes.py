@@ -169,7 +169,8 @@ def _insert(
     keys = find_keys(connection, fresh)
     zeros = [0] * len(_COUNTERS)
     _INSERT_HEADS(
-        connection, [[keys[name], times[name], now, *zeros] for name in fresh]
+        connection,
+        [[keys[name], times[name], max(now, times[name]), *zeros] for name in fresh],
     )
     for name, command in fresh.items():
         _insert_pairs(connection, keys[name], command.pairs, times[name], now)
@@ -177,7 +178,11 @@ def _insert(
 
 
 def _insert_pairs(
-    connection: Connection, key: int, pairs: Mapping[str, str], created_at: int, now: int
+    connection: Connection,
+    key: int,
+    pairs: Mapping[str, str],
+    created_at: int,
+    now: int,
 ) -> None:
     _INSERT_PAIRS(
         connection,
@@ -190,10 +195,11 @@ def _fault(
 ) -> Exception | None:
     """Say why an update can't be made."""
     if command.expected is not None and state.status not in command.expected:
+        expected = " or ".join(sorted(command.expected))
         return StatusConflict(
             command.session_id,
             state.status,
-            f"status is {state.status}, expected {' or '.join(sorted(command.expected))}",
+            f"status is {state.status}, expected {expected}",
         )
     wanted = command.active_message_id
     if isinstance(wanted, str):

@@ -66,7 +66,12 @@ class CreateToolCalls(Command[list[ToolCall]]):
         keyed = [(heads[each.session_id].session_key, each) for each in known]
         present = _find(
             connection,
-            {(key, row.id) for key, each in keyed for row in each.rows if row.is_own_id},
+            {
+                (key, row.id)
+                for key, each in keyed
+                for row in each.rows
+                if row.is_own_id
+            },
         )
         askers = find_messages(
             connection,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -80,7 +80,7 @@ class Events:
     async def append_many(
         self,
         session_id: str,
-        events: Sequence[NewEvent],
+        events: Iterable[NewEvent],
         *,
         expected_head: int | None = None,
     ) -> list[int]:
@@ -248,8 +248,9 @@ class AppendEvents(Command[int]):
                 )
                 if model is not None and model != head.last_model:
                     head.last_model = models[key] = model
-            head.event_head = seq
-            changed[session_id] = head
+            if command.rows:
+                head.event_head = seq
+                changed[session_id] = head
         _INSERT(connection, rows)
         _HEADS.save(connection, changed.values(), now)
         save_models(connection, models)
@@ -302,7 +303,7 @@ def list_events(
 
 
 def read_head(connection: Connection, session_id: str) -> int:
-    head = connection.execute(
+    head: int | None = connection.execute(
         select(session_heads.c.event_head)
         .join(sessions, sessions.c.session_key == session_heads.c.session_key)
         .where(sessions.c.id == session_id)
@@ -322,19 +323,21 @@ def _places(
     }
 
 
-def _check_events(given: Sequence[NewEvent]) -> Sequence[NewEvent]:
-    for event in given:
+def _check_events(given: Iterable[NewEvent]) -> list[NewEvent]:
+    try:
+        several = list(given)
+    except TypeError as error:
+        raise InvalidArgument("events must be several: give a list") from error
+    for event in several:
         if not isinstance(event, NewEvent):
             raise InvalidArgument(
                 f"events must be NewEvent records, got {type(event).__name__}"
             )
-    return given
+    return several
 
 
 def _check_types(types: Collection[str]) -> str:
-    if isinstance(types, str):
-        raise InvalidArgument("types must be several: give a list, not one text")
-    return _codec.array([_codec.check_text(each, "types") for each in types])
+    return _codec.array(_codec.check_texts(types, "types"))
 
 
 def _check_head(expected_head: int | None) -> int | None:

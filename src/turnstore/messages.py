@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -98,14 +98,17 @@ class Messages:
         return message
 
     async def append_many(
-        self, session_id: str, messages: Sequence[NewMessage]
+        self, session_id: str, messages: Iterable[NewMessage]
     ) -> list[Message]:
         """Append messages in the given order, all or none; return them.
 
         Each one's parent is the one before unless it says otherwise. Otherwise as
         ``append``. No messages: returns [].
         """
-        rows = [self._row(each) for each in messages]
+        try:
+            rows = [self._row(each) for each in list(messages)]
+        except TypeError as error:
+            raise InvalidArgument("messages must be several: give a list") from error
         return await self._backend.write(
             AppendMessages(
                 _codec.check_id(session_id, "session_id"),
@@ -113,46 +116,6 @@ class Messages:
                 rows,
             )
         )
-
-    async def list(
-        self,
-        session_id: str,
-        *,
-        after: int = 0,
-        before: int | None = None,
-        limit: int | None = None,
-        last: int | None = None,
-        role: Role | str | None = None,
-        include_compacted: bool = True,
-    ) -> list[Message]:
-        """Return messages by ``seq``, from one snapshot.
-
-        :param after: exclusive; 0 means from the start.
-        :param before: exclusive; None means to the end.
-        :param limit: the oldest so many of them, 1 or more.
-        :param last: the newest so many of them, 1 or more, oldest first; not together
-            with ``limit``.
-        :param role: only messages of this role.
-        :raises SessionNotFound: no such session.
-
-        Cost: the messages read, with ``role`` those passed over too.
-        """
-        if limit is not None and last is not None:
-            raise InvalidArgument("give either limit or last")
-        count = limit if last is None else last
-        work = partial(
-            _list,
-            session_id=_codec.check_id(session_id, "session_id"),
-            after=_codec.check_integer(after, "after", 0),
-            before=_codec.INTEGER_MAX
-            if before is None
-            else _codec.check_integer(before, "before", 0),
-            count=None if count is None else _codec.check_integer(count, "limit", 1),
-            newest=last is not None,
-            role=None if role is None else check_role(role),
-            compacted=None if include_compacted else 0,
-        )
-        return await self._backend.read(work)
 
     async def branch(
         self, session_id: str, message_id: str | None = None
@@ -216,6 +179,46 @@ class Messages:
             _recent_user,
             limit=_codec.check_integer(limit, "limit", 1),
             root=_codec.check_text_or_none(project_root, "project_root"),
+        )
+        return await self._backend.read(work)
+
+    async def list(
+        self,
+        session_id: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int | None = None,
+        last: int | None = None,
+        role: Role | str | None = None,
+        include_compacted: bool = True,
+    ) -> list[Message]:
+        """Return messages by ``seq``, from one snapshot.
+
+        :param after: exclusive; 0 means from the start.
+        :param before: exclusive; None means to the end.
+        :param limit: the oldest so many of them, 1 or more.
+        :param last: the newest so many of them, 1 or more, oldest first; not together
+            with ``limit``.
+        :param role: only messages of this role.
+        :raises SessionNotFound: no such session.
+
+        Cost: the messages read, with ``role`` those passed over too.
+        """
+        if limit is not None and last is not None:
+            raise InvalidArgument("give either limit or last")
+        count = limit if last is None else last
+        work = partial(
+            _list,
+            session_id=_codec.check_id(session_id, "session_id"),
+            after=_codec.check_integer(after, "after", 0),
+            before=_codec.INTEGER_MAX
+            if before is None
+            else _codec.check_integer(before, "before", 0),
+            count=None if count is None else _codec.check_integer(count, "limit", 1),
+            newest=last is not None,
+            role=None if role is None else check_role(role),
+            compacted=None if include_compacted else 0,
         )
         return await self._backend.read(work)
 
@@ -333,7 +336,9 @@ _OLDEST: Final = Query(_SELECT.order_by(messages.c.seq), Message)
 _NEWEST: Final = Query(_SELECT.order_by(messages.c.seq.desc()), Message)
 _LAST: Final = Query(
     MESSAGE.where(
-        SESSION_IS, messages.c.role == bindparam("role"), messages.c.summary_of.is_(None)
+        SESSION_IS,
+        messages.c.role == bindparam("role"),
+        messages.c.summary_of.is_(None),
     )
     .order_by(messages.c.seq.desc())
     .limit(1),
@@ -351,7 +356,9 @@ _RECENT_USER: Final = Query(
         or_(bindparam("root").is_(None), sessions.c.project_root == bindparam("root")),
     )
     .order_by(
-        messages.c.created_at.desc(), messages.c.session_key.desc(), messages.c.seq.desc()
+        messages.c.created_at.desc(),
+        messages.c.session_key.desc(),
+        messages.c.seq.desc(),
     )
     .limit(bindparam("limit")),
     _Text,

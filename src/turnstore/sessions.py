@@ -179,7 +179,7 @@ class Sessions:
             {name: value for name, value in given.items() if value is not UNSET}
         )
         pairs = UNSET if metadata is UNSET else self._pairs(metadata)
-        if isinstance(active_message_id, str):
+        if active_message_id is not UNSET and active_message_id is not None:
             _codec.check_id(active_message_id, "active_message_id")
         return await self._backend.write(
             UpdateSession(
@@ -343,7 +343,9 @@ def _policy(value: object) -> str:
 def _status(value: object, name: str) -> str:
     known = [str(each) for each in SessionStatus if each is not SessionStatus.UNKNOWN]
     if value not in known:
-        raise InvalidArgument(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        raise InvalidArgument(
+            f"{name} must be one of {', '.join(known)}, got {value!r}"
+        )
     return str(value)
 
 
@@ -352,8 +354,9 @@ def _expected(
 ) -> frozenset[str] | None:
     if given is None:
         return None
-    several = [given] if isinstance(given, str) else given
-    return frozenset(_status(each, "expected_status") for each in several)
+    name = "expected_status"
+    several = [given] if isinstance(given, str) else _codec.check_texts(given, name)
+    return frozenset(_status(each, name) for each in several)
 
 
 def _size_bytes(columns: Mapping[str, Value], pairs: Mapping[str, str]) -> int:

@@ -94,7 +94,7 @@ class SessionStore:
 
     def __del__(self) -> None:
         if getattr(self, "_state", "new") == "open":
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self)
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, 2, source=self)
 
     @staticmethod
     def _prepare(connection: Connection, options: StoreOptions) -> None:

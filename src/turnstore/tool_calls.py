@@ -30,6 +30,7 @@ ROW_BYTES: Final = 300
 """About what a tool call takes beside its payloads, for the bound on a batch."""
 
 Status = ToolCallStatus | str
+Calls = list[ToolCall]
 
 
 class ToolCalls:
@@ -170,19 +171,6 @@ class ToolCalls:
             _FIND, session_id, call_id=_codec.check_text(call_id, "call_id")
         )
 
-    async def list(
-        self, session_id: str, *, status: Status | None = None
-    ) -> list[ToolCall]:
-        """Return the session's tool calls, oldest first.
-
-        :param status: only those with this status.
-        :raises SessionNotFound: no such session.
-        """
-        if status is None:
-            return await self._read(_LIST, session_id)
-        wanted = _status(status, readable=True)
-        return await self._read(_LIST_STATUS, session_id, status=wanted)
-
     async def pending(self, session_id: str) -> list[ToolCall]:
         """Return the session's open tool calls, oldest first.
 
@@ -210,9 +198,22 @@ class ToolCalls:
             InterruptToolCalls(_codec.check_id(session_id, "session_id"), ROW_BYTES)
         )
 
+    async def list(
+        self, session_id: str, *, status: Status | None = None
+    ) -> list[ToolCall]:
+        """Return the session's tool calls, oldest first.
+
+        :param status: only those with this status.
+        :raises SessionNotFound: no such session.
+        """
+        if status is None:
+            return await self._read(_LIST, session_id)
+        wanted = _status(status, readable=True)
+        return await self._read(_LIST_STATUS, session_id, status=wanted)
+
     async def _read(
         self, query: Query[ToolCall], session_id: str, **values: Value
-    ) -> list[ToolCall]:
+    ) -> Calls:
         work = partial(
             _list,
             query=query,

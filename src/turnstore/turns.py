@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from turnstore.backends.base import Command, Outcome, apply_together
+from turnstore.backends.base import Command, Outcome, stages
 
 
 class Turn(Command[list[Any]]):
@@ -26,11 +26,18 @@ class Turn(Command[list[Any]]):
 
 def _apply(connection: Connection, commands: Sequence[Command[Any]]) -> Outcome:
     connection.exec_driver_sql("SAVEPOINT turn")
-    results = apply_together(connection, commands)
-    failed = next((each for each in results if isinstance(each, Exception)), None)
-    if failed is not None:
-        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT turn")
-        # Keys of sessions that were undone are given again.
-        connection.info.clear()
+    results: list[Outcome] = [None] * len(commands)
+    failed: Exception | None = None
+    for kind, places in stages(commands):
+        outcomes = kind.apply(connection, [commands[at] for at in places])
+        failed = next((each for each in outcomes if isinstance(each, Exception)), None)
+        if failed is not None:
+            # What follows may build on what failed.
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT turn")
+            # Keys of sessions that were undone are given again.
+            connection.info.clear()
+            break
+        for at, outcome in zip(places, outcomes, strict=True):
+            results[at] = outcome
     connection.exec_driver_sql("RELEASE SAVEPOINT turn")
     return results if failed is None else failed

@@ -107,8 +107,9 @@ async def held(backend: SqliteBackend) -> AsyncIterator[None]:
 async def until(condition: Callable[[], bool]) -> None:
     """Let others run until a condition holds that they are bound to bring about."""
     async with asyncio.timeout(GATE_TIMEOUT_S):
-        while not condition():
-            # A thread has to get the GIL now and then, so not sleep(0).
+        # What is waited for happens on another thread, which needs the GIL for it,
+        # so not sleep(0).
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.000_5)
 
 

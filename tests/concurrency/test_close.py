@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from forcing import Note, new_gate, opened, submitted, texts, until
 
@@ -51,7 +52,6 @@ async def test_what_is_late_is_not_written(
         other.execute("BEGIN IMMEDIATE")
         taken = note(backend, "taken")
         await submitted(backend, 0)
-        await until(lambda: taken.get_coro() is not None)
         queued = note(backend, "queued")
         await asyncio.sleep(0)
         await backend.close()
@@ -100,20 +100,48 @@ async def test_two_closes_at_once(store_path: Path) -> None:
     assert [each.name for each in store_path.parent.iterdir()] == ["store.db"]
 
 
-async def test_a_cancelled_open_leaves_nothing_behind(store_path: Path) -> None:
-    for turns in range(12):
-        store = SessionStore(store_path, StoreOptions(readers=3))
-        opening = asyncio.create_task(store.open())
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        opening.cancel()
-        await asyncio.wait([opening])
-        if not opening.cancelled():
-            await store.close()
-        with pytest.raises(StoreClosed):
-            await store.events.head("s")
-    async with SessionStore(store_path) as store:
-        await store.sessions.create(id="s")
+@pytest.mark.parametrize("turns", range(10))
+async def test_a_cancelled_open_leaves_nothing_behind(
+    store_path: Path, turns: int
+) -> None:
+    store = SessionStore(store_path, StoreOptions(readers=3))
+    opening = asyncio.create_task(store.open())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    opening.cancel()
+    await asyncio.wait([opening])
+    if not opening.cancelled():
+        await store.close()
+    with pytest.raises(StoreClosed):
+        await store.events.head("s")
+    async with SessionStore(store_path) as following:
+        await following.sessions.create(id="s")
+
+
+async def test_an_open_cancelled_at_every_turn_leaves_nothing_behind(
+    store_path: Path,
+) -> None:
+    """A scope of anyio cancels again until it is obeyed."""
+    store = SessionStore(store_path, StoreOptions(readers=3))
+    with anyio.CancelScope() as scope:
+        asyncio.get_running_loop().call_soon(scope.cancel)
+        await store.open()
+    assert scope.cancelled_caught
+    with pytest.raises(StoreClosed):
+        await store.events.head("s")
+
+
+async def test_a_close_inside_a_cancelled_scope_is_seen_through(
+    store_path: Path,
+) -> None:
+    store = SessionStore(store_path)
+    with anyio.CancelScope() as scope:
+        async with store:
+            await store.sessions.create(id="s")
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+    assert [each.name for each in store_path.parent.iterdir()] == ["store.db"]
 
 
 async def test_a_caller_that_closes_while_its_own_writes_are_under_way(

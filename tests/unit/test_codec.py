@@ -9,15 +9,21 @@ import enum
 import uuid
 from typing import Any
 
-import msgspec
 import pytest
 
-from turnstore import InvalidArgument, PayloadInvalid, PayloadTooLarge
+from turnstore import (
+    InvalidArgument,
+    NewEvent,
+    PayloadInvalid,
+    PayloadTooLarge,
+    SessionStore,
+)
 from turnstore._codec import (
     check_free_text,
     check_id,
     check_integer,
     check_text,
+    decode,
     encode,
     encode_or_none,
 )
@@ -85,7 +91,21 @@ TAKEN: dict[str, Any] = {
 
 @pytest.mark.parametrize("value", TAKEN.values(), ids=TAKEN.keys())
 def test_round_trip(value: Any) -> None:
-    assert same(msgspec.json.decode(encode(value, MIB)), value)
+    assert same(decode(encode(value, MIB)), value)
+
+
+@pytest.mark.anyio
+async def test_round_trip_through_a_file(store: SessionStore) -> None:
+    await store.sessions.create(id="s")
+    events = [NewEvent(type="t", data=value) for value in TAKEN.values()]
+    await store.events.append_many("s", events)
+    found = await store.events.list("s")
+    wrong = [
+        name
+        for (name, value), event in zip(TAKEN.items(), found, strict=True)
+        if not same(event.data, value)
+    ]
+    assert wrong == []
 
 
 @dataclasses.dataclass

@@ -48,7 +48,7 @@ RETRYABLE = {
 CLASSES = {
     name: kind
     for name, kind in vars(errors).items()
-    if inspect.isclass(kind) and issubclass(kind, Exception)
+    if inspect.isclass(kind) and issubclass(kind, errors.StoreError)
 }
 
 

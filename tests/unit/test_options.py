@@ -106,6 +106,6 @@ def test_options_do_not_change() -> None:
 
 def test_options_are_given_by_name() -> None:
     with pytest.raises(TypeError):
-        StoreOptions(3)  # type: ignore[misc]
+        StoreOptions(3)  # type: ignore[call-arg]
     with pytest.raises(TypeError):
         StoreOptions(reader=3)  # type: ignore[call-arg]

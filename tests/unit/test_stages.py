@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, create_engine
 
 from turnstore.backends._sqlite_library import library
-from turnstore.backends.base import Command, _stages, apply_together
+from turnstore.backends.base import Command, apply_together, stages
 
 
 class Traced(Command[str]):
@@ -47,7 +47,7 @@ def batch(text: str) -> list[Traced]:
 
 
 def shape(text: str) -> list[tuple[str, list[int]]]:
-    return [(kind.__name__, places) for kind, places in _stages(batch(text))]
+    return [(kind.__name__, places) for kind, places in stages(batch(text))]
 
 
 def test_one_kind_is_one_stage() -> None:
@@ -76,13 +76,13 @@ words = st.tuples(st.sampled_from("ABC"), st.sampled_from("xyz")).map("".join)
 @given(st.lists(words, min_size=1, max_size=30).map(" ".join))
 def test_any_batch_keeps_the_order_of_each_session(text: str) -> None:
     commands = batch(text)
-    stages = _stages(commands)
-    applied = [at for _, places in stages for at in places]
+    found = stages(commands)
+    applied = [at for _, places in found for at in places]
     assert sorted(applied) == list(range(len(commands)))
     for session in "xyz":
         ours = [at for at in applied if commands[at].session_id == session]
         assert ours == sorted(ours)
-    for kind, places in stages:
+    for kind, places in found:
         assert {type(commands[at]) for at in places} == {kind}
 
 
@@ -96,4 +96,4 @@ def test_each_command_gets_its_own_outcome(text: str) -> None:
     engine.dispose()
     expected = [f"{type(command).__name__}{command.place}" for command in commands]
     assert outcomes == expected
-    assert len(calls) == len(_stages(commands))
+    assert len(calls) == len(stages(commands))

@@ -31,8 +31,26 @@ FAR = [
 
 
 class NoOffset(tzinfo):
+    """A time zone that does not know where it is."""
+
     def utcoffset(self, when: datetime | None) -> None:
         return None
+
+    def dst(self, when: datetime | None) -> None:
+        return None
+
+    def tzname(self, when: datetime | None) -> None:
+        return None
+
+
+NO_TIMES: list[Any] = [
+    datetime(2026, 1, 1),
+    datetime(2026, 1, 1, tzinfo=NoOffset()),
+    date(2026, 1, 1),
+    "2026-01-01T00:00:00Z",
+    1_700_000_000,
+    None,
+]
 
 
 @pytest.mark.parametrize("when", FAR, ids=str)
@@ -50,12 +68,7 @@ async def test_times_come_back_exactly(store: SessionStore) -> None:
     assert all(when.utcoffset() == timedelta(0) for when in found)
 
 
-@pytest.mark.parametrize(
-    "value",
-    [datetime(2026, 1, 1), datetime(2026, 1, 1, tzinfo=NoOffset()), date(2026, 1, 1)]
-    + ["2026-01-01T00:00:00Z", 1_700_000_000, None],
-    ids=repr,
-)
+@pytest.mark.parametrize("value", NO_TIMES, ids=repr)
 def test_refused(value: Any) -> None:
     with pytest.raises(InvalidArgument, match="created_at"):
         micros(value, "created_at")

@@ -29,8 +29,7 @@ _BY_CODE: dict[int, tuple[type[BackendError], str]] = {
     _FULL: (DiskFull, "no space left: free some and call again"),
     _CANTOPEN: (
         BackendUnavailable,
-        "the file can't be opened (a store on a read-only file system can't be read "
-        "either, unless it was closed cleanly)",
+        "the file can't be opened (on a read-only file system it can't be read either)",
     ),
     _PROTOCOL: (DatabaseBusy, "the locking protocol was contended"),
     _AUTH: (BackendUnavailable, "not authorized"),

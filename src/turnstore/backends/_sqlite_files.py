@@ -8,6 +8,7 @@ holds on it in this process.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -23,6 +24,8 @@ _SHARED_FILE_SYSTEMS = frozenset(
         "smbfs", "vboxsf", "virtiofs", "vmhgfs",
     }
 )  # fmt: skip
+
+_OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
 def path_of_url(url: str) -> Path | None:
@@ -67,7 +70,8 @@ def uri(path: Path, *, read_only: bool) -> str:
     """Return the path as a URI for SQLite: quoted, so that nothing in it is an
     option."""
     mode = "ro" if read_only else "rw"
-    return f"file:{quote(str(path))}?mode={mode}"
+    # With an empty authority, as a path may begin with two slashes.
+    return f"file://{quote(str(path))}?mode={mode}"
 
 
 def prepare_file(path: Path) -> None:
@@ -115,14 +119,19 @@ def check_file(path: Path) -> os.stat_result:
 def file_system(path: Path, mounts: str = "/proc/self/mountinfo") -> str | None:
     """Return the type of the file system that holds ``path``, None if not known."""
     try:
-        lines = Path(mounts).read_text(errors="surrogateescape").splitlines()
+        lines = Path(mounts).read_bytes().splitlines()
     except OSError:
         return None
     target = os.path.realpath(path)
     best, kind = -1, None
     for line in lines:
-        fields, _, rest = line.partition(" - ")
-        point = fields.split(" ")[4].encode().decode("unicode_escape")
+        fields, _, rest = line.partition(b" - ")
+        # Blanks and the like are written as \040, in octal.
+        point = os.fsdecode(_OCTAL.sub(_byte, fields.split(b" ")[4]))
         if os.path.commonpath([point, target]) == point and len(point) >= best:
-            best, kind = len(point), rest.split(" ")[0]
+            best, kind = len(point), os.fsdecode(rest.split(b" ")[0])
     return kind
+
+
+def _byte(escape: re.Match[bytes]) -> bytes:
+    return bytes([int(escape[1], 8)])

@@ -37,6 +37,7 @@ class SqliteThread(aiosqlite.Connection):
         self._thread.daemon = True
         self._address = address
         self._pragmas = pragmas
+        self._stopped: asyncio.Future[Any] | None = None
         self._engine: Engine | None = None
         self._bound: Connection | None = None
 
@@ -55,6 +56,19 @@ class SqliteThread(aiosqlite.Connection):
     def is_connected(self) -> bool:
         return self._connection is not None
 
+    def stop(self) -> asyncio.Future[Any] | None:
+        self._stopped = super().stop()
+        return self._stopped
+
+    async def connect(self) -> None:
+        """Start the thread and connect on it. A failure ends the thread first."""
+        try:
+            await self
+        except BaseException:
+            if self._stopped is not None:
+                await self._stopped
+            raise
+
     def submit(self, work: Callable[[], T]) -> asyncio.Future[T]:
         """Run ``work`` on the thread. Cancelling the future does not stop it."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -71,7 +85,7 @@ class SqliteThread(aiosqlite.Connection):
         if self._connection is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
 
-    async def close(self, timeout_s: float = 30.0) -> None:  # type: ignore[override]
+    async def close(self, timeout_s: float = 30.0) -> None:
         """Disconnect once the functions given so far have run.
 
         Those that run longer than ``timeout_s`` are interrupted.

@@ -110,9 +110,9 @@ class Writer:
         entry = self._submit(command)
         try:
             result: R = await entry.future
-            return result
         except asyncio.CancelledError as cancellation:
-            return await self._cancelled(entry, cancellation)
+            result = await self._cancelled(entry, cancellation)
+        return result
 
     def _submit(self, command: Command[Any]) -> _Entry:
         future = self._loop.create_future()
@@ -201,12 +201,15 @@ class Writer:
         """Take a batch: bounded in commands, and in bytes beyond the first one."""
         batch: list[_Entry] = []
         queue = self._queue
+        commands_max = self._options.batch_commands_max
+        bytes_max = self._options.batch_bytes_max
+        queued = _State.QUEUED
         size_bytes = 0
-        while queue and len(batch) < self._options.batch_commands_max:
+        while queue and len(batch) < commands_max:
             entry = queue[0]
-            if entry.state is _State.QUEUED:
+            if entry.state is queued:
                 size_bytes += entry.command.size_bytes
-                if size_bytes > self._options.batch_bytes_max and batch:
+                if size_bytes > bytes_max and batch:
                     break
                 entry.state = _State.TAKEN
                 batch.append(entry)
@@ -290,9 +293,7 @@ def _copy(error: BaseException) -> BaseException:
     return copy
 
 
-def _hand_on(
-    task: asyncio.Task[Any], cancellation: asyncio.CancelledError
-) -> None:
+def _hand_on(task: asyncio.Task[Any], cancellation: asyncio.CancelledError) -> None:
     """Cancel a task again, with the message it was cancelled with.
 
     The count of requests stays as it was. If it has fallen to zero, whoever asked

@@ -8,7 +8,7 @@ a command gets: its result, or its own error.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -34,8 +34,9 @@ class Command(msgspec.Struct, Generic[R], gc=False):
     session_id: str
     size_bytes: int
 
-    apply: ClassVar[Callable[[Connection, Sequence[Any]], list[Outcome]]]
-    """Applies commands of this kind, in order, inside the caller's transaction.
+    apply: ClassVar[Callable[..., list[Outcome]]]
+    """``apply(connection, commands)`` applies commands of this kind, in order, inside
+    the caller's transaction.
 
     Returns an outcome for each. A command whose outcome is an error has written
     nothing; raising means that all of them failed and the transaction is void.
@@ -54,11 +55,11 @@ class Backend(ABC):
         """Finish queued writes within ``close_timeout_s``, then disconnect."""
 
     @abstractmethod
-    async def read(self, work: Callable[[Connection], T]) -> T:
+    def read(self, work: Callable[[Connection], T]) -> Coroutine[Any, Any, T]:
         """Run ``work`` in one snapshot, in one hop. Cancelling abandons it."""
 
     @abstractmethod
-    async def write(self, command: Command[R]) -> R:
+    def write(self, command: Command[R]) -> Coroutine[Any, Any, R]:
         """Commit ``command`` with what else is waiting; return its result.
 
         Raises a cancellation only where nothing was written.
@@ -78,7 +79,7 @@ def apply_together(
     a later stage, and opens a new stage then.
     """
     outcomes: list[Outcome] = [None] * len(commands)
-    for kind, places in _stages(commands):
+    for kind, places in stages(commands):
         results = kind.apply(connection, [commands[at] for at in places])
         for at, outcome in zip(places, results, strict=True):
             outcomes[at] = outcome
@@ -105,6 +106,8 @@ def apply_apart(
             if is_fatal(outcome):
                 raise outcome from error
             connection.exec_driver_sql("ROLLBACK TO SAVEPOINT command")
+            # What was read since may never have been committed.
+            connection.info.clear()
         connection.exec_driver_sql("RELEASE SAVEPOINT command")
         outcomes.append(outcome)
     return outcomes
@@ -116,21 +119,22 @@ def is_fatal(error: Exception) -> bool:
     return isinstance(error, BackendError) and type(error) is not BackendError
 
 
-def _stages(
+def stages(
     commands: Sequence[Command[Any]],
 ) -> list[tuple[type[Command[Any]], list[int]]]:
+    """Return which commands, by place, can be applied in one call, in order."""
     kind = type(commands[0])
     if all(type(command) is kind for command in commands):
         return [(kind, list(range(len(commands))))]
-    stages: list[tuple[type[Command[Any]], list[int]]] = []
+    found: list[tuple[type[Command[Any]], list[int]]] = []
     latest: dict[type[Command[Any]], int] = {}
     reached: dict[str, int] = {}
     for at, command in enumerate(commands):
         kind = type(command)
         stage = latest.get(kind, -1)
         if stage < reached.get(command.session_id, 0):
-            stage = latest[kind] = len(stages)
-            stages.append((kind, []))
-        stages[stage][1].append(at)
+            stage = latest[kind] = len(found)
+            found.append((kind, []))
+        found[stage][1].append(at)
         reached[command.session_id] = stage
-    return stages
+    return found

@@ -19,7 +19,7 @@ import os
 import random
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
@@ -32,6 +32,7 @@ from turnstore.backends._readers import ReaderPool
 from turnstore.backends._sqlite_errors import is_busy, is_io_error, translate
 from turnstore.backends._sqlite_library import library
 from turnstore.backends._sqlite_thread import SqliteThread, set_pragma
+from turnstore.backends._sqlite_wal import Wal
 from turnstore.backends._writer import Writer, percentile
 from turnstore.backends.base import (
     Backend,
@@ -41,8 +42,15 @@ from turnstore.backends.base import (
     apply_together,
     is_fatal,
 )
-from turnstore.errors import DatabaseBusy, ReadOnlyStore, StoreClosed, StoreError
-from turnstore.options import MIB, StoreOptions
+from turnstore.errors import (
+    DatabaseBusy,
+    InvalidArgument,
+    ReadOnlyStore,
+    SchemaTooOld,
+    StoreClosed,
+    StoreError,
+)
+from turnstore.options import StoreOptions
 from turnstore.records import StoreStatistics
 
 R = TypeVar("R")
@@ -53,14 +61,8 @@ LOG: Final = logging.getLogger("turnstore")
 APPLICATION_ID: Final = 0x74756E73  # "tuns"
 """Marks a file as a store (PRAGMA application_id)."""
 
-CHECKPOINT_PAGES: Final = 4_000
-"""Pages of 4 KiB in the WAL at which a commit also checkpoints."""
-JOURNAL_BYTES_MAX: Final = 64 * MIB
-"""A WAL that grew beyond this is cut back to it when it is reused."""
 IDLE_S: Final = 1.0
 """After this long without a write the WAL is emptied and truncated."""
-WAL_LOOK_BATCHES: Final = 16
-"""The WAL's size is looked at once in this many batches."""
 CACHE_KIB: Final = 65_536
 BACKOFF_S_MAX: Final = 0.005
 
@@ -77,7 +79,7 @@ class SqliteBackend(Backend):
         self._writing: SqliteThread | None = None
         self._readers: ReaderPool | None = None
         self._reading: list[SqliteThread] = []
-        self._batches_since_look = 0
+        self._wal = Wal(path, options)
         self._idle_timer: asyncio.TimerHandle | None = None
 
     # Opening and closing
@@ -101,6 +103,10 @@ class SqliteBackend(Backend):
     async def _open(self, prepare: Callable[[Connection], None]) -> None:
         assert self._loop is not None
         if self._path is not None:
+            if self._options.migrate == "check" and not self._path.exists():
+                raise SchemaTooOld(
+                    f"there is no {self._path}: open it once with migrate='auto'"
+                )
             if self._options.read_only:
                 files.check_file(self._path)
             else:
@@ -123,23 +129,26 @@ class SqliteBackend(Backend):
             interruptible=self._path is not None,
         )
         if self._options.read_only:
-            await self._readers.run(partial(_read, prepare))
+            await self._readers.run(partial(self._check, prepare))
 
     async def _connect(self, *, read_only: bool) -> SqliteThread:
         if self._path is None:
             address = "file::memory:"
         else:
             address = files.uri(self._path, read_only=read_only)
-        thread = SqliteThread(address, _pragmas(self._options, read_only=read_only))
+        pragmas = _pragmas(self._options, read_only=read_only)
+        if self._path is not None:
+            pragmas["mmap_size"] = 0
+        if not read_only:
+            pragmas |= self._wal.pragmas()
+        thread = SqliteThread(address, pragmas)
         try:
-            await thread
+            await thread.connect()
         except Exception as error:
             raise translate(error) from error
         return thread
 
-    async def _run(
-        self, thread: SqliteThread, work: Callable[[SqliteThread], T]
-    ) -> T:
+    async def _run(self, thread: SqliteThread, work: Callable[[SqliteThread], T]) -> T:
         try:
             return await thread.submit(partial(work, thread))
         except Exception as error:
@@ -149,15 +158,23 @@ class SqliteBackend(Backend):
         self, prepare: Callable[[Connection], None], thread: SqliteThread
     ) -> None:
         driver = thread.driver
+        _check_identity(driver, self._path)
         if self._path is not None:
             self._enter_wal(driver)
         self._begin(driver)
         try:
             prepare(thread.connection)
+            set_pragma(driver, "application_id", APPLICATION_ID)
         except BaseException:
             driver.execute("ROLLBACK")
             raise
         driver.execute("COMMIT")
+
+    def _check(
+        self, prepare: Callable[[Connection], None], thread: SqliteThread
+    ) -> None:
+        _check_identity(thread.driver, self._path)
+        _read(prepare, thread)
 
     def _enter_wal(self, driver: Any) -> None:
         """Switch the file to WAL, once in its life.
@@ -197,24 +214,25 @@ class SqliteBackend(Backend):
         for thread in self._reading:
             await thread.close(timeout_s)
         if self._writing is not None:
-            if self._path is not None and self._writing.is_connected:
-                self._writing.submit(partial(_checkpoint, self._writing, "TRUNCATE"))
+            if self._writing.is_connected:
+                self._writing.submit(partial(self._wal.truncate, self._writing))
             await self._writing.close(timeout_s)
+        self._wal.close()
 
     # Reading
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
+    def read(self, work: Callable[[Connection], T]) -> Coroutine[Any, Any, T]:
         self._check_open()
         assert self._readers is not None
-        return await self._readers.run(partial(_read, work))
+        return self._readers.run(partial(_read, work))
 
     # Writing
 
-    async def write(self, command: Command[R]) -> R:
+    def write(self, command: Command[R]) -> Coroutine[Any, Any, R]:
         self._check_open()
         if self._writer is None:
             raise ReadOnlyStore("the store was opened with read_only")
-        return await self._writer.write(command)
+        return self._writer.write(command)
 
     def _commit(self, commands: list[Command[Any]]) -> asyncio.Future[list[Outcome]]:
         """Start the commit of a batch; called on the loop."""
@@ -233,8 +251,9 @@ class SqliteBackend(Backend):
             self._idle_timer = self._loop.call_later(IDLE_S, self._rest)
 
     def _rest(self) -> None:
-        if self._writing is not None and self._wal_bytes() > 0:
-            self._writing.submit(partial(_checkpoint, self._writing, "TRUNCATE"))
+        """Empty the log once nothing has been written for a while."""
+        if self._writing is not None and self._wal.size_bytes > 0:
+            self._writing.submit(partial(self._wal.truncate, self._writing))
 
     def _commit_batch(
         self, thread: SqliteThread, commands: list[Command[Any]]
@@ -246,7 +265,7 @@ class SqliteBackend(Backend):
         committed. Encoding, waiting and waking callers are left outside.
         """
         try:
-            self._hold_back(thread)
+            self._wal.hold_back(thread)
             self._begin(thread.driver)
             try:
                 outcomes = self._apply(thread, commands)
@@ -306,30 +325,6 @@ class SqliteBackend(Backend):
                     ) from error
             sleep(wait_s)
 
-    def _hold_back(self, thread: SqliteThread) -> None:
-        """Bound the WAL: wait for readers that keep it from being reused."""
-        self._batches_since_look += 1
-        if self._batches_since_look < WAL_LOOK_BATCHES or self._path is None:
-            return
-        self._batches_since_look = 0
-        if self._wal_bytes() <= self._options.wal_bytes_max:
-            return
-        LOG.warning(
-            "the WAL of %s has %d bytes: a reader keeps it, writes are held back",
-            self._path,
-            self._wal_bytes(),
-        )
-        deadline_s = monotonic() + self._options.busy_timeout_s
-        while self._wal_bytes() > self._options.wal_bytes_max:
-            _checkpoint(thread, "TRUNCATE")
-            if monotonic() > deadline_s:
-                self._batches_since_look = WAL_LOOK_BATCHES
-                raise DatabaseBusy(
-                    f"a reader keeps the WAL at {self._wal_bytes()} bytes, beyond "
-                    f"wal_bytes_max: end it, then call again"
-                )
-            sleep(BACKOFF_S_MAX)
-
     # Facts
 
     def statistics(self) -> StoreStatistics:
@@ -346,16 +341,8 @@ class SqliteBackend(Backend):
             commit_ms_p50=percentile([*times_s], 0.5) * 1_000,
             commit_ms_p99=percentile([*times_s], 0.99) * 1_000,
             reader_waits=self._readers.waits if self._readers else 0,
-            wal_bytes=self._wal_bytes(),
+            wal_bytes=self._wal.size_bytes,
         )
-
-    def _wal_bytes(self) -> int:
-        if self._path is None:
-            return 0
-        try:
-            return os.stat(f"{self._path}-wal").st_size
-        except OSError:
-            return 0
 
     def _check_open(self) -> None:
         if self._closed_reason is not None:
@@ -388,8 +375,6 @@ def _pragmas(options: StoreOptions, *, read_only: bool) -> dict[str, int | str]:
         "foreign_keys": 1,
         "cache_size": -CACHE_KIB,
         "synchronous": 2 if options.durability == "full" else 1,
-        "journal_size_limit": JOURNAL_BYTES_MAX,
-        "wal_autocheckpoint": CHECKPOINT_PAGES,
     }
     if read_only:
         # A reader may have to wait while another process recovers the WAL.
@@ -399,6 +384,19 @@ def _pragmas(options: StoreOptions, *, read_only: bool) -> dict[str, int | str]:
             "wal_autocheckpoint": 0,
         }
     return pragmas
+
+
+def _check_identity(driver: Any, path: Path | None) -> None:
+    """Refuse another program's database before anything is written to it."""
+    mark = driver.execute("PRAGMA application_id").fetchone()[0]
+    if mark == APPLICATION_ID:
+        return
+    tables = driver.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if mark or tables:
+        raise InvalidArgument(
+            f"{path} is the database of another program: choose another path, or "
+            f"import the file into a store"
+        )
 
 
 def _read(work: Callable[[Connection], T], thread: SqliteThread) -> T:
@@ -415,15 +413,7 @@ def _read(work: Callable[[Connection], T], thread: SqliteThread) -> T:
         raise translated from translated.__cause__
 
 
-def _checkpoint(thread: SqliteThread, mode: str) -> None:
-    """Move the WAL into the file. Busy readers make it partial, which is no error."""
-    try:
-        thread.driver.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-    except Exception as error:
-        LOG.warning("checkpoint failed", exc_info=error)
-
-
-def _backoff() -> Any:
+def _backoff() -> Iterator[float]:
     """Yield waits in seconds, growing to BACKOFF_S_MAX, with jitter."""
     wait_s = 0.000_05
     while True:

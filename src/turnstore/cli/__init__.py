@@ -34,6 +34,7 @@ READ_ONLY: Final = StoreOptions(read_only=True)
 PAGE_SESSIONS: Final = 1_000
 TABLE_COLUMNS_MIN: Final = 160
 """Width of a table that is not printed to a terminal."""
+UUID_CHARS: Final = 36
 
 From = Annotated[
     str | None,
@@ -50,7 +51,7 @@ Into = Annotated[
         show_default="the default store",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 
 app = typer.Typer(
     help="Keep, import and look at agent sessions.",
@@ -263,11 +264,13 @@ def _print_table(found: list[Session]) -> None:
     out = console()
     if not out.is_terminal:
         out.width = max(out.width, TABLE_COLUMNS_MIN)
-    table = Table("id", "title or agent", "status", box=None, pad_edge=False)
+    max_chars = max((len(_cell(each.id)) for each in found), default=0)
+    table = Table("id", "title or agent", "status", box=None, padding=(0, 1, 0, 0))
     for name in ("messages", "events", "tool calls"):
         table.add_column(name, justify="right")
-    table.add_column("updated (UTC)")
+    table.add_column("updated (UTC)", no_wrap=True)
     table.columns[0].overflow = "fold"
+    table.columns[0].min_width = min(UUID_CHARS, max_chars)
     table.columns[1].overflow = "ellipsis"
     table.columns[1].no_wrap = True
     for each in found:
@@ -278,7 +281,7 @@ def _print_table(found: list[Session]) -> None:
             str(each.message_count),
             str(each.event_head),
             str(each.tool_call_count),
-            f"{each.updated_at:%Y-%m-%d %H:%M:%S}",
+            f"{each.updated_at:%Y-%m-%d %H:%M}",
         )
     out.print(table)
 

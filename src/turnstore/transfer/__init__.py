@@ -73,7 +73,7 @@ async def import_file(
     """
     if format is not None and format not in FORMATS:
         raise InvalidArgument(f"unknown format {format!r}: known are {_known()}")
-    source = _Source(Path(path))
+    source = _Source(Path(path), store.options.payload_bytes_max)
     try:
         await to_thread.run_sync(source.open)
         if format is None:
@@ -91,8 +91,9 @@ async def import_file(
 class _Source:
     """Reads a file in batches of lines. Used from one thread at a time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, payload_bytes_max: int) -> None:
         self._path = path
+        self._payload_bytes_max = payload_bytes_max
         self._file: BinaryIO | None = None
         self._number = 0
         self.done_bytes = 0
@@ -110,7 +111,9 @@ class _Source:
         """:raises InvalidArgument: none of the first lines is of a known format."""
         lines = (self._next_line() for _ in range(RECOGNISED_LINES))
         if not any(chat.is_chat(line) for line in lines if line):
-            raise InvalidArgument(f"{self._path}: no known format: known are {_known()}")
+            raise InvalidArgument(
+                f"{self._path}: no known format: known are {_known()}"
+            )
         assert self._file is not None
         self._file.seek(0)
         self._number = self.done_bytes = 0
@@ -127,8 +130,14 @@ class _Source:
                 reason = f"more than {LINE_BYTES_MAX} bytes"
                 batch.append(_Line(self._number, reason))
             elif not line.isspace():
-                batch.append(_Line(self._number, _content(line)))
+                batch.append(_Line(self._number, self._content(line)))
         return batch
+
+    def _content(self, line: bytes) -> chat.Conversation | str:
+        try:
+            return chat.read(line, self._payload_bytes_max)
+        except (InvalidArgument, PayloadInvalid, PayloadTooLarge) as error:
+            return str(error)
 
     def _next_line(self) -> bytes | None:
         """Return the next line with its end, empty at the end of the file; None for
@@ -200,19 +209,17 @@ class _Importing:
 
     async def _add(self, number: int, conversation: chat.Conversation) -> None:
         try:
-            await chat.write(self._store, conversation)
+            await self._store._backend.write(conversation.turn)
         except SessionExists:
             await self._skip_existing(number, conversation)
-        except (InvalidArgument, PayloadInvalid, PayloadTooLarge) as error:
-            self._report(number, str(error))
         except StoreError as error:
             # Kept and raised once, rather than as a group of equal ones.
             self._error = self._error or error
         else:
             self._sessions += 1
-            self._messages += len(conversation.messages)
-            self._calls += len(conversation.calls)
-            self._events += len(conversation.events)
+            self._messages += conversation.messages
+            self._calls += conversation.tool_calls
+            self._events += conversation.events
 
     async def _skip_existing(
         self, number: int, conversation: chat.Conversation
@@ -237,13 +244,6 @@ class _Importing:
 
     def _report(self, number: int, reason: str) -> None:
         self._problems.append(Problem(file=self._file, line=number, reason=reason))
-
-
-def _content(line: bytes) -> chat.Conversation | str:
-    try:
-        return chat.read(line)
-    except (InvalidArgument, PayloadInvalid, PayloadTooLarge) as error:
-        return str(error)
 
 
 def _known() -> str:

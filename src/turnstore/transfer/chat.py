@@ -24,49 +24,39 @@ the message's ``model``, else the object's.
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections import deque
 from typing import Any, Final
 
 import msgspec
 
 from turnstore import _codec
-from turnstore.errors import InvalidArgument, PayloadInvalid
-from turnstore.records import Json, NewEvent, NewMessage
+from turnstore._message_writes import AppendMessages, MessageRow
+from turnstore._session_writes import CreateSession
+from turnstore._tool_call_writes import CreateToolCalls, ToolCallRow, UpdateToolCall
+from turnstore.backends.base import Command
+from turnstore.errors import InvalidArgument, PayloadInvalid, PayloadTooLarge
+from turnstore.events import AppendEvents, EventRow
+from turnstore.records import Json, Session
+from turnstore.turns import Turn
 
 ROLES: Final = ("system", "user", "assistant", "tool")
 FIELDS: Final = ("role", "content", "tool_calls", "tool_call_id", "name", "model")
 """The keys of a message that have a place in its record."""
+ROW_BYTES: Final = 300
+"""About what a row takes beside its payloads, for the bound on a batch."""
 
 _decode: Final = msgspec.json.Decoder().decode
 
 
-class Call(msgspec.Struct, kw_only=True):
-    """A tool call to store. Answered: ``status`` completed, ``output`` a text answer,
-    ``result`` any other."""
-
-    id: str
-    call_id: str
-    message_id: str
-    name: str
-    arguments: Json
-    status: str = "failed"
-    output: str | None = None
-    result: Json = None
-    error: str | None = "unanswered"
-
-
 class Conversation(msgspec.Struct, frozen=True, kw_only=True):
-    """What one line holds, as it will be stored."""
+    """What one line holds, as the transaction that stores it."""
 
     session_id: str
     digest: str
-    model: str | None
-    metadata: dict[str, str]
-    config: dict[str, Json]
-    messages: list[NewMessage]
-    calls: list[Call]
-    events: list[NewEvent]
+    turn: Turn
+    messages: int
+    tool_calls: int
+    events: int
 
 
 def is_chat(line: bytes) -> bool:
@@ -78,112 +68,177 @@ def is_chat(line: bytes) -> bool:
     return True
 
 
-def read(line: bytes) -> Conversation:
+def is_from(session: Session, conversation: Conversation) -> bool:
+    """Tell whether a stored session was imported from this content."""
+    config = session.config
+    source = config.get("import") if isinstance(config, dict) else None
+    return isinstance(source, dict) and source.get("digest") == conversation.digest
+
+
+def read(line: bytes, payload_bytes_max: int) -> Conversation:
     """Return the conversation that a line holds.
 
     :raises InvalidArgument: not JSON, no list of messages, an unknown role, or a
         field of the wrong type; the text says which.
+    :raises PayloadInvalid, PayloadTooLarge: one of the object's other values.
     """
     given = _object(line)
     digest = hashlib.sha256(msgspec.json.encode(given)).hexdigest()
-    session_id = _valid_id(given.get("id"))
-    kept_apart = {"messages"} if session_id is None else {"messages", "id"}
+    own_id = _valid_id(given.get("id"))
+    session_id = own_id or f"chat-{digest[:32]}"
+    kept_apart = {"messages"} if own_id is None else {"messages", "id"}
     rest = {key: value for key, value in given.items() if key not in kept_apart}
-    json_keys = [key for key, value in rest.items() if not isinstance(value, str)]
     model = given.get("model")
-    reader = _Reader(model if isinstance(model, str) else None)
+    model = _codec.check_text(model, "model") if isinstance(model, str) else None
+    reader = _Reader(session_id, model, payload_bytes_max)
     for position, message in enumerate(given["messages"]):
         try:
             reader.add(message)
-        except InvalidArgument as error:
+        except (InvalidArgument, PayloadInvalid, PayloadTooLarge) as error:
             raise InvalidArgument(f"messages[{position}]: {error}") from error
+    create = _create_session(session_id, model, digest, rest, payload_bytes_max)
+    commands = [create, *reader.commands()]
+    rows = 1 + len(reader.messages) + len(reader.calls) + len(reader.events)
     return Conversation(
-        session_id=session_id or f"chat-{digest[:32]}",
+        session_id=session_id,
         digest=digest,
-        model=reader.model,
-        metadata={
-            key: value if isinstance(value, str) else _codec.encode(value, sys.maxsize)
-            for key, value in rest.items()
-        },
-        config={"import": {"format": "chat", "digest": digest, "json_keys": json_keys}},
-        messages=reader.messages,
-        calls=reader.calls,
-        events=reader.events,
+        turn=Turn(session_id, len(line) + rows * ROW_BYTES, commands),
+        messages=len(reader.messages),
+        tool_calls=len(reader.calls),
+        events=len(reader.events),
     )
+
+
+def _create_session(
+    session_id: str,
+    model: str | None,
+    digest: str,
+    rest: dict[str, Json],
+    bytes_max: int,
+) -> CreateSession:
+    json_keys = [key for key, value in rest.items() if not isinstance(value, str)]
+    source = {"format": "chat", "digest": digest, "json_keys": json_keys}
+    pairs = {
+        _codec.check_id(key, "key"): _codec.encode(
+            value if isinstance(value, str) else _codec.encode(value, bytes_max),
+            bytes_max,
+        )
+        for key, value in rest.items()
+    }
+    columns = {
+        "agent_name": "",
+        "model": model,
+        "status": "idle",
+        "config": _codec.encode({"import": source}, bytes_max),
+    }
+    return CreateSession(session_id, 0, columns, pairs)
+
+
+class _Call(msgspec.Struct):
+    """A tool call to store, and the answer where that is no text."""
+
+    row: ToolCallRow
+    result: str | None = None
 
 
 class _Reader:
     """Takes messages in order and collects what to store."""
 
-    def __init__(self, model: str | None) -> None:
-        self.model = model
-        self.messages: list[NewMessage] = []
-        self.calls: list[Call] = []
-        self.events: list[NewEvent] = []
+    def __init__(self, session_id: str, model: str | None, bytes_max: int) -> None:
+        self._session_id = session_id
+        self._model = model
+        self._bytes_max = bytes_max
+        self.messages: list[MessageRow] = []
+        self.calls: list[_Call] = []
+        self.events: list[EventRow] = []
         # By call id, the unanswered calls of each assistant message, oldest first.
-        self._unanswered: dict[str, list[deque[Call]]] = {}
+        self._unanswered: dict[str, list[deque[_Call]]] = {}
+
+    def commands(self) -> list[Command[Any]]:
+        # A turn counts by its own size, so its commands need none.
+        name = self._session_id
+        found: list[Command[Any]] = []
+        if self.messages:
+            found.append(AppendMessages(name, 0, self.messages))
+        if self.calls:
+            found.append(CreateToolCalls(name, 0, [each.row for each in self.calls]))
+        found += [
+            UpdateToolCall(name, 0, each.row.id, {"result": each.result})
+            for each in self.calls
+            if each.result is not None
+        ]
+        if self.events:
+            found.append(AppendEvents(name, 0, self.events))
+        return found
 
     def add(self, given: Any) -> None:
         if not isinstance(given, dict):
             raise InvalidArgument("not an object")
         role = given.get("role")
         if role not in ROLES:
-            raise InvalidArgument(f"role must be one of {', '.join(ROLES)}: {role!r}")
-        message = NewMessage(
+            known = ", ".join(ROLES)
+            raise InvalidArgument(f"role must be one of {known}: {role!r:.80}")
+        text = _codec.check_text_or_none
+        message = MessageRow(
             id=f"m{len(self.messages) + 1}",
+            is_own_id=True,
             role=role,
-            content=given.get("content"),
-            tool_calls=given.get("tool_calls"),
-            tool_call_id=_text(given, "tool_call_id"),
-            name=_text(given, "name"),
-            model=_text(given, "model"),
+            content=self._json(given.get("content")),
+            tool_calls=self._json(given.get("tool_calls")),
+            tool_call_id=text(given.get("tool_call_id"), "tool_call_id"),
+            name=text(given.get("name"), "name"),
+            model=text(given.get("model"), "model"),
         )
-        extra = {
+        rest = {
             key: value
             for key, value in given.items()
             if value is None or key not in FIELDS
         }
+        extra = {"extra": rest} if rest else {}
+        calls = self._read_calls(message, given.get("tool_calls"))
         self.messages.append(message)
         if role == "tool":
-            self._add_answer(message, extra)
+            self._add_answer(message, given.get("content"), extra)
         else:
-            self._add_message(message, extra)
+            self._add_message(message, calls, extra)
 
-    def _add_message(self, message: NewMessage, extra: dict[str, Json]) -> None:
-        is_assistant = message.role == "assistant"
-        model = message.model or (self.model if is_assistant else None)
-        data = {"message_id": message.id, "role": message.role, **_extra(extra)}
-        self.events.append(NewEvent(type="message.complete", data=data, model=model))
-        calls = self._read_calls(message)
-        if calls and not is_assistant:
-            raise InvalidArgument(f"tool_calls in a message of role {message.role}")
+    def _add_message(
+        self, message: MessageRow, calls: list[_Call], extra: dict[str, Json]
+    ) -> None:
+        model = message.model
+        if model is None and message.role == "assistant":
+            model = self._model
+        about = {"message_id": message.id, "role": message.role, **extra}
+        self._add_event("message.complete", about, model)
         for call in calls:
-            data = {
+            about = {
                 "message_id": message.id,
-                "tool_call_id": call.id,
-                "call_id": call.call_id,
-                "name": call.name,
+                "tool_call_id": call.row.id,
+                "call_id": call.row.call_id,
+                "name": call.row.name,
             }
-            self.events.append(
-                NewEvent(type="tool_call.started", data=data, model=model)
-            )
+            self._add_event("tool_call.started", about, model)
         self._expect(calls)
 
-    def _add_answer(self, message: NewMessage, extra: dict[str, Json]) -> None:
-        if message.tool_calls:
-            raise InvalidArgument("tool_calls in a message of role tool")
-        call = self._answered_by(message)
-        data = {
+    def _add_answer(
+        self, message: MessageRow, content: Json, extra: dict[str, Json]
+    ) -> None:
+        call = self._answered_by(message, content)
+        about = {
             "message_id": message.id,
-            "tool_call_id": call.id if call else None,
+            "tool_call_id": call.row.id if call else None,
             "call_id": message.tool_call_id,
-            **_extra(extra),
+            **extra,
         }
-        self.events.append(
-            NewEvent(type="tool_call.completed", data=data, model=message.model)
-        )
+        self._add_event("tool_call.completed", about, message.model)
 
-    def _answered_by(self, answer: NewMessage) -> Call | None:
+    def _add_event(self, type: str, data: Json, model: str | None) -> None:
+        self.events.append((type, self._json(data), model, None, None))
+
+    def _json(self, value: Json) -> str | None:
+        return _codec.encode_or_none(value, self._bytes_max)
+
+    def _answered_by(self, answer: MessageRow, content: Json) -> _Call | None:
         """Find the call that a message answers, and note the answer there."""
         groups = self._unanswered.get(answer.tool_call_id or "")
         if not groups:
@@ -191,41 +246,54 @@ class _Reader:
         call = groups[-1].popleft()
         if not groups[-1]:
             groups.pop()
-        call.status = "completed"
-        call.error = None
-        if isinstance(answer.content, str):
-            call.output = answer.content
+        call.row.status = "completed"
+        call.row.error = None
+        if isinstance(content, str):
+            call.row.output = answer.content
         else:
             call.result = answer.content
         return call
 
-    def _read_calls(self, message: NewMessage) -> list[Call]:
-        given = message.tool_calls
+    def _read_calls(self, message: MessageRow, given: Json) -> list[_Call]:
         if given is None:
             return []
         if not isinstance(given, list):
             raise InvalidArgument("tool_calls must be a list")
-        calls: list[Call] = []
+        if given and message.role != "assistant":
+            raise InvalidArgument(f"tool_calls in a message of role {message.role}")
+        calls: list[_Call] = []
         for position, each in enumerate(given):
             name, arguments = _function(each, f"tool_calls[{position}]")
-            call = Call(
+            row = ToolCallRow(
                 id=f"t{len(self.calls) + 1}",
+                is_own_id=True,
                 call_id=each["id"],
-                message_id=str(message.id),
+                message_id=message.id,
                 name=name,
-                arguments=_arguments(arguments),
+                arguments=self._arguments(arguments),
+                status="failed",
+                error=self._json("unanswered"),
             )
-            calls.append(call)
-            self.calls.append(call)
+            calls.append(_Call(row))
+            self.calls.append(calls[-1])
         return calls
 
-    def _expect(self, calls: list[Call]) -> None:
+    def _expect(self, calls: list[_Call]) -> None:
         """Open the calls of one assistant message for answers."""
-        by_id: dict[str, deque[Call]] = {}
+        by_id: dict[str, deque[_Call]] = {}
         for call in calls:
-            by_id.setdefault(call.call_id, deque()).append(call)
+            by_id.setdefault(call.row.call_id or "", deque()).append(call)
         for call_id, group in by_id.items():
             self._unanswered.setdefault(call_id, []).append(group)
+
+    def _arguments(self, given: Json) -> str | None:
+        """Return arguments as JSON; text that is none, or none to store, stays text."""
+        if not isinstance(given, str):
+            return self._json(given)
+        try:
+            return self._json(_decode(given))
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return self._json(given)
 
 
 def _object(line: bytes) -> dict[str, Any]:
@@ -247,37 +315,15 @@ def _valid_id(given: Any) -> str | None:
         return None
 
 
-def _text(given: dict[str, Any], name: str) -> str | None:
-    value = given.get(name)
-    if value is None or isinstance(value, str):
-        return value
-    raise InvalidArgument(f"{name} must be text")
-
-
-def _extra(extra: dict[str, Json]) -> dict[str, Json]:
-    return {"extra": extra} if extra else {}
-
-
 def _function(given: Any, place: str) -> tuple[str, Any]:
     """Return name and arguments of a call, as the type of the call holds them."""
     if not isinstance(given, dict):
         raise InvalidArgument(f"{place} must be an object")
-    if _valid_id(given.get("id")) is None:
-        raise InvalidArgument(f"{place}.id must be text of 1 to 255 characters")
+    _codec.check_text(given.get("id"), f"{place}.id")
     kind, key = ("custom", "input") if "custom" in given else ("function", "arguments")
     called = given.get(kind)
-    if not isinstance(called, dict) or not isinstance(called.get("name"), str):
-        raise InvalidArgument(f"{place}.{kind} must be an object with a name")
-    return called["name"], called.get(key)
-
-
-def _arguments(given: Any) -> Json:
-    """Return arguments as JSON; text that is none, or none to store, stays text."""
-    if not isinstance(given, str):
-        return given
-    try:
-        decoded = _decode(given)
-        _codec.encode(decoded, sys.maxsize)
-    except (msgspec.MsgspecError, ValueError, RecursionError, PayloadInvalid):
-        return given
-    return decoded
+    if not isinstance(called, dict):
+        raise InvalidArgument(f"{place}.{kind} must be an object")
+    return _codec.check_text(called.get("name"), f"{place}.{kind}.name"), called.get(
+        key
+    )

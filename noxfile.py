@@ -1,0 +1,69 @@
+"""One session for each question: ``nox -l`` lists them."""
+
+from __future__ import annotations
+
+import nox
+
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.default_venv_backend = "venv"
+PROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install this checkout with some of its dependency groups."""
+    session.install("-e", ".[cli]", *nox.project.dependency_groups(PROJECT, *groups))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Is the form right, and does every module import only from below it?"""
+    install(session, "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Do the types hold, in tests and benchmarks too?"""
+    install(session, "types", "test", "bench")
+    session.run("mypy")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Does it do what it says? Takes pytest's arguments."""
+    install(session, "test")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def migrations(session: nox.Session) -> None:
+    """Does an upgrade from nothing give the schema, on every path to it?"""
+    install(session, "test")
+    session.run("pytest", "tests/migrations", *session.posargs)
+
+
+@nox.session
+def crash(session: nox.Session) -> None:
+    """Is every acknowledged write there after a kill? Many rounds."""
+    install(session, "test")
+    session.run("pytest", "tests/crash", "--crash-rounds=100", *session.posargs)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Does the wheel work by itself, in an empty environment, elsewhere?"""
+    session.install("build")
+    folder = session.create_tmp()
+    session.run("python", "-m", "build", "--outdir", folder, ".", silent=True)
+    built = next(session.path_of(folder).glob("*.whl"))
+    session.install(str(built))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Do the benchmarks run? A smoke run; ``python -m bench`` measures."""
+    install(session, "bench")
+    session.run("pytest", "bench", "--benchmark-disable", "-q", "-p", "benchmark")
+    session.run("python", "-m", "bench", "--quick", "append")

@@ -1,0 +1,14 @@
+"""A child process: holds the write lock of the file at argv[1] until a line comes."""
+
+from __future__ import annotations
+
+import sys
+
+from turnstore.backends._sqlite_library import library
+
+connection = library().module.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+sys.stdin.readline()
+connection.execute("COMMIT")
+connection.close()

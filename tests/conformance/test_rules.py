@@ -1,0 +1,757 @@
+"""The rules that hold in every room: ids, numbers, times, values, atomicity, errors."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import turnstore
+from turnstore import (
+    InvalidArgument,
+    NewEvent,
+    NewMessage,
+    PayloadInvalid,
+    PayloadTooLarge,
+    SchemaTooOld,
+    SessionExists,
+    SessionNotFound,
+    SessionStore,
+    StoreClosed,
+    StoreError,
+    StoreOptions,
+    ToolPolicy,
+    Usage,
+)
+
+pytestmark = pytest.mark.anyio
+
+Door = Callable[[SessionStore, str, Any], Awaitable[Any]]
+"""Writes a payload to a session and returns it as it is read back."""
+
+
+async def event_data(store: SessionStore, session_id: str, value: Any) -> Any:
+    seq = await store.events.append(session_id, "e", value)
+    return (await store.events.list(session_id, after=seq - 1))[0].data
+
+
+async def message_content(store: SessionStore, session_id: str, value: Any) -> Any:
+    made = await store.messages.append(session_id, "user", value)
+    [read] = await store.messages.list(session_id, last=1)
+    assert read == made
+    return read.content
+
+
+async def message_tool_calls(store: SessionStore, session_id: str, value: Any) -> Any:
+    calls = [{"id": "c", "value": value}]
+    made = await store.messages.append(session_id, "assistant", tool_calls=calls)
+    [read] = await store.messages.list(session_id, last=1)
+    assert read == made
+    return read.tool_calls[0]["value"]
+
+
+async def config(store: SessionStore, session_id: str, value: Any) -> Any:
+    made = await store.sessions.create(config=value)
+    read = await store.sessions.get(made.id)
+    assert read == made
+    return made.config
+
+
+async def session_result(store: SessionStore, session_id: str, value: Any) -> Any:
+    made = await store.sessions.update(session_id, result=value)
+    assert await store.sessions.get(session_id) == made
+    return made.result
+
+
+async def arguments(store: SessionStore, session_id: str, value: Any) -> Any:
+    made = await store.tool_calls.create(session_id, "t", value)
+    assert await store.tool_calls.get(session_id, made.id) == made
+    return made.arguments
+
+
+async def call_result(store: SessionStore, session_id: str, value: Any) -> Any:
+    made = await store.tool_calls.create(session_id, "t", None)
+    read = await store.tool_calls.update(session_id, made.id, result=value)
+    assert await store.tool_calls.get(session_id, made.id) == read
+    return read.result
+
+
+async def error_details(store: SessionStore, session_id: str, value: Any) -> Any:
+    made = await store.tool_calls.create(session_id, "t", None)
+    read = await store.tool_calls.update(session_id, made.id, error_details=value)
+    return read.error_details
+
+
+DOORS: list[Door] = [
+    event_data,
+    message_content,
+    message_tool_calls,
+    config,
+    session_result,
+    arguments,
+    call_result,
+    error_details,
+]
+every_door = pytest.mark.parametrize("door", DOORS, ids=lambda door: door.__name__)
+
+
+def nested(levels: int) -> Any:
+    value: Any = "leaf"
+    for at in range(levels):
+        value = [value] if at % 2 else {"k": value}
+    return value
+
+
+async def whole(store: SessionStore) -> list[Any]:
+    """All that is stored."""
+    page = await store.sessions.list(limit=1_000)
+    return [
+        (await store.sessions.load(each.id), await store.events.list(each.id))
+        for each in page.items
+    ]
+
+
+# Opening
+
+
+async def test_making_a_store_does_no_io(tmp_path: Path) -> None:
+    SessionStore(tmp_path / "folder" / "a.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_use_before_open_and_after_close_raises_store_closed(
+    store_path: Path,
+) -> None:
+    store = SessionStore(store_path)
+    with pytest.raises(StoreClosed):
+        await store.sessions.get("a")
+    with pytest.raises(StoreClosed):
+        await store.sessions.create()
+    await store.open()
+    await store.sessions.create(id="a")
+    await store.close()
+    with pytest.raises(StoreClosed):
+        await store.sessions.get("a")
+    with pytest.raises(StoreClosed):
+        await store.events.append("a", "e")
+    await store.close()
+    with pytest.raises(StoreError):
+        await store.open()
+
+
+async def test_a_second_open_is_a_store_error(store: SessionStore) -> None:
+    with pytest.raises(StoreError):
+        await store.open()
+    assert (await store.sessions.create(id="a")).id == "a"
+
+
+async def test_check_without_a_file_is_schema_too_old(store_path: Path) -> None:
+    store = SessionStore(store_path, StoreOptions(migrate="check"))
+    with pytest.raises(SchemaTooOld):
+        await store.open()
+    await store.close()
+
+
+@pytest.mark.parametrize("url", ["mysql://host/a", "nonsense", "", 5])
+async def test_an_unknown_url_is_an_invalid_argument(url: Any) -> None:
+    with pytest.raises(InvalidArgument):
+        SessionStore(url)
+
+
+async def test_statistics_count_what_was_committed(store: SessionStore) -> None:
+    before = await store.statistics()
+    await asyncio.gather(*(store.sessions.create() for _ in range(5)))
+    after = await store.statistics()
+    assert after.commands - before.commands == 5
+    assert after.batches > before.batches
+    assert after.queue_depth == 0
+
+
+async def test_what_was_written_is_there_when_opened_again(store_path: Path) -> None:
+    async with SessionStore(store_path) as store:
+        session = await store.sessions.create(title="t", metadata={"a": "b"})
+        await store.messages.append(session.id, "user", "x", usage=Usage())
+        await store.tool_calls.create(session.id, "t", {})
+        await store.events.append(session.id, "e", [1])
+        before = await whole(store)
+    async with SessionStore(store_path) as store:
+        assert await whole(store) == before
+
+
+# Ids
+
+
+@pytest.mark.parametrize("wrong", ["", "x" * 256, "a\x00b", "\ud800", 5, b"a", ["a"]])
+async def test_an_id_that_is_none_is_refused_everywhere(
+    store: SessionStore, wrong: Any
+) -> None:
+    session = await store.sessions.create(id="s")
+    calls: list[Awaitable[Any]] = [
+        store.sessions.create(id=wrong),
+        store.sessions.create(parent_session_id=wrong),
+        store.sessions.get(wrong),
+        store.sessions.load(wrong),
+        store.sessions.update(wrong, title="t"),
+        store.sessions.update("s", active_message_id=wrong),
+        store.sessions.delete(wrong),
+        store.messages.append(wrong, "user"),
+        store.messages.append("s", "user", id=wrong),
+        store.messages.append("s", "user", parent_id=wrong),
+        store.messages.append("s", "user", idempotency_key=wrong),
+        store.messages.append_many("s", [NewMessage(role="user", id=wrong)]),
+        store.messages.list(wrong),
+        store.messages.branch("s", wrong),
+        store.messages.set_active("s", wrong),
+        store.messages.last(wrong, "user"),
+        store.tool_calls.create("s", "t", {}, id=wrong),
+        store.tool_calls.create("s", "t", {}, message_id=wrong),
+        store.tool_calls.get("s", wrong),
+        store.tool_calls.update("s", wrong, output="x"),
+        store.tool_calls.pending(wrong),
+        store.events.append(wrong, "e"),
+        store.events.append("s", wrong),
+        store.events.append("s", "e", idempotency_key=wrong),
+        store.events.head(wrong),
+        store.events.delete_before(wrong, 1),
+    ]
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    faults = [
+        at for at, each in enumerate(outcomes) if type(each) is not InvalidArgument
+    ]
+    assert [outcomes[at] for at in faults] == []
+    assert await store.sessions.get("s") == session
+    assert await store.sessions.count() == 1
+
+
+async def test_an_id_of_1_to_255_characters_is_kept(store: SessionStore) -> None:
+    for name in (
+        "x",
+        "é" * 255,
+        "'; DROP TABLE sessions; --",
+        '"%s\\',
+        "123",
+        " ",
+        "😀",
+    ):
+        session = await store.sessions.create(id=name)
+        message = await store.messages.append(name, "user", id=name)
+        call = await store.tool_calls.create(name, "t", {}, id=name)
+        assert (session.id, message.id, call.id) == (name, name, name)
+        state = await store.sessions.load(name)
+        assert state is not None
+        assert (state.messages, state.tool_calls) == ([message], [call])
+
+
+async def test_ids_that_the_store_makes_are_time_ordered(store: SessionStore) -> None:
+    made = []
+    for _ in range(5):
+        made.append((await store.sessions.create()).id)
+        await asyncio.sleep(0.002)
+    assert made == sorted(made)
+    assert {each[14] for each in made} == {"7"}
+
+
+async def test_message_and_call_ids_are_unique_in_their_session_only(
+    store: SessionStore,
+) -> None:
+    for name in ("a", "b"):
+        await store.sessions.create(id=name)
+        assert (await store.messages.append(name, "user", name, id="m")).id == "m"
+        await store.tool_calls.create(name, "t", name, id="c", message_id="m")
+    await store.tool_calls.update("a", "c", status="completed", output="done")
+    other = await store.tool_calls.get("b", "c")
+    assert other is not None
+    assert (other.status, other.output, other.arguments) == ("pending", None, "b")
+
+
+# Sequences
+
+
+async def test_seqs_start_at_1_and_are_consecutive_in_both_series(
+    store: SessionStore,
+) -> None:
+    session = await store.sessions.create()
+    assert (session.message_head, session.event_head) == (0, 0)
+    assert await store.events.head(session.id) == 0
+    for n in range(1, 4):
+        assert await store.events.append(session.id, "e") == n
+        assert (await store.messages.append(session.id, "user")).seq == n
+    read = await store.sessions.get(session.id)
+    assert read is not None
+    assert (read.message_head, read.event_head) == (3, 3)
+
+
+# Times
+
+
+MOMENTS = [
+    datetime(1970, 1, 1, tzinfo=UTC),
+    datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+    datetime.min.replace(tzinfo=UTC),
+    datetime.max.replace(tzinfo=UTC),
+    datetime(1, 1, 1, 0, 0, 0, 1, tzinfo=UTC),
+    datetime(1969, 12, 31, 23, 59, 59, 1, tzinfo=UTC),
+    datetime(2038, 1, 19, 3, 14, 8, 1, tzinfo=UTC),
+    datetime(2242, 3, 16, 12, 56, 32, 1, tzinfo=UTC),
+    datetime(2255, 6, 5, 23, 47, 34, 740_993, tzinfo=UTC),
+    datetime(2024, 2, 29, 12, tzinfo=timezone(timedelta(hours=5, minutes=45))),
+    datetime(2024, 1, 1, 0, 0, 0, 5, tzinfo=timezone(timedelta(seconds=-1))),
+]
+
+
+@pytest.mark.parametrize("moment", MOMENTS, ids=str)
+async def test_times_come_back_to_the_microsecond(
+    store: SessionStore, moment: datetime
+) -> None:
+    session = await store.sessions.create(created_at=moment)
+    session = await store.sessions.update(session.id, ended_at=moment)
+    message = await store.messages.append(session.id, "user", created_at=moment)
+    call = await store.tool_calls.create(session.id, "t", {}, created_at=moment)
+    await store.events.append(session.id, "e", created_at=moment)
+    [event] = await store.events.list(session.id)
+    [read] = await store.messages.list(session.id)
+    times = [session.created_at, session.ended_at, message.created_at, call.created_at]
+    times += [event.created_at, read.created_at]
+    assert times == [moment] * 6
+    assert {each.utcoffset() for each in times if each} == {timedelta(0)}
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(moments=st.lists(st.datetimes(timezones=st.just(UTC)), min_size=30, max_size=60))
+async def test_any_times_come_back(
+    store: SessionStore, moments: list[datetime]
+) -> None:
+    session = await store.sessions.create()
+    new = [NewEvent(type="e", created_at=each) for each in moments]
+    await store.events.append_many(session.id, new)
+    read = await store.events.list(session.id)
+    assert [each.created_at for each in read] == moments
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(2024, 1, 1),
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-14))),
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=14))),
+        "2024-01-01T00:00:00Z",
+        0,
+    ],
+    ids=["naive", "after the year 9999", "before the year 1", "text", "number"],
+)
+async def test_a_time_that_is_none_is_refused_and_hurts_nobody(
+    store: SessionStore, moment: Any
+) -> None:
+    await store.sessions.create(id="s")
+    before = await whole(store)
+    wrong: list[Awaitable[Any]] = [
+        store.sessions.create(created_at=moment),
+        store.sessions.update("s", ended_at=moment),
+        store.messages.append("s", "user", created_at=moment),
+        store.tool_calls.create("s", "t", {}, created_at=moment),
+        store.events.append("s", "e", created_at=moment),
+        store.events.append_many("s", [NewEvent(type="e", created_at=moment)]),
+    ]
+    outcomes = await asyncio.gather(
+        *wrong, store.sessions.create(id="good"), return_exceptions=True
+    )
+    assert [type(each) for each in outcomes[:-1]] == [InvalidArgument] * len(wrong)
+    assert not isinstance(outcomes[-1], BaseException)
+    await store.sessions.delete("good")
+    assert await whole(store) == before
+
+
+async def test_order_never_depends_on_times(store: SessionStore) -> None:
+    session = await store.sessions.create()
+    for year in (2030, 2010, 2020):
+        moment = datetime(year, 1, 1, tzinfo=UTC)
+        await store.messages.append(session.id, "user", year, created_at=moment)
+        await store.tool_calls.create(session.id, "t", year, created_at=moment)
+        await store.events.append(session.id, "e", year, created_at=moment)
+    state = await store.sessions.load(session.id)
+    assert state is not None
+    assert [each.content for each in state.messages] == [2030, 2010, 2020]
+    assert [each.arguments for each in state.tool_calls] == [2030, 2010, 2020]
+    events = await store.events.list(session.id)
+    assert [each.data for each in events] == [2030, 2010, 2020]
+    last = await store.messages.last(session.id, "user")
+    assert last is not None and last.content == 2020
+
+
+# Payloads
+
+
+VALUES: list[Any] = [
+    {},
+    [],
+    "",
+    0,
+    False,
+    True,
+    [None],
+    {"a": None},
+    "a\x00b",
+    {"\x00": "\x00\x01\x1f\x7f"},
+    "quotes ' \" ` \\ % %s {0} -- ; /* */",
+    "\u2028\u2029\ufeff\ufffe\uffff\U0010ffff😀e\u0301",
+    "\ud7ff\ue000",
+    2**53 + 1,
+    2**63,
+    -(2**64) - 1,
+    10**4_299,
+    -(10**4_298),
+    [0.1, 1e308, 5e-324, -0.5, 1e22],
+    {"z": 1, "a": 2, "m": {"b": 1, "a": 2}},
+    {"": ""},
+    nested(198),
+    ["[" * 300, "{" * 300],
+    "x" * 100_000,
+    list(range(10_000)),
+]
+
+
+@every_door
+async def test_payloads_come_back_equal(store: SessionStore, door: Door) -> None:
+    session = await store.sessions.create()
+    for value in VALUES:
+        read = await door(store, session.id, value)
+        assert read == value
+        assert type(read) is type(value)
+
+
+async def test_a_payload_may_have_200_levels(store: SessionStore) -> None:
+    session = await store.sessions.create(config=nested(200))
+    assert session.config == nested(200)
+
+
+async def test_a_negative_integer_may_have_4300_digits_too(store: SessionStore) -> None:
+    session = await store.sessions.create(config=-(10**4_299))
+    assert session.config == -(10**4_299)
+
+
+@every_door
+async def test_key_order_is_kept(store: SessionStore, door: Door) -> None:
+    session = await store.sessions.create()
+    given = {"z": 1, "a": {"y": 1, "b": 2}, "m": 3}
+    read = await door(store, session.id, given)
+    assert list(read) == ["z", "a", "m"] and list(read["a"]) == ["y", "b"]
+
+
+@every_door
+async def test_tuples_count_as_lists(store: SessionStore, door: Door) -> None:
+    session = await store.sessions.create()
+    read = await door(store, session.id, ((1, (2,)), {"a": ()}))
+    assert read == [[1, [2]], {"a": []}]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    value=st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+async def test_any_payload_comes_back_equal(store: SessionStore, value: Any) -> None:
+    session = await store.sessions.create(config=value)
+    assert await event_data(store, session.id, value) == value
+    assert await message_content(store, session.id, value) == value
+    assert session.config == value
+
+
+def cyclic() -> list[Any]:
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
+NOT_JSON: dict[str, Any] = {
+    "nan": math.nan,
+    "infinity in a tuple": ({"a": [-math.inf]},),
+    "lone surrogate": ["a\ud800"],
+    "lone surrogate in a key": {"\udfff": 1},
+    "integer key": {1: "a"},
+    "None key": {None: "a"},
+    "bytes": b"a",
+    "set": [{1}],
+    "date": datetime(2024, 1, 1, tzinfo=UTC),
+    "record": Usage(),
+    "object": object(),
+    "too deep": nested(201),
+    "far too deep": nested(100_000),
+    "cyclic": cyclic(),
+    "too many digits": 10**4_300,
+    "unset": [turnstore.UNSET],
+}
+
+
+@every_door
+async def test_what_is_not_json_is_refused_and_writes_nothing(
+    store: SessionStore, door: Door
+) -> None:
+    session = await store.sessions.create()
+    good = await store.tool_calls.create(session.id, "t", None)
+    before = (
+        await store.events.list(session.id),
+        await store.messages.list(session.id),
+    )
+    for name, value in NOT_JSON.items():
+        with pytest.raises(PayloadInvalid):
+            await door(store, session.id, value)
+            pytest.fail(f"{name} was taken")
+    after = (await store.events.list(session.id), await store.messages.list(session.id))
+    assert after == before
+    read = await store.sessions.get(session.id)
+    assert read is not None and read.result is None
+    calls = await store.tool_calls.list(session.id)
+    assert {(each.result, each.arguments) for each in calls} == {(None, None)}
+    assert good in calls
+
+
+@every_door
+async def test_a_payload_of_too_many_bytes_is_refused(
+    store_path: Path, door: Door
+) -> None:
+    async with SessionStore(store_path, StoreOptions(payload_bytes_max=100)) as store:
+        session = await store.sessions.create()
+        with pytest.raises(PayloadTooLarge) as caught:
+            await door(store, session.id, "é" * 50)
+        assert caught.value.bytes_max == 100 < caught.value.size_bytes
+        assert await door(store, session.id, "é" * 20) == "é" * 20
+
+
+FREE_TEXT = ["", "a\x00b", "line\nline", "'\"\\", "😀", "x" * 100_000]
+
+
+async def test_free_text_comes_back(store: SessionStore) -> None:
+    call = await store.tool_calls.create(
+        (await store.sessions.create(id="s")).id, "t", 1
+    )
+    for text in FREE_TEXT:
+        session = await store.sessions.create(
+            title=text, system_prompt=text, user_prompt=text, metadata={"k": text}
+        )
+        session = await store.sessions.update(session.id, error=text)
+        assert session.metadata == {"k": text}
+        prompts = (session.title, session.system_prompt, session.user_prompt)
+        assert (*prompts, session.error) == (text,) * 4
+        message = await store.messages.append("s", "user", text)
+        assert await store.messages.list("s", last=1) == [message]
+        assert message.content == text
+        updated = await store.tool_calls.update("s", call.id, output=text)
+        assert updated.output == text
+
+
+async def test_nul_is_refused_in_names_and_keys(store: SessionStore) -> None:
+    await store.sessions.create(id="s")
+    before = await whole(store)
+    wrong: list[Awaitable[Any]] = [
+        store.sessions.create(agent_name="a\x00"),
+        store.sessions.create(project_root="a\x00"),
+        store.sessions.create(metadata={"a\x00": "b"}),
+        store.sessions.create(tool_policy=ToolPolicy(tools=frozenset({"a\x00"}))),
+        store.sessions.update("s", model="a\x00"),
+        store.messages.append("s", "user", name="a\x00"),
+        store.messages.append("s", "tool", tool_call_id="a\x00"),
+        store.tool_calls.create("s", "a\x00", {}),
+        store.tool_calls.create("s", "t", {}, call_id="a\x00"),
+        store.events.append("s", "e", model="a\x00"),
+        store.events.append("s", "e", turn_id="a\x00"),
+    ]
+    outcomes = await asyncio.gather(*wrong, return_exceptions=True)
+    assert [type(each) for each in outcomes] == [InvalidArgument] * len(wrong)
+    assert await whole(store) == before
+
+
+# Independence, order, processes
+
+
+async def test_a_bad_call_among_good_ones_fails_alone(store: SessionStore) -> None:
+    await store.sessions.create(id="s")
+    await store.messages.append("s", "user", id="m")
+    outcomes = await asyncio.gather(
+        store.events.append("s", "e"),
+        store.events.append("gone", "e"),
+        store.sessions.create(id="s"),
+        store.messages.append("s", "user", id="m"),
+        store.messages.append("s", "user", "good"),
+        store.tool_calls.update("s", "gone", status="completed"),
+        store.tool_calls.create("s", "t", {}, message_id="gone"),
+        store.events.append("s", "e", expected_head=7),
+        store.events.append("s", "e"),
+        store.sessions.create(id="new"),
+        return_exceptions=True,
+    )
+    names = [type(each).__name__ for each in outcomes]
+    assert names == [
+        "int",
+        "SessionNotFound",
+        "SessionExists",
+        "MessageExists",
+        "Message",
+        "ToolCallNotFound",
+        "MessageNotFound",
+        "SequenceConflict",
+        "int",
+        "Session",
+    ]
+    assert await store.events.head("s") == 2
+    assert [each.content for each in await store.messages.list("s")] == [None, "good"]
+    assert await store.tool_calls.list("s") == []
+
+
+async def test_gathered_calls_of_every_room_keep_call_order(
+    store: SessionStore,
+) -> None:
+    await store.sessions.create(id="s")
+    outcomes = await asyncio.gather(
+        store.messages.append("s", "assistant", "calls", id="m"),
+        store.tool_calls.create("s", "t", {}, id="c", message_id="m"),
+        store.tool_calls.update("s", "c", status="executing"),
+        store.events.append("s", "started", expected_head=0),
+        store.tool_calls.update(
+            "s", "c", status="completed", expected_status="executing"
+        ),
+        store.messages.append("s", "tool", "result", parent_id="m"),
+        store.events.append("s", "ended", expected_head=1),
+        store.sessions.update("s", status="completed", active_message_id="m"),
+        store.messages.append("s", "user", "branch"),
+    )
+    assert [each.status for each in (outcomes[1], outcomes[2], outcomes[4])] == [
+        "pending",
+        "executing",
+        "completed",
+    ]
+    assert outcomes[8].parent_id == "m"
+    session = await store.sessions.get("s")
+    assert session is not None
+    assert (session.pending_tool_calls, session.tool_call_count) == (0, 1)
+    assert (session.event_head, session.message_head) == (2, 3)
+
+
+async def test_many_gathered_appends_to_many_sessions_keep_their_order(
+    store: SessionStore,
+) -> None:
+    names = [f"s{n}" for n in range(10)]
+    await asyncio.gather(*(store.sessions.create(id=name) for name in names))
+    appends = [
+        store.events.append(name, "e", n) for n in range(50) for name in reversed(names)
+    ]
+    seqs = await asyncio.gather(*appends)
+    assert seqs == [n + 1 for n in range(50) for _ in names]
+    for name in names:
+        assert [each.data for each in await store.events.list(name)] == [*range(50)]
+
+
+async def test_two_stores_on_one_database_share_everything(
+    store: SessionStore, second_store: SessionStore
+) -> None:
+    await store.sessions.create(id="s")
+    pairs = zip([store, second_store] * 20, range(40), strict=True)
+    seqs = await asyncio.gather(*(each.events.append("s", "e", n) for each, n in pairs))
+    assert sorted(seqs) == [*range(1, 41)]
+    with pytest.raises(SessionExists):
+        await second_store.sessions.create(id="s")
+    assert await whole(store) == await whole(second_store)
+
+
+@pytest.mark.parametrize("by_another", [False, True])
+async def test_a_session_made_again_with_the_same_id_starts_afresh(
+    store: SessionStore, second_store: SessionStore, by_another: bool
+) -> None:
+    other = second_store if by_another else store
+    for n in range(3):
+        await other.sessions.create(id="s", title=str(n), metadata={"n": str(n)})
+        for each in (store, other):
+            await each.events.append("s", "e", idempotency_key=f"{n}")
+            await each.messages.append("s", "user", idempotency_key="k", usage=Usage())
+        assert (await store.messages.append("s", "user", id="m")).seq == 2
+        await store.tool_calls.create("s", "t", {}, id="c")
+        assert await other.events.head("s") == 1
+        assert await other.sessions.delete("s")
+        with pytest.raises(SessionNotFound):
+            await store.events.append("s", "e")
+        with pytest.raises(SessionNotFound):
+            await store.messages.list("s")
+    fresh = await other.sessions.create(id="s")
+    assert (fresh.event_head, fresh.message_count, fresh.metadata) == (0, 0, {})
+    assert fresh.usage == Usage() and fresh.tool_call_count == 0
+    assert (await store.messages.append("s", "user", idempotency_key="k")).seq == 1
+
+
+async def test_delete_and_create_in_one_gather_follow_call_order(
+    store: SessionStore,
+) -> None:
+    await store.sessions.create(id="s", title="old")
+    await store.messages.append("s", "user", id="m")
+    outcomes = await asyncio.gather(
+        store.events.append("s", "e"),
+        store.sessions.delete("s"),
+        store.events.append("s", "e"),
+        store.sessions.create(id="s", title="new"),
+        store.events.append("s", "e"),
+        store.messages.append("s", "user", id="m"),
+        store.sessions.delete("s"),
+        store.sessions.delete("s"),
+        store.sessions.create(id="s", title="newest"),
+        store.sessions.update("s", agent_name="a"),
+        return_exceptions=True,
+    )
+    assert outcomes[:3:2] == [1, outcomes[2]] and outcomes[1] is True
+    assert isinstance(outcomes[2], SessionNotFound)
+    assert (outcomes[4], outcomes[6], outcomes[7]) == (1, True, False)
+    session = await store.sessions.get("s")
+    assert session == outcomes[9] and session is not None
+    assert (session.title, session.event_head, session.message_count) == (
+        "newest",
+        0,
+        0,
+    )
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_call_that_raises_the_cancellation_wrote_nothing(
+    store: SessionStore, turns: int
+) -> None:
+    await store.sessions.create(id="s")
+    task = asyncio.create_task(store.events.append("s", "e"))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    [outcome] = await asyncio.gather(task, return_exceptions=True)
+    written = not isinstance(outcome, asyncio.CancelledError)
+    assert await store.events.head("s") == int(written)
+    assert await store.events.append("s", "e") == written + 1
+
+
+# Errors
+
+
+async def test_errors_stand_in_one_tree() -> None:
+    parents = {
+        "StoreClosed": StoreError,
+        "SessionNotFound": LookupError,
+        "MessageNotFound": LookupError,
+        "ToolCallNotFound": LookupError,
+        "PayloadInvalid": ValueError,
+        "PayloadTooLarge": ValueError,
+        "InvalidArgument": ValueError,
+        "QueueFull": TimeoutError,
+        "AcquireTimeout": TimeoutError,
+        "BackendUnavailable": turnstore.BackendError,
+        "OutcomeUnknown": turnstore.BackendError,
+    }
+    for name, parent in parents.items():
+        kind = getattr(turnstore, name)
+        assert issubclass(kind, parent) and issubclass(kind, StoreError)
+        assert kind.__doc__

@@ -1,0 +1,26 @@
+"""Statements are compiled once, and run in the database alone."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy.dialects import sqlite
+
+from turnstore import _listing, events, messages, sessions, tool_calls
+from turnstore._rows import Query
+
+QUERIES = {
+    "sessions": sessions._SESSION,
+    "listing": _listing._AT_KEYS,
+    "messages": messages._OLDEST,
+    "tool calls": tool_calls._LIST,
+    "events": events._LIST,
+}
+
+
+@pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES.keys())
+def test_no_function_of_a_statement_is_python(query: Query[object]) -> None:
+    """SQLAlchemy gives SQLite these, computed by Python once a row."""
+    text, _ = query._text._compile(sqlite.dialect())  # type: ignore[no-untyped-call]
+    assert "json_quote(" in text.lower()
+    assert "floor(" not in text.lower()
+    assert "regexp" not in text.lower()
