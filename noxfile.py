@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 nox.options.sessions = ["lint", "types", "tests"]
@@ -57,8 +59,12 @@ def wheel(session: nox.Session) -> None:
     session.install("build")
     folder = session.create_tmp()
     session.run("python", "-m", "build", "--outdir", folder, ".", silent=True)
-    built = next(session.path_of(folder).glob("*.whl"))
-    session.install(str(built))
+    built = max(Path(folder).glob("*.whl"), key=lambda path: path.stat().st_mtime)
+    session.install("--force-reinstall", f"{built}[cli]")
+    script = Path("tests/migrations/wheel_program.py").resolve()
+    with session.chdir(folder):
+        session.run("python", "-W", "error", str(script))
+        session.run("turnstore", "sample", silent=True)
 
 
 @nox.session

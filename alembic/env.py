@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from alembic import context
 from sqlalchemy import Connection, create_engine
 
-from alembic import context
 from turnstore.migrations import is_ours
 from turnstore.schema import metadata
 

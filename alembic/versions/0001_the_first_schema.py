@@ -7,7 +7,6 @@ Revises: nothing
 from __future__ import annotations
 
 import sqlalchemy as sa
-
 from alembic import op
 
 revision = "0001"
@@ -288,14 +287,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("session_key", "key", name=op.f("pk_session_metadata")),
     )
     op.create_index(
-        op.f("ix_session_metadata_key_created_at"),
+        op.f("ix_session_metadata_key_created_at_session_key"),
         "session_metadata",
-        ["key", "created_at"],
+        ["key", "created_at", "session_key"],
     )
     op.create_index(
-        op.f("ix_session_metadata_key_value_created_at"),
+        op.f("ix_session_metadata_key_value_created_at_session_key"),
         "session_metadata",
-        ["key", "value", "created_at"],
+        ["key", "value", "created_at", "session_key"],
     )
 
     op.create_table(
@@ -388,9 +387,9 @@ def upgrade() -> None:
         postgresql_where=sa.text("status IN ('pending', 'approved', 'executing')"),
     )
     op.create_index(
-        op.f("ix_tool_calls_session_key_call_id"),
+        op.f("ix_tool_calls_session_key_call_id_seq"),
         "tool_calls",
-        ["session_key", "call_id"],
+        ["session_key", "call_id", "seq"],
         sqlite_where=sa.text("call_id IS NOT NULL"),
         postgresql_where=sa.text("call_id IS NOT NULL"),
     )
@@ -426,9 +425,14 @@ def _index_titles() -> None:
         "CREATE TRIGGER session_titles_delete AFTER DELETE ON sessions "
         f"WHEN old.title_folded IS NOT NULL BEGIN {remove} END"
     )
+    # What was not indexed must not be removed: that would damage the index.
     op.execute(
-        "CREATE TRIGGER session_titles_update AFTER UPDATE OF title_folded ON sessions "
-        f"BEGIN {remove} {add} END"
+        "CREATE TRIGGER session_titles_forget BEFORE UPDATE OF title_folded "
+        f"ON sessions WHEN old.title_folded IS NOT NULL BEGIN {remove} END"
+    )
+    op.execute(
+        "CREATE TRIGGER session_titles_update AFTER UPDATE OF title_folded "
+        f"ON sessions WHEN new.title_folded IS NOT NULL BEGIN {add} END"
     )
 
 

@@ -150,7 +150,8 @@ def _pairs(pairs: Mapping[str, str] | None) -> list[Condition]:
         _in_metadata(
             and_(
                 session_metadata.c.key == _codec.check_text(key, "metadata key"),
-                session_metadata.c.value == _codec.encode(_text(value), sys.maxsize),
+                session_metadata.c.value
+                == _codec.encode(_text(value, "metadata"), sys.maxsize),
             )
         )
         for key, value in (pairs or {}).items()
@@ -210,7 +211,7 @@ def _pending(wanted: bool) -> Condition:
 
 
 def _title(part: str) -> Condition:
-    wanted = fold(_text(part))
+    wanted = fold(_text(part, "title_contains"))
     trigrams = {
         wanted[at : at + TRIGRAM_CHARS] for at in range(len(wanted) - TRIGRAM_CHARS + 1)
     }
@@ -290,10 +291,11 @@ def _count_or_none(value: int | None, name: str) -> int | None:
     return None if value is None else _codec.check_integer(value, name, 0)
 
 
-def _text(value: str) -> str:
-    if not isinstance(value, str):
-        raise InvalidArgument(f"must be text, got {type(value).__name__}")
-    return value
+def _text(value: str, name: str) -> str:
+    text = _codec.check_free_text(value, name)
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        raise InvalidArgument(f"{name} must not contain a lone surrogate")
+    return text
 
 
 _FOLD: Final = {

@@ -32,6 +32,7 @@ from sqlalchemy import (
     Select,
     Table,
     bindparam,
+    column,
     func,
     literal,
     select,
@@ -50,6 +51,7 @@ MATCHES_GATHERED_MAX: Final = 2_000
 """Where gathering so many costs about as much as walking until 50 of so many, among
 100,000 sessions, are met (``python -m bench listing``)."""
 
+LABELS: Final = ("value", "created_at", "session_key")
 Place = tuple[int, int, int]
 """Where a session stands: its value in the order, created_at, key."""
 
@@ -80,11 +82,15 @@ def page_places(
 ) -> list[Place]:
     """Return the places of a page's sessions, in order."""
     statement = plan(
-        connection, conditions, order, rows_max=limit + offset, after=after
+        connection,
+        conditions,
+        order,
+        rows_max=min(limit + offset, _codec.INTEGER_MAX),
+        after=after,
     )
+    array = func.json_group_array(func.json_array(*map(column, LABELS)))
     places = statement.limit(limit).offset(offset).subquery()
-    array = func.json_group_array(func.json_array(*places.c))
-    text = connection.execute(select(array)).scalar_one()
+    text = connection.execute(select(array).select_from(places)).scalar_one()
     return msgspec.json.decode(text, type=list[Place])
 
 
@@ -178,9 +184,8 @@ def _select(
 ) -> Select[Any]:
     """Places from one table, with the tables joined that the tests read."""
     columns = order.columns(base)
-    labels = ("value", "created_at", "session_key")
     statement = select(
-        *(each.label(name) for each, name in zip(columns, labels, strict=True))
+        *(each.label(name) for each, name in zip(columns, LABELS, strict=True))
     ).select_from(base)
     needed = {each.tests for each in rest} - {base, None}
     for table in (session_heads, sessions):

@@ -22,6 +22,8 @@ from turnstore.options import StoreOptions
 from turnstore.records import Json, Message, NewMessage, Role, Usage
 from turnstore.schema import messages, session_heads, sessions
 
+USAGE_MAX: Final = 10**12
+"""Bound on each count of a ``Usage``, so that no total overflows."""
 ROW_BYTES: Final = 300
 """About what a message takes beside its payloads, for the bound on a batch."""
 
@@ -58,7 +60,8 @@ class Messages:
         :param content: text or JSON, at most ``payload_bytes_max`` bytes encoded.
         :param id: 1 to 255 characters, unique in its session; None makes one.
         :param tool_calls: in chat format, a list of objects.
-        :param usage: counted in the session's totals and kept in the usage ledger.
+        :param usage: each count at most 10**12; added to the session's totals and
+            kept in the usage ledger.
         :param parent_id: a message of the session; None takes the active one.
         :param created_at: timezone-aware; None takes the time of the commit.
         :param idempotency_key: 1 to 255 characters. A key that the session has seen
@@ -264,7 +267,7 @@ def check_usage(usage: object) -> Usage:
     if not isinstance(usage, Usage):
         raise InvalidArgument(f"usage must be a Usage, got {type(usage).__name__}")
     for name, count in msgspec.structs.asdict(usage).items():
-        _codec.check_integer(count, f"usage.{name}", 0)
+        _codec.check_integer(count, f"usage.{name}", 0, USAGE_MAX)
     return usage
 
 

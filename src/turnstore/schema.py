@@ -165,8 +165,8 @@ session_metadata = Table(
     Column("created_at", Micros, nullable=False),
     Column("updated_at", Micros, nullable=False),
     PrimaryKeyConstraint("session_key", "key"),
-    Index(None, "key", "value", "created_at"),
-    Index(None, "key", "created_at"),
+    Index(None, "key", "value", "created_at", "session_key"),
+    Index(None, "key", "created_at", "session_key"),
 )
 
 messages = Table(
@@ -227,6 +227,7 @@ tool_calls = Table(
         None,
         "session_key",
         "call_id",
+        "seq",
         sqlite_where=text("call_id IS NOT NULL"),
         postgresql_where=text("call_id IS NOT NULL"),
     ),

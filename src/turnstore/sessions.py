@@ -331,11 +331,12 @@ def _policy(value: object) -> str:
             f"tool_policy.mode must be always_ask, pre_approved or mixed, "
             f"got {value.mode!r}"
         )
-    tools = sorted(_codec.check_text(each, "tool_policy.tools") for each in value.tools)
+    if not isinstance(value.ask_for_others, bool):
+        raise InvalidArgument("tool_policy.ask_for_others must be True or False")
     policy = {
         "mode": value.mode,
-        "tools": tools,
-        "ask_for_others": bool(value.ask_for_others),
+        "tools": sorted(_codec.check_texts(value.tools, "tool_policy.tools")),
+        "ask_for_others": value.ask_for_others,
     }
     return msgspec.json.encode(policy).decode()
 
@@ -391,6 +392,9 @@ def _read_cursor(cursor: str, order_by: str, descending: bool) -> Place:
         raise InvalidArgument(
             f"the cursor belongs to order_by={order!r}, descending={direction}"
         )
+    bounds = (-_codec.INTEGER_MAX, _codec.INTEGER_MAX)
+    for each in (value, created_at, key):
+        _codec.check_integer(each, "the cursor's content", *bounds)
     return value, created_at, key
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from anyio import CancelScope
 from sqlalchemy import Connection
 
 from turnstore import migrations
@@ -69,12 +68,11 @@ class SessionStore:
     async def close(self) -> None:
         """Commit what is queued, within ``close_timeout_s``, and disconnect.
 
-        Writes not committed by then get ``StoreClosed``. Not stopped by a
-        cancellation. A second call does nothing.
+        Writes not committed by then get ``StoreClosed``. A cancellation does not stop
+        it, and is raised when it is done. A second call does nothing.
         """
         self._state = "closed"
-        with CancelScope(shield=True):
-            await self._backend.close()
+        await self._backend.close()
 
     async def __aenter__(self) -> Self:
         await self.open()

@@ -15,7 +15,7 @@ from turnstore import AcquireTimeout, BackendError, StoreClosed
 pytestmark = pytest.mark.anyio
 
 ENDLESS = (
-    "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n) "
+    "WITH RECURSIVE n(i) AS (SELECT entered() UNION ALL SELECT i + 1 FROM n) "
     "SELECT count(*) FROM n"
 )
 
@@ -34,14 +34,21 @@ class Blocking:
 
 
 class Endless:
-    """A read whose statement ends only when it is interrupted."""
+    """A read whose statement ends only when it is interrupted; it says itself when it
+    runs."""
 
     def __init__(self) -> None:
         self.entered = threading.Event()
 
     def __call__(self, connection: Connection) -> None:
-        self.entered.set()
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.create_function("entered", 0, self._enter)
         connection.exec_driver_sql(ENDLESS).scalar_one()
+
+    def _enter(self) -> int:
+        self.entered.set()
+        return 1
 
 
 async def test_a_cancelled_reader_is_interrupted_and_comes_back(
@@ -52,9 +59,6 @@ async def test_a_cancelled_reader_is_interrupted_and_comes_back(
             endless = Endless()
             reading = asyncio.create_task(backend.read(endless))
             await until(endless.entered.is_set)
-            # Entering is not yet running: until the statement runs there is nothing
-            # to interrupt, so let the thread get there.
-            await asyncio.sleep(0.05)
             reading.cancel("stop")
             with pytest.raises(asyncio.CancelledError, match="stop"):
                 await reading
@@ -102,19 +106,28 @@ async def test_cancelled_just_after_the_connection_was_handed_over(
 ) -> None:
     async with opened(store_path, readers=1) as backend:
         blocking = Blocking()
-
-        async def first() -> None:
-            await backend.read(blocking)
-            # The connection went to the second reader in this turn of the loop.
-            second.cancel()
-
-        leading = asyncio.create_task(first())
+        leading = asyncio.create_task(backend.read(blocking))
         await until(blocking.entered.is_set)
         second = asyncio.create_task(backend.read(texts))
         await until(lambda: backend.statistics().reader_waits == 1)
+        pool = backend._readers
+        assert pool is not None
+        handed_over: list[bool] = []
+
+        def watch() -> None:
+            # Runs at each turn, so in the one between handing over and waking up.
+            if pool._waiters:
+                asyncio.get_running_loop().call_soon(watch)
+            else:
+                handed_over.append(not pool._idle)
+                second.cancel()
+
+        watch()
         blocking.opened.set()
         await asyncio.wait([leading, second])
+        assert handed_over == [True]
         assert second.cancelled()
+        assert list(pool._idle) == backend._reading
         await works(backend)
 
 
@@ -204,8 +217,6 @@ async def test_a_statement_that_outlasts_the_close_is_interrupted(
         endless = Endless()
         reading = asyncio.create_task(backend.read(endless))
         await until(endless.entered.is_set)
-        # As above: the statement has to be running before it can be interrupted.
-        await asyncio.sleep(0.05)
         await backend.close()
         with pytest.raises(BackendError):
             await reading

@@ -141,7 +141,7 @@ async def test_a_key_outlives_delete_before(
 async def test_a_key_within_one_gather_is_written_once(
     store: SessionStore, session: Session
 ) -> None:
-    seqs = await asyncio.gather(
+    seqs: Any = await asyncio.gather(
         store.events.append("s", "e", "first", idempotency_key="k"),
         store.events.append("s", "e", "other"),
         store.events.append("s", "e", "again", idempotency_key="k"),
@@ -208,7 +208,7 @@ async def test_expected_head_counts_deleted_events(
 async def test_append_many_returns_consecutive_seqs(
     store: SessionStore, session: Session
 ) -> None:
-    outcomes = await asyncio.gather(
+    outcomes: Any = await asyncio.gather(
         store.events.append("s", "e", "a"),
         store.events.append_many(
             "s", [NewEvent(type="x", data=n, model="m", turn_id="t") for n in range(3)]
@@ -415,7 +415,7 @@ async def test_delete_before_leaves_other_sessions_alone(
     await store.sessions.create(id="other")
     await store.events.append("other", "e")
     await fill(store, 2)
-    outcomes = await asyncio.gather(
+    outcomes: Any = await asyncio.gather(
         store.events.append("s", "e", "late"),
         store.events.delete_before("s", 4),
         store.events.append("s", "e", "kept"),

@@ -435,7 +435,7 @@ async def test_set_active_refuses_what_is_not_there(
 async def test_set_active_in_a_gather_follows_call_order(
     store: SessionStore, session: Session
 ) -> None:
-    outcomes = await asyncio.gather(
+    outcomes: Any = await asyncio.gather(
         store.messages.append("s", "user", id="a"),
         store.messages.append("s", "assistant", id="b"),
         store.messages.set_active("s", "a"),

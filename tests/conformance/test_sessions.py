@@ -89,7 +89,8 @@ async def test_create_with_a_status(store: SessionStore, status: str) -> None:
 
 
 async def test_none_empty_and_null_are_kept_apart(store: SessionStore) -> None:
-    for value in (None, {}, [], "", 0, False):
+    values: list[Any] = [None, {}, [], "", 0, False]
+    for value in values:
         made = await store.sessions.create(config=value, title=None, project_root="")
         assert made.config == value and type(made.config) is type(value)
         assert (made.title, made.project_root) == (None, "")
@@ -145,7 +146,8 @@ async def test_update_writes_only_what_is_given(store: SessionStore, name: str) 
 async def test_none_clears(store: SessionStore, name: str) -> None:
     made = await store.sessions.create(**FIELDS)
     made = await store.sessions.update(made.id, **LATER)
-    cleared = await store.sessions.update(made.id, **{name: None})
+    nothing: dict[str, Any] = {name: None}
+    cleared = await store.sessions.update(made.id, **nothing)
     empty = {"agent_name": "", "metadata": {}}.get(name)
     assert cleared == msgspec.structs.replace(
         made, **{name: empty, "updated_at": cleared.updated_at}

@@ -364,7 +364,7 @@ async def test_interrupt_fails_the_open_ones(
 async def test_interrupt_in_a_gather_follows_call_order(
     store: SessionStore, session: Session
 ) -> None:
-    outcomes = await asyncio.gather(
+    outcomes: list[Any] = await asyncio.gather(
         store.tool_calls.create("s", "t", {}, id="a"),
         store.tool_calls.interrupt("s"),
         store.tool_calls.interrupt("s"),

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from turnstore.backends._sqlite_thread import SqliteThread
 from turnstore.errors import AcquireTimeout, StoreClosed
@@ -53,6 +53,7 @@ class ReaderPool:
         try:
             return await asyncio.shield(job)
         except asyncio.CancelledError:
+            job.add_done_callback(_forget)
             if self._interruptible and not job.done():
                 thread.interrupt()
             raise
@@ -99,3 +100,9 @@ class ReaderPool:
                 waiter.set_exception(StoreClosed("the store was closed"))
         for thread in self._threads:
             await thread.close(timeout_s)
+
+
+def _forget(job: asyncio.Future[Any]) -> None:
+    """Take note of an abandoned job's error, so that asyncio does not report it."""
+    if not job.cancelled():
+        job.exception()

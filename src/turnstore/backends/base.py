@@ -7,6 +7,7 @@ a command gets: its result, or its own error.
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
@@ -67,6 +68,26 @@ class Backend(ABC):
 
     @abstractmethod
     def statistics(self) -> StoreStatistics: ...
+
+
+async def see_through(work: Coroutine[Any, Any, T]) -> T:
+    """Run ``work`` to its end whatever cancels the caller, then raise that.
+
+    Some libraries cancel again at every turn of the loop until they are obeyed; the
+    first cancellation is the one that is raised.
+    """
+    task = asyncio.ensure_future(work)
+    cancellation: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancellation = cancellation or error
+    if cancellation is None:
+        return task.result()
+    if not task.cancelled():
+        task.exception()  # seen, so that asyncio does not report it
+    raise cancellation
 
 
 def apply_together(

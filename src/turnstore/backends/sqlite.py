@@ -16,21 +16,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 import warnings
 import weakref
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
 
 from turnstore.backends import _sqlite_files as files
 from turnstore.backends._readers import ReaderPool
-from turnstore.backends._sqlite_errors import is_busy, is_io_error, translate
+from turnstore.backends._sqlite_errors import is_io_error, translate
 from turnstore.backends._sqlite_library import library
+from turnstore.backends._sqlite_locks import begin, enter_wal
 from turnstore.backends._sqlite_thread import SqliteThread, set_pragma
 from turnstore.backends._sqlite_wal import Wal
 from turnstore.backends._writer import Writer, percentile
@@ -41,9 +40,9 @@ from turnstore.backends.base import (
     apply_apart,
     apply_together,
     is_fatal,
+    see_through,
 )
 from turnstore.errors import (
-    DatabaseBusy,
     InvalidArgument,
     ReadOnlyStore,
     SchemaTooOld,
@@ -64,7 +63,6 @@ APPLICATION_ID: Final = 0x74756E73  # "tuns"
 IDLE_S: Final = 1.0
 """After this long without a write the WAL is emptied and truncated."""
 CACHE_KIB: Final = 65_536
-BACKOFF_S_MAX: Final = 0.005
 
 
 class SqliteBackend(Backend):
@@ -86,16 +84,10 @@ class SqliteBackend(Backend):
 
     async def open(self, prepare: Callable[[Connection], None]) -> None:
         self._loop = asyncio.get_running_loop()
-        opening = asyncio.ensure_future(self._open(prepare))
         try:
-            await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            # Connections half made would leak threads: see it through, then undo.
-            await asyncio.wait([opening])
-            await self._disconnect()
-            raise
-        except Exception:
-            await self._disconnect()
+            await see_through(self._open(prepare))
+        except BaseException:
+            await see_through(self._disconnect())
             raise
         self._closed_reason = None
         _OPEN.add(self)
@@ -158,17 +150,20 @@ class SqliteBackend(Backend):
         self, prepare: Callable[[Connection], None], thread: SqliteThread
     ) -> None:
         driver = thread.driver
-        _check_identity(driver, self._path)
+        is_marked = _check_identity(driver, self._path)
         if self._path is not None:
-            self._enter_wal(driver)
-        self._begin(driver)
+            enter_wal(driver, self._options.busy_timeout_s)
+        begin(driver, self._options.busy_timeout_s)
         try:
             prepare(thread.connection)
-            set_pragma(driver, "application_id", APPLICATION_ID)
+            if not is_marked:
+                set_pragma(driver, "application_id", APPLICATION_ID)
         except BaseException:
             driver.execute("ROLLBACK")
             raise
         driver.execute("COMMIT")
+        # From here on waits for the lock are made by _sqlite_locks.
+        set_pragma(driver, "busy_timeout", 0)
 
     def _check(
         self, prepare: Callable[[Connection], None], thread: SqliteThread
@@ -176,35 +171,18 @@ class SqliteBackend(Backend):
         _check_identity(thread.driver, self._path)
         _read(prepare, thread)
 
-    def _enter_wal(self, driver: Any) -> None:
-        """Switch the file to WAL, once in its life.
-
-        The switch ignores busy_timeout, so others that open at the same time are met
-        by trying again. Incremental vacuum must be chosen before the first page is
-        written.
-        """
-        deadline_s = monotonic() + self._options.busy_timeout_s
-        for wait_s in _backoff():
-            try:
-                if driver.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
-                    return
-                driver.execute("PRAGMA auto_vacuum = INCREMENTAL")
-                set_pragma(driver, "journal_mode", "wal")
-                return
-            except Exception as error:
-                if not is_busy(error) or monotonic() > deadline_s:
-                    raise
-            sleep(wait_s)
-
     async def close(self) -> None:
         if self._closed_reason is not None:
             return
         self._closed_reason = "the store was closed"
         _OPEN.discard(self)
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
+        await see_through(self._close())
+
+    async def _close(self) -> None:
         if self._writer is not None:
             await self._writer.close(self._options.close_timeout_s)
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         await self._disconnect()
 
     async def _disconnect(self) -> None:
@@ -266,7 +244,7 @@ class SqliteBackend(Backend):
         """
         try:
             self._wal.hold_back(thread)
-            self._begin(thread.driver)
+            begin(thread.driver, self._options.busy_timeout_s)
             try:
                 outcomes = self._apply(thread, commands)
                 thread.driver.execute("COMMIT")
@@ -294,7 +272,7 @@ class SqliteBackend(Backend):
                 LOG.warning("a batch failed, its commands run apart", exc_info=error)
         # Some command spoilt the batch for all: find it by running them apart.
         self._roll_back(thread)
-        self._begin(thread.driver)
+        begin(thread.driver, self._options.busy_timeout_s)
         return apply_apart(connection, commands, translate)
 
     def _roll_back(self, thread: SqliteThread) -> None:
@@ -303,27 +281,6 @@ class SqliteBackend(Backend):
         thread.connection.info.clear()
         if thread.driver.in_transaction:
             thread.driver.execute("ROLLBACK")
-
-    def _begin(self, driver: Any) -> None:
-        """Take the write lock, against other processes.
-
-        SQLite's own busy handler sleeps up to 100 ms at a time; short jittered waits
-        let several processes share the lock evenly.
-        """
-        deadline_s = monotonic() + self._options.busy_timeout_s
-        for wait_s in _backoff():
-            try:
-                driver.execute("BEGIN IMMEDIATE")
-                return
-            except Exception as error:
-                if not is_busy(error):
-                    raise
-                if monotonic() > deadline_s:
-                    raise DatabaseBusy(
-                        f"another process kept the write lock for "
-                        f"{self._options.busy_timeout_s:g} s"
-                    ) from error
-            sleep(wait_s)
 
     # Facts
 
@@ -369,7 +326,7 @@ class SqliteBackend(Backend):
 
 def _pragmas(options: StoreOptions, *, read_only: bool) -> dict[str, int | str]:
     pragmas: dict[str, int | str] = {
-        "busy_timeout": 0,  # waits are made by _begin
+        "busy_timeout": int(options.busy_timeout_s * 1_000),
         "trusted_schema": 0,
         "cell_size_check": 1,
         "foreign_keys": 1,
@@ -377,26 +334,25 @@ def _pragmas(options: StoreOptions, *, read_only: bool) -> dict[str, int | str]:
         "synchronous": 2 if options.durability == "full" else 1,
     }
     if read_only:
-        # A reader may have to wait while another process recovers the WAL.
-        pragmas |= {
-            "busy_timeout": int(options.busy_timeout_s * 1_000),
-            "query_only": 1,
-            "wal_autocheckpoint": 0,
-        }
+        pragmas |= {"query_only": 1, "wal_autocheckpoint": 0}
     return pragmas
 
 
-def _check_identity(driver: Any, path: Path | None) -> None:
-    """Refuse another program's database before anything is written to it."""
-    mark = driver.execute("PRAGMA application_id").fetchone()[0]
-    if mark == APPLICATION_ID:
-        return
+def _check_identity(driver: Any, path: Path | None) -> bool:
+    """Refuse another program's database before anything is written to it.
+
+    Returns whether the file is marked as a store.
+    """
+    # In this order, as another process may be making the store: it commits the mark
+    # and the tables together.
     tables = driver.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if mark or tables:
+    mark = driver.execute("PRAGMA application_id").fetchone()[0]
+    if mark != APPLICATION_ID and (mark or tables):
         raise InvalidArgument(
             f"{path} is the database of another program: choose another path, or "
             f"import the file into a store"
         )
+    return bool(mark == APPLICATION_ID)
 
 
 def _read(work: Callable[[Connection], T], thread: SqliteThread) -> T:
@@ -411,14 +367,6 @@ def _read(work: Callable[[Connection], T], thread: SqliteThread) -> T:
     except Exception as error:
         translated = translate(error)
         raise translated from translated.__cause__
-
-
-def _backoff() -> Iterator[float]:
-    """Yield waits in seconds, growing to BACKOFF_S_MAX, with jitter."""
-    wait_s = 0.000_05
-    while True:
-        yield wait_s * random.uniform(0.5, 1.5)
-        wait_s = min(wait_s * 2, BACKOFF_S_MAX)
 
 
 def _warn_of_library() -> None:
