@@ -14,7 +14,7 @@ from turnstore import _codec
 from turnstore._heads import Head, Heads, find_keys
 from turnstore._rows import Insert, Query, Update, Value, in_array
 from turnstore._selects import SESSION
-from turnstore.backends.base import Command, Outcome
+from turnstore.backends.base import Command, Outcome, runs
 from turnstore.errors import (
     MessageNotFound,
     SessionExists,
@@ -95,36 +95,10 @@ class UpdateSession(Command[Session]):
     def apply(
         connection: Connection, commands: Sequence[UpdateSession]
     ) -> list[Outcome]:
-        now = _codec.now_micros()
-        heads = _HEADS.load(connection, {each.session_id for each in commands})
-        rows = _ROWS(
-            connection, keys=_codec.array(each.session_key for each in heads.values())
-        )
-        states = {each.session_key: each for each in rows}
-        faults: list[Outcome] = []
-        for command in commands:
-            head = heads.get(command.session_id)
-            if head is None:
-                faults.append(SessionNotFound(command.session_id))
-                continue
-            state = states[head.session_key]
-            fault = _fault(connection, command, state)
-            if fault is None:
-                states[head.session_key] = _write(connection, command, state, now)
-            faults.append(fault)
-        written = {
-            each.session_id: heads[each.session_id]
-            for each, fault in zip(commands, faults, strict=True)
-            if fault is None
-        }
-        _HEADS.save(connection, written.values(), now)
-        after = _read(
-            connection, {name: head.session_key for name, head in written.items()}
-        )
-        return [
-            after[each.session_id] if fault is None else fault
-            for each, fault in zip(commands, faults, strict=True)
-        ]
+        outcomes: list[Outcome] = []
+        for run in runs(commands, lambda each: each.session_id):
+            outcomes += _update_apart(connection, run)
+        return outcomes
 
 
 class DeleteSession(Command[bool]):
@@ -190,6 +164,42 @@ def _insert_pairs(
     )
 
 
+def _update_apart(
+    connection: Connection, commands: Sequence[UpdateSession]
+) -> list[Outcome]:
+    """Apply updates of different sessions."""
+    now = _codec.now_micros()
+    heads = _HEADS.load(connection, {each.session_id for each in commands})
+    rows = _ROWS(
+        connection, keys=_codec.array(each.session_key for each in heads.values())
+    )
+    states = {each.session_key: each for each in rows}
+    faults: list[Outcome] = []
+    for command in commands:
+        head = heads.get(command.session_id)
+        if head is None:
+            faults.append(SessionNotFound(command.session_id))
+            continue
+        state = states[head.session_key]
+        fault = _fault(connection, command, state)
+        if fault is None:
+            _write(connection, command, state, now)
+        faults.append(fault)
+    written = {
+        each.session_id: heads[each.session_id]
+        for each, fault in zip(commands, faults, strict=True)
+        if fault is None
+    }
+    _HEADS.save(connection, written.values(), now)
+    after = _read(
+        connection, {name: head.session_key for name, head in written.items()}
+    )
+    return [
+        after[each.session_id] if fault is None else fault
+        for each, fault in zip(commands, faults, strict=True)
+    ]
+
+
 def _fault(
     connection: Connection, command: UpdateSession, state: _State
 ) -> Exception | None:
@@ -211,8 +221,7 @@ def _fault(
 
 def _write(
     connection: Connection, command: UpdateSession, state: _State, now: int
-) -> _State:
-    """Write one update; return what the next one of the session looks at."""
+) -> None:
     key = state.session_key
     columns = dict(command.columns)
     status = columns.get("status", state.status)
@@ -225,7 +234,6 @@ def _write(
         _insert_pairs(connection, key, command.pairs, state.created_at_us, now)
     if command.active_message_id is not UNSET:
         _SET_ACTIVE(connection, [[key, command.active_message_id]])
-    return msgspec.structs.replace(state, status=status)
 
 
 def _read(connection: Connection, keys: Mapping[str, int]) -> dict[str, Session]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -14,7 +14,7 @@ from turnstore._heads import Head, Heads
 from turnstore._message_writes import find_messages
 from turnstore._rows import Insert, Query, Update, Value, in_array, pairs
 from turnstore._selects import TOOL_CALL
-from turnstore.backends.base import Command, Outcome
+from turnstore.backends.base import Command, Outcome, runs
 from turnstore.errors import (
     MessageNotFound,
     SessionNotFound,
@@ -125,7 +125,7 @@ class UpdateToolCall(Command[ToolCall]):
         connection: Connection, commands: Sequence[UpdateToolCall]
     ) -> list[Outcome]:
         outcomes: list[Outcome] = []
-        for run in _runs(commands):
+        for run in runs(commands, lambda each: (each.session_id, each.id)):
             outcomes += _update_apart(connection, run)
         return outcomes
 
@@ -213,22 +213,6 @@ def _stamps(status: Value, now: int) -> dict[str, Value]:
     if status in ("completed", "failed", "denied"):
         return {"completed_at": now}
     return {}
-
-
-def _runs(commands: Sequence[UpdateToolCall]) -> Iterable[list[UpdateToolCall]]:
-    """Split updates so that none meets another of the same tool call: each must see
-    what the one before has made of it."""
-    run: list[UpdateToolCall] = []
-    seen: set[tuple[str, str]] = set()
-    for command in commands:
-        place = (command.session_id, command.id)
-        if place in seen:
-            yield run
-            run, seen = [], set()
-        run.append(command)
-        seen.add(place)
-    if run:
-        yield run
 
 
 def _update_apart(

@@ -86,7 +86,11 @@ class Events:
     ) -> list[int]:
         """Append events in the given order, all or none; return their ``seq``.
 
-        The numbers are consecutive. Otherwise as ``append``. No events: returns [].
+        The numbers are consecutive. Cancellation and the rest as ``append``. No
+        events: returns [].
+
+        :raises SessionNotFound, SequenceConflict, PayloadInvalid, PayloadTooLarge,
+            InvalidArgument, QueueFull, BackendError: nothing was written.
         """
         rows = [
             self._row(each.type, each.data, each.model, each.turn_id, each.created_at)
@@ -115,7 +119,8 @@ class Events:
         :param after: exclusive; 0 means from the start.
         :param limit: 1 or more; None means all.
         :param types: only events of these types; an empty one matches nothing.
-        :raises SessionNotFound: no such session.
+        :raises SessionNotFound, InvalidArgument: no such session, or a value is out of
+            bounds.
 
         Cost: the events read, with ``types`` those passed over too.
         """
@@ -138,6 +143,7 @@ class Events:
 
         :param page_size: 1 to 10,000 events read at a time.
         :raises SessionNotFound: no such session, or deleted meanwhile.
+        :raises InvalidArgument: a value is out of bounds.
         """
         _codec.check_integer(page_size, "page_size", 1, PAGE_SIZE_MAX)
         while True:
@@ -151,7 +157,7 @@ class Events:
     async def head(self, session_id: str) -> int:
         """Return the last ``seq`` ever given to the session's events, 0 when none.
 
-        :raises SessionNotFound: no such session.
+        :raises SessionNotFound, InvalidArgument: no such session, or no such id.
         """
         work = partial(read_head, session_id=_codec.check_id(session_id, "session_id"))
         return await self._backend.read(work)
@@ -161,7 +167,8 @@ class Events:
 
         Numbers are not used again. Cancellation: as ``append``.
 
-        :raises SessionNotFound: no such session.
+        :raises SessionNotFound, InvalidArgument, QueueFull, BackendError: nothing was
+            deleted.
         """
         return await self._backend.write(
             DeleteEvents(

@@ -105,8 +105,12 @@ class Messages:
     ) -> list[Message]:
         """Append messages in the given order, all or none; return them.
 
-        Each one's parent is the one before unless it says otherwise. Otherwise as
-        ``append``. No messages: returns [].
+        Each one's parent is the one before unless it says otherwise. Errors,
+        cancellation and the rest as ``append``. No messages: returns [].
+
+        :raises SessionNotFound, MessageExists, MessageNotFound, PayloadInvalid,
+            PayloadTooLarge, InvalidArgument, QueueFull, BackendError: nothing was
+            written.
         """
         try:
             rows = [self._row(each) for each in list(messages)]
@@ -126,7 +130,8 @@ class Messages:
         """Return the messages from the root to one of them, along ``parent_id``.
 
         :param message_id: None takes the active message; with none active: [].
-        :raises SessionNotFound, MessageNotFound: no such session or message.
+        :raises SessionNotFound, MessageNotFound, InvalidArgument: no such session or
+            message.
         """
         if message_id is not None:
             _codec.check_id(message_id, "message_id")
@@ -140,7 +145,8 @@ class Messages:
     async def set_active(self, session_id: str, message_id: str | None) -> None:
         """Make a message the one that the next append follows; None: none.
 
-        :raises SessionNotFound, MessageNotFound: nothing was written.
+        :raises SessionNotFound, MessageNotFound, InvalidArgument, QueueFull,
+            BackendError: nothing was written.
 
         Cancellation: as ``append``.
         """
@@ -160,7 +166,7 @@ class Messages:
 
         Summaries made by a compaction don't count.
 
-        :raises SessionNotFound: no such session.
+        :raises SessionNotFound, InvalidArgument: no such session or role.
         """
         work = partial(
             _last,
@@ -177,6 +183,7 @@ class Messages:
         Messages without text (none, empty, or JSON) are passed over.
 
         :param project_root: only of sessions with this one.
+        :raises InvalidArgument: the limit is less than 1.
         """
         work = partial(
             _recent_user,
@@ -204,7 +211,8 @@ class Messages:
         :param last: the newest so many of them, 1 or more, oldest first; not together
             with ``limit``.
         :param role: only messages of this role.
-        :raises SessionNotFound: no such session.
+        :raises SessionNotFound, InvalidArgument: no such session, or a value is out of
+            bounds.
 
         Cost: the messages read, with ``role`` those passed over too.
         """

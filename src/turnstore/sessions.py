@@ -109,7 +109,10 @@ class Sessions:
         )
 
     async def get(self, id: str) -> Session | None:
-        """Return a session, None when there is none with this id."""
+        """Return a session, None when there is none with this id.
+
+        :raises InvalidArgument: the id can't be one.
+        """
         work = partial(_get, session_id=_codec.check_id(id, "id"))
         return await self._backend.read(work)
 
@@ -118,6 +121,8 @@ class Sessions:
 
         All from one snapshot. None when there is none with this id. Cost: the whole
         conversation, compacted messages too.
+
+        :raises InvalidArgument: the id can't be one.
         """
         work = partial(_load, session_id=_codec.check_id(id, "id"))
         return await self._backend.read(work)
@@ -249,7 +254,10 @@ class Sessions:
         self,
         filter: SessionFilter = SessionFilter(),  # noqa: B008 - immutable
     ) -> int:
-        """Return how many sessions match. Cost: the matches of the filter."""
+        """Return how many sessions match. Cost: the matches of the filter.
+
+        :raises InvalidArgument: a value is out of bounds.
+        """
         wanted = conditions(filter)
         order = _order("created_at", descending=True)
 
@@ -263,6 +271,8 @@ class Sessions:
 
         Returns whether there was one. Its usage stays in ``usage.by_day``. Cost: its
         rows, during which no other write is committed. Cancellation: as ``create``.
+
+        :raises InvalidArgument, QueueFull, BackendError: nothing was deleted.
         """
         return await self._backend.write(
             DeleteSession(_codec.check_id(id, "id"), ROW_BYTES)

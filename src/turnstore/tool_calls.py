@@ -154,7 +154,10 @@ class ToolCalls:
         )
 
     async def get(self, session_id: str, id: str) -> ToolCall | None:
-        """Return a tool call, None when the session, or it in there, is not."""
+        """Return a tool call, None when the session, or it in there, is not.
+
+        :raises InvalidArgument: one of the ids can't be one.
+        """
         work = partial(
             _get,
             session_id=_codec.check_id(session_id, "session_id"),
@@ -165,7 +168,8 @@ class ToolCalls:
     async def find(self, session_id: str, call_id: str) -> list[ToolCall]:
         """Return the tool calls with this provider's id, oldest first.
 
-        :raises SessionNotFound: no such session.
+        :raises SessionNotFound, InvalidArgument: no such session, or a value is out of
+            bounds.
         """
         return await self._read(
             _FIND, session_id, call_id=_codec.check_text(call_id, "call_id")
@@ -174,14 +178,16 @@ class ToolCalls:
     async def pending(self, session_id: str) -> list[ToolCall]:
         """Return the session's open tool calls, oldest first.
 
-        :raises SessionNotFound: no such session.
+        :raises SessionNotFound, InvalidArgument: no such session, or a value is out of
+            bounds.
         """
         return await self._read(_OPEN, session_id)
 
     async def has_pending(self, session_id: str) -> bool:
         """Tell whether the session has open tool calls.
 
-        :raises SessionNotFound: no such session.
+        :raises SessionNotFound, InvalidArgument: no such session, or a value is out of
+            bounds.
         """
         return bool(await self._read(_ANY_OPEN, session_id))
 
@@ -190,7 +196,8 @@ class ToolCalls:
 
         Open calls become failed, with the error "interrupted".
 
-        :raises SessionNotFound: no such session.
+        :raises SessionNotFound, InvalidArgument: no such session, or a value is out of
+            bounds.
 
         Cancellation: as ``create``.
         """
@@ -204,7 +211,8 @@ class ToolCalls:
         """Return the session's tool calls, oldest first.
 
         :param status: only those with this status.
-        :raises SessionNotFound: no such session.
+        :raises SessionNotFound, InvalidArgument: no such session, or a value is out of
+            bounds.
         """
         if status is None:
             return await self._read(_LIST, session_id)

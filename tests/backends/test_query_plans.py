@@ -347,7 +347,7 @@ async def test_events_and_messages_are_read_by_primary_key(
         (lambda store: store.tool_calls.has_pending("s1"), "ix_tool_calls_open"),
         (
             lambda store: store.tool_calls.find("s1", "c"),
-            "ix_tool_calls_session_key_call_id",
+            "ix_tool_calls_session_key_call_id_seq",
         ),
     ],
     ids=["list", "get", "pending", "has_pending", "find"],

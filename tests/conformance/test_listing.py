@@ -431,6 +431,19 @@ async def test_empty_collections(store: SessionStore) -> None:
     assert await store.sessions.count(SessionFilter(metadata_keys=[])) == 1
 
 
+async def test_any_number_of_values_is_taken(store: SessionStore) -> None:
+    names = [f"k{n}" for n in range(1_200)]
+    made = await store.sessions.create(id="s", metadata=dict.fromkeys(names, "v"))
+    for given in (
+        SessionFilter(ids=[*names, "s"]),
+        SessionFilter(metadata_keys=names),
+        SessionFilter(metadata=made.metadata),
+        SessionFilter(status=["idle"] * 1_200),
+    ):
+        assert await store.sessions.count(given) == 1
+        assert (await store.sessions.list(given)).items == [made]
+
+
 async def test_metadata_of_any_size_is_found(store: SessionStore) -> None:
     made = await store.sessions.create(metadata={"a": "x" * 2**20})
     given = SessionFilter(metadata=made.metadata)

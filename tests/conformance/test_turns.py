@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from turnstore import (
     MessageExists,
@@ -14,6 +15,7 @@ from turnstore import (
     Session,
     SessionNotFound,
     SessionStore,
+    StoreError,
     Usage,
 )
 from turnstore._message_writes import AppendMessages, MessageRow
@@ -137,6 +139,29 @@ async def test_sessions_of_an_undone_turn_are_forgotten(store: SessionStore) -> 
     [made, first, second] = await commit(store, created, event(1), event(2))
     assert (made.id, first, second) == ("s", 1, 2)
     assert await store.events.head(other.id) == 1
+
+
+class Broken(Command[None]):
+    """Raises, as a defect or a driver would."""
+
+    @staticmethod
+    def apply(connection: Connection, commands: Sequence[Broken]) -> list[Any]:
+        raise ArithmeticError("broken")
+
+
+async def test_sessions_of_a_turn_that_broke_are_forgotten(store: SessionStore) -> None:
+    created = CreateSession("s", 100, {"agent_name": "", "status": "idle"}, {})
+    outcomes: Any = await asyncio.gather(
+        commit(store, created, event(1), Broken("s", 100)),
+        store.sessions.create(id="other"),
+        store.events.append("s", "e"),
+        return_exceptions=True,
+    )
+    assert isinstance(outcomes[0], ArithmeticError | StoreError)
+    assert isinstance(outcomes[2], SessionNotFound)
+    with pytest.raises(SessionNotFound):
+        await store.events.append("s", "e")
+    assert await store.events.head("other") == 0
 
 
 async def test_a_turn_may_delete_and_create(

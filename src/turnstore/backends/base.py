@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -20,6 +20,8 @@ from turnstore.records import StoreStatistics
 
 R = TypeVar("R")
 T = TypeVar("T")
+
+C = TypeVar("C", bound="Command[Any]")
 
 Outcome: TypeAlias = Any
 """A command's result, or the exception that its caller gets."""
@@ -132,6 +134,21 @@ def apply_apart(
         connection.exec_driver_sql("RELEASE SAVEPOINT command")
         outcomes.append(outcome)
     return outcomes
+
+
+def runs(commands: Sequence[C], place: Callable[[C], Hashable]) -> Iterator[list[C]]:
+    """Split updates so that none meets another of the same place in its run: each must
+    see what the one before has made of it."""
+    run: list[C] = []
+    seen: set[Hashable] = set()
+    for command in commands:
+        if place(command) in seen:
+            yield run
+            run, seen = [], set()
+        run.append(command)
+        seen.add(place(command))
+    if run:
+        yield run
 
 
 def is_fatal(error: Exception) -> bool:
