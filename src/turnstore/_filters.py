@@ -33,6 +33,7 @@ from turnstore.records import SessionFilter, SessionStatus
 from turnstore.schema import session_heads, session_metadata, sessions
 
 _TITLES: Final = table("session_titles", column("rowid"), column("session_titles"))
+METADATA_MAX: Final = 100
 TRIGRAM_CHARS: Final = 3
 _TRIGRAMS_MAX: Final = 32
 
@@ -94,8 +95,13 @@ def conditions(given: SessionFilter) -> list[Condition]:
         found.append(_equal(session_heads.c.last_model, [text]))
     if given.status is not None:
         found.append(_equal(sessions.c.status, _statuses(given.status)))
-    found += _pairs(given.metadata)
-    found += _keys(given.metadata_keys)
+    in_metadata = [*_pairs(given.metadata), *_keys(given.metadata_keys)]
+    if len(in_metadata) > METADATA_MAX:
+        raise InvalidArgument(
+            f"at most {METADATA_MAX} metadata pairs and keys together, "
+            f"got {len(in_metadata)}"
+        )
+    found += in_metadata
     if given.has_pending_tool_calls is not None:
         found.append(_pending(given.has_pending_tool_calls))
     if given.title_contains is not None:

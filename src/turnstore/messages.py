@@ -180,6 +180,7 @@ class Messages:
     ) -> list[str]:
         """Return the texts of the newest user messages of all sessions, newest first.
 
+        By ``created_at``, as there is no other order across sessions.
         Messages without text (none, empty, or JSON) are passed over.
 
         :param project_root: only of sessions with this one.
