@@ -51,7 +51,7 @@ def test_importing_loads_no_tool() -> None:
     """Neither alembic, the command line nor test tools come with the library."""
     program = (
         "import sys, turnstore; "
-        "print([name for name in ('alembic', 'typer', 'rich', 'pytest', 'asyncpg') "
+        "print([name for name in ('alembic', 'click', 'rich', 'pytest', 'asyncpg') "
         "if name in sys.modules])"
     )
     done = subprocess.run(

@@ -7,8 +7,8 @@ import sys
 
 def main() -> None:
     try:
+        import click  # noqa: F401
         import rich  # noqa: F401
-        import typer  # noqa: F401
     except ImportError:
         sys.stderr.write(
             "turnstore's command line needs: pip install 'turnstore[cli]'\n"

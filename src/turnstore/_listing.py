@@ -21,6 +21,8 @@ behind a unary plus, which SQLite takes as: no index for this one.
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -44,6 +46,7 @@ from turnstore import _codec
 from turnstore._filters import Condition, unindexed
 from turnstore._rows import Query, in_array
 from turnstore._selects import SESSION
+from turnstore.errors import InvalidArgument
 from turnstore.records import Session
 from turnstore.schema import session_heads, sessions
 
@@ -52,6 +55,7 @@ MATCHES_GATHERED_MAX: Final = 2_000
 100,000 sessions, are met (``python -m bench listing``)."""
 
 LABELS: Final = ("value", "created_at", "session_key")
+ORDERS: Final = ("created_at", "updated_at", "message_count", "total_tokens")
 Place = tuple[int, int, int]
 """Where a session stands: its value in the order, created_at, key."""
 
@@ -69,6 +73,42 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     def directed(self, columns: Sequence[ColumnElement[Any]]) -> list[Any]:
         return [each.desc() if self.descending else each.asc() for each in columns]
+
+
+def order_of(order_by: str, descending: bool) -> Order:
+    """:raises InvalidArgument: there is no such order."""
+    if order_by not in ORDERS:
+        raise InvalidArgument(
+            f"order_by must be one of {', '.join(ORDERS)}, got {order_by!r}"
+        )
+    return Order(column=session_heads.c[order_by], descending=bool(descending))
+
+
+def cursor_of(order_by: str, descending: bool, place: Place) -> str:
+    """Return the cursor that continues after a place."""
+    raw = msgspec.json.encode([order_by, bool(descending), *place])
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def place_of(cursor: str, order_by: str, descending: bool) -> Place:
+    """:raises InvalidArgument: the cursor is none, or one of another order."""
+    try:
+        raw = base64.b64decode(
+            cursor.encode("ascii") + b"=" * (-len(cursor) % 4), b"-_", validate=True
+        )
+        order, direction, value, created_at, key = msgspec.json.decode(
+            raw, type=tuple[str, bool, int, int, int]
+        )
+    except (ValueError, AttributeError, binascii.Error, msgspec.MsgspecError) as error:
+        raise InvalidArgument("the cursor is not one of this store") from error
+    if (order, direction) != (order_by, bool(descending)):
+        raise InvalidArgument(
+            f"the cursor belongs to order_by={order!r}, descending={direction}"
+        )
+    bounds = (-_codec.INTEGER_MAX, _codec.INTEGER_MAX)
+    for each in (value, created_at, key):
+        _codec.check_integer(each, "the cursor's content", *bounds)
+    return value, created_at, key
 
 
 def page_places(

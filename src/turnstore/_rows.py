@@ -30,6 +30,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.sql.elements import Grouping
 
 from turnstore import _codec
 from turnstore.errors import DatabaseCorrupt
@@ -117,13 +118,15 @@ class Query(Generic[T]):
         connection: Connection,
         limit: int | None,
         *,
+        steps_max: int | None = None,
         cursor: str = "after",
         **values: Value,
-    ) -> list[T]:
+    ) -> list[T] | None:
         """Read rows in steps of bounded bytes.
 
         The statement takes ``limit`` and ``cursor``: it gives rows in order of seq,
-        beyond the seq given as that.
+        beyond the seq given as that. Returns None where ``steps_max`` steps are not
+        enough.
         """
         records: list[T] = []
         wanted = CHUNK_ROWS
@@ -133,8 +136,10 @@ class Query(Generic[T]):
             text = self._text.scalar(connection, {**values, "limit": wanted})
             chunk = self._decode(text)
             records += chunk
-            if len(chunk) < wanted:
+            if text is None or len(chunk) < wanted:
                 break
+            if steps_max == 1 and len(records) != limit:
+                return None
             values[cursor] = chunk[-1].seq  # type: ignore[attr-defined]
             wanted = max(1, min(8 * wanted, CHUNK_BYTES * len(chunk) // len(text)))
         return records
@@ -154,16 +159,14 @@ def pairs(array: ColumnElement[Any]) -> tuple[FromClause, Any, Any]:
 
 
 def as_objects(statement: Select[Any]) -> Select[Any]:
-    """Wrap a SELECT so that it gives one row: its rows as a JSON array of objects."""
+    """Wrap a SELECT so that it gives one text: its rows as JSON objects, with commas
+    between them."""
     rows = statement.subquery("rows")
     template = ",".join(f'"{each.name}":%s' for each in rows.c)
     one = func.printf(
         literal_column(f"'{{{template}}}'"), *(_as_json(each) for each in rows.c)
     )
-    together = func.group_concat(one, literal_column("','"))
-    return select(
-        func.printf(literal_column("'[%s]'"), func.coalesce(together, _empty()))
-    )
+    return select(func.group_concat(one, literal_column("','")))
 
 
 def object_of(columns: Mapping[str, ColumnElement[Any]]) -> ColumnElement[str]:
@@ -176,14 +179,17 @@ def object_of(columns: Mapping[str, ColumnElement[Any]]) -> ColumnElement[str]:
     )
 
 
-def decoder(record: type[T]) -> Callable[[str], list[T]]:
-    """Return the function that decodes a JSON array of ``record``.
+def decoder(record: type[T]) -> Callable[[str | None], list[T]]:
+    """Return the function that decodes JSON objects of ``record``.
 
     Not strict, because times arrive as numbers.
     """
     decode = msgspec.json.Decoder(list[record], strict=False).decode  # type: ignore[valid-type]
 
-    def decode_rows(text: str) -> list[T]:
+    def decode_rows(text: str | None) -> list[T]:
+        if text is None:
+            return []
+        text = f"[{text}]"
         try:
             return decode(text)
         except msgspec.ValidationError:
@@ -219,8 +225,11 @@ def _time_as_json(value: ColumnElement[int]) -> ColumnElement[Any]:
     return case(
         (value.is_(None), literal_column("'null'")),
         (
-            value.between(literal_column("0"), literal_column(f"{_FLOAT_MICROS_MAX}")),
-            func.printf(literal_column("'%d.%06d'"), _quotient(value, million), part),
+            # From one second on there are six digits to cut off.
+            value.between(million, literal_column(f"{_FLOAT_MICROS_MAX}")),
+            _quotient(value, million)
+            .op("||")(literal_column("'.'"))
+            .op("||")(func.substr(value, literal_column("-6"))),
         ),
         else_=func.printf(
             literal_column("'\"%s.%06dZ\"'"),
@@ -237,7 +246,8 @@ def _time_as_json(value: ColumnElement[int]) -> ColumnElement[Any]:
 def _quotient(value: ColumnElement[int], by: ColumnElement[int]) -> Any:
     # Not //: on SQLite that becomes FLOOR, which SQLAlchemy has Python compute, once
     # a row, with the GIL.
-    return value.op("/", precedence=8)(by)
+    # Grouped, because || binds more tightly than SQLAlchemy knows.
+    return Grouping(value.op("/", precedence=8)(by))
 
 
 class _Text:
@@ -247,9 +257,9 @@ class _Text:
         self._statement = statement
         self._compiled: dict[str, tuple[str, Callable[..., tuple[Any, ...]]]] = {}
 
-    def scalar(self, connection: Connection, values: Mapping[str, Value]) -> str:
+    def scalar(self, connection: Connection, values: Mapping[str, Value]) -> str | None:
         row = self.execute(connection, values).fetchone()
-        text: str = row[0]
+        text: str | None = row[0]
         return text
 
     def execute(self, connection: Connection, values: Mapping[str, Value]) -> Any:
@@ -291,7 +301,3 @@ def _json_each() -> Any:
 
 def _literals(count: int) -> list[ColumnElement[int]]:
     return [literal_column(str(at)) for at in range(count)]
-
-
-def _empty() -> ColumnElement[str]:
-    return literal_column("''")

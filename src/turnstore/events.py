@@ -122,7 +122,8 @@ class Events:
         :raises SessionNotFound, InvalidArgument: no such session, or a value is out of
             bounds.
 
-        Cost: the events read, with ``types`` those passed over too.
+        Cost: the events read, with ``types`` those passed over too; of more than 1,024
+        the first ones twice.
         """
         work = partial(
             list_events,
@@ -131,7 +132,10 @@ class Events:
             limit=None if limit is None else _codec.check_integer(limit, "limit", 1),
             types=None if types is None else _check_types(types),
         )
-        return await self._backend.read(work)
+        found = await self._backend.read(partial(work, steps_max=1))
+        if found is None:
+            found = await self._backend.read(work, snapshot=True)
+        return found or []
 
     async def stream(
         self, session_id: str, *, after: int = 0, page_size: int = 500
@@ -297,14 +301,18 @@ def list_events(
     after: int,
     limit: int | None,
     types: str | None,
-) -> list[Event]:
-    if types is None:
-        found = _LIST.in_chunks(connection, limit, session=session_id, after=after)
-    else:
-        found = _LIST_TYPES.in_chunks(
-            connection, limit, session=session_id, after=after, types=types
-        )
-    if not found:
+    steps_max: int | None = None,
+) -> list[Event] | None:
+    query = _LIST if types is None else _LIST_TYPES
+    found = query.in_chunks(
+        connection,
+        limit,
+        steps_max=steps_max,
+        session=session_id,
+        after=after,
+        types=types,
+    )
+    if found == []:
         require_session(connection, session_id)
     return found
 

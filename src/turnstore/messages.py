@@ -215,7 +215,8 @@ class Messages:
         :raises SessionNotFound, InvalidArgument: no such session, or a value is out of
             bounds.
 
-        Cost: the messages read, with ``role`` those passed over too.
+        Cost: the messages read, with ``role`` those passed over too; of more than
+        1,024 the first ones twice.
         """
         if limit is not None and last is not None:
             raise InvalidArgument("give either limit or last")
@@ -232,7 +233,10 @@ class Messages:
             role=None if role is None else check_role(role),
             compacted=None if include_compacted else 0,
         )
-        return await self._backend.read(work)
+        found = await self._backend.read(partial(work, steps_max=1))
+        if found is None:
+            found = await self._backend.read(work, snapshot=True)
+        return found or []
 
     def _row(self, given: NewMessage) -> MessageRow:
         if not isinstance(given, NewMessage):
@@ -293,11 +297,13 @@ def _list(
     newest: bool,
     role: str | None,
     compacted: int | None,
-) -> list[Message]:
+    steps_max: int | None = None,
+) -> list[Message] | None:
     query = _NEWEST if newest else _OLDEST
     found = query.in_chunks(
         connection,
         count,
+        steps_max=steps_max,
         cursor="before" if newest else "after",
         session=session_id,
         after=after,
@@ -305,9 +311,9 @@ def _list(
         role=role,
         compacted=compacted,
     )
-    if not found:
+    if found == []:
         require_session(connection, session_id)
-    return found[::-1] if newest else found
+    return found[::-1] if found and newest else found
 
 
 def _last(connection: Connection, session_id: str, role: str) -> Message | None:

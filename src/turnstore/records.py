@@ -222,7 +222,8 @@ class SessionFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which sessions to list or count; what is None does not filter, the rest is ANDed.
 
     ``metadata``: every pair equal. ``metadata_keys``: every key present; of both
-    together at most 100. Times are inclusive. ``title_contains`` ignores ASCII case. ``ids=[]`` matches nothing.
+    together at most 100. Times are inclusive. ``title_contains`` ignores ASCII case.
+    ``ids=[]`` matches nothing.
     """
 
     ids: Collection[str] | None = None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import partial
@@ -15,7 +13,14 @@ from sqlalchemy import Connection, bindparam
 
 from turnstore import _codec
 from turnstore._filters import conditions, fold
-from turnstore._listing import Order, Place, count_matches, page_places, sessions_at
+from turnstore._listing import (
+    count_matches,
+    cursor_of,
+    order_of,
+    page_places,
+    place_of,
+    sessions_at,
+)
 from turnstore._rows import Query, Value
 from turnstore._selects import MESSAGE, SESSION, SESSION_IS, TOOL_CALL
 from turnstore._session_writes import CreateSession, DeleteSession, UpdateSession
@@ -33,14 +38,13 @@ from turnstore.records import (
     ToolCall,
     ToolPolicy,
 )
-from turnstore.schema import messages, session_heads, tool_calls
+from turnstore.schema import messages, tool_calls
 
 LIMIT_MAX: Final = 1_000
 ROW_BYTES: Final = 1_000
 """About what a session takes beside its payloads, for the bound on a batch."""
 
 OrderBy = Literal["created_at", "updated_at", "message_count", "total_tokens"]
-_ORDERS: Final = ("created_at", "updated_at", "message_count", "total_tokens")
 Status = SessionStatus | str
 
 
@@ -125,7 +129,7 @@ class Sessions:
         :raises InvalidArgument: the id can't be one.
         """
         work = partial(_load, session_id=_codec.check_id(id, "id"))
-        return await self._backend.read(work)
+        return await self._backend.read(work, snapshot=True)
 
     async def update(
         self,
@@ -226,12 +230,12 @@ class Sessions:
         matches and the rows passed over to fill the page. Messages and events never
         count.
         """
-        order = _order(order_by, descending)
+        order = order_of(order_by, descending)
         _codec.check_integer(limit, "limit", 1, LIMIT_MAX)
         _codec.check_integer(offset, "offset", 0)
         if cursor is not None and offset:
             raise InvalidArgument("give either a cursor or an offset")
-        after = None if cursor is None else _read_cursor(cursor, order_by, descending)
+        after = None if cursor is None else place_of(cursor, order_by, descending)
         wanted = conditions(filter)
 
         def work(connection: Connection) -> Page[Session]:
@@ -243,12 +247,12 @@ class Sessions:
             places = places[:limit]
             return Page(
                 items=sessions_at(connection, places),
-                next_cursor=_cursor(order_by, descending, places[-1])
+                next_cursor=cursor_of(order_by, descending, places[-1])
                 if has_more
                 else None,
             )
 
-        return await self._backend.read(work)
+        return await self._backend.read(work, snapshot=True)
 
     async def count(
         self,
@@ -259,12 +263,12 @@ class Sessions:
         :raises InvalidArgument: a value is out of bounds.
         """
         wanted = conditions(filter)
-        order = _order("created_at", descending=True)
+        order = order_of("created_at", descending=True)
 
         def work(connection: Connection) -> int:
             return count_matches(connection, wanted, order)
 
-        return await self._backend.read(work)
+        return await self._backend.read(work, snapshot=True)
 
     async def delete(self, id: str) -> bool:
         """Delete a session with its messages, tool calls and events.
@@ -326,7 +330,8 @@ def _load(connection: Connection, session_id: str) -> SessionState | None:
         return None
     return SessionState(
         session=session,
-        messages=_MESSAGES.in_chunks(connection, None, session=session_id, after=0),
+        messages=_MESSAGES.in_chunks(connection, None, session=session_id, after=0)
+        or [],
         tool_calls=_TOOL_CALLS(connection, session=session_id),
     )
 
@@ -373,39 +378,6 @@ def _expected(
 def _size_bytes(columns: Mapping[str, Value], pairs: Mapping[str, str]) -> int:
     texts = [each for each in columns.values() if isinstance(each, str)]
     return ROW_BYTES + sum(map(len, texts)) + sum(map(len, pairs.values()))
-
-
-def _order(order_by: str, descending: bool) -> Order:
-    if order_by not in _ORDERS:
-        raise InvalidArgument(
-            f"order_by must be one of {', '.join(_ORDERS)}, got {order_by!r}"
-        )
-    return Order(column=session_heads.c[order_by], descending=bool(descending))
-
-
-def _cursor(order_by: str, descending: bool, place: Place) -> str:
-    raw = msgspec.json.encode([order_by, bool(descending), *place])
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str, order_by: str, descending: bool) -> Place:
-    try:
-        raw = base64.b64decode(
-            cursor.encode("ascii") + b"=" * (-len(cursor) % 4), b"-_", validate=True
-        )
-        order, direction, value, created_at, key = msgspec.json.decode(
-            raw, type=tuple[str, bool, int, int, int]
-        )
-    except (ValueError, AttributeError, binascii.Error, msgspec.MsgspecError) as error:
-        raise InvalidArgument("the cursor is not one of this store") from error
-    if (order, direction) != (order_by, bool(descending)):
-        raise InvalidArgument(
-            f"the cursor belongs to order_by={order!r}, descending={direction}"
-        )
-    bounds = (-_codec.INTEGER_MAX, _codec.INTEGER_MAX)
-    for each in (value, created_at, key):
-        _codec.check_integer(each, "the cursor's content", *bounds)
-    return value, created_at, key
 
 
 _SESSION: Final = Query(SESSION.where(SESSION_IS), Session)

@@ -165,7 +165,7 @@ async def test_a_read_sees_one_snapshot(store_path: Path) -> None:
             blocking(connection)
             return before, texts(connection)
 
-        reading = asyncio.create_task(backend.read(twice))
+        reading = asyncio.create_task(backend.read(twice, snapshot=True))
         await until(blocking.entered.is_set)
         await backend.write(Note("s", 1, "b"))
         blocking.opened.set()

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from turnstore.backends._sqlite_thread import SqliteThread
 from turnstore.errors import AcquireTimeout, StoreClosed
@@ -49,14 +49,19 @@ class ReaderPool:
         """
         thread = self._idle.popleft() if self._idle else await self._wait()
         job = thread.submit(partial(work, thread))
-        job.add_done_callback(lambda _: self._release(thread))
         try:
-            return await asyncio.shield(job)
+            result = await job
         except asyncio.CancelledError:
-            job.add_done_callback(_forget)
-            if self._interruptible and not job.done():
+            if self._interruptible:
                 thread.interrupt()
+            # The thread works off its queue in order: when this is done, so is the job.
+            thread.call(_nothing, lambda *_: self._release(thread))
             raise
+        except BaseException:
+            self._release(thread)
+            raise
+        self._release(thread)
+        return result
 
     async def _wait(self) -> SqliteThread:
         if self._closed:
@@ -102,7 +107,5 @@ class ReaderPool:
             await thread.close(timeout_s)
 
 
-def _forget(job: asyncio.Future[Any]) -> None:
-    """Take note of an abandoned job's error, so that asyncio does not report it."""
-    if not job.cancelled():
-        job.exception()
+def _nothing() -> None:
+    pass

@@ -32,7 +32,8 @@ from turnstore.errors import BackendError, OutcomeUnknown, QueueFull, StoreClose
 from turnstore.options import StoreOptions
 
 R = TypeVar("R")
-Commit = Callable[[list[Command[Any]]], "asyncio.Future[list[Outcome]]"]
+Done = Callable[[list[Outcome], BaseException | None], None]
+Commit = Callable[[list[Command[Any]], Done], None]
 
 SAMPLES: Final = 1_024
 """Batches that the percentiles of the statistics are taken over."""
@@ -68,8 +69,8 @@ class _Entry:
 class Writer:
     """Queues commands and has them committed in batches, one batch at a time.
 
-    :param commit: starts the commit of a batch; the future gives an outcome for each
-        command, or the error that all of them failed with.
+    :param commit: starts the commit of a batch; when it is done it calls back with an
+        outcome for each command, or the error that all of them failed with.
     """
 
     def __init__(
@@ -192,8 +193,7 @@ class Writer:
         self._batch = self._take()
         if self._batch:
             self._began_s = perf_counter()
-            committed = self._commit([entry.command for entry in self._batch])
-            committed.add_done_callback(self._finish)
+            self._commit([entry.command for entry in self._batch], self._finish)
         elif self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
@@ -230,18 +230,17 @@ class Writer:
         if self._queued:
             self._wake()
 
-    def _finish(self, committed: asyncio.Future[list[Outcome]]) -> None:
+    def _finish(self, outcomes: list[Outcome], error: BaseException | None) -> None:
         batch, self._batch = self._batch, []
         self.batches += 1
         self.commands += len(batch)
         self.batch_sizes.append(len(batch))
         self.commit_times_s.append(perf_counter() - self._began_s)
-        error = committed.exception()
         if error is not None:
             for entry in batch:
                 self._settle(entry, _copy(error))
         else:
-            for entry, outcome in zip(batch, committed.result(), strict=True):
+            for entry, outcome in zip(batch, outcomes, strict=True):
                 self._settle(entry, outcome)
         # Behind the callers just woken, so that their next writes join the batch.
         self._scheduled = True

@@ -58,8 +58,14 @@ class Backend(ABC):
         """Finish queued writes within ``close_timeout_s``, then disconnect."""
 
     @abstractmethod
-    def read(self, work: Callable[[Connection], T]) -> Coroutine[Any, Any, T]:
-        """Run ``work`` in one snapshot, in one hop. Cancelling abandons it."""
+    def read(
+        self, work: Callable[[Connection], T], *, snapshot: bool = False
+    ) -> Coroutine[Any, Any, T]:
+        """Run ``work`` in one hop. Cancelling abandons it.
+
+        :param snapshot: all its statements see the same state. A single statement does
+            so by itself; beginning and ending cost two more turns at the GIL.
+        """
 
     @abstractmethod
     def write(self, command: Command[R]) -> Coroutine[Any, Any, R]:

@@ -32,7 +32,7 @@ from turnstore.backends._sqlite_library import library
 from turnstore.backends._sqlite_locks import begin, enter_wal
 from turnstore.backends._sqlite_thread import SqliteThread, set_pragma
 from turnstore.backends._sqlite_wal import Wal
-from turnstore.backends._writer import Writer, percentile
+from turnstore.backends._writer import Done, Writer, percentile
 from turnstore.backends.base import (
     Backend,
     Command,
@@ -169,7 +169,7 @@ class SqliteBackend(Backend):
         self, prepare: Callable[[Connection], None], thread: SqliteThread
     ) -> None:
         _check_identity(thread.driver, self._path)
-        _read(prepare, thread)
+        _read(prepare, True, thread)
 
     async def close(self) -> None:
         if self._closed_reason is not None:
@@ -199,10 +199,12 @@ class SqliteBackend(Backend):
 
     # Reading
 
-    def read(self, work: Callable[[Connection], T]) -> Coroutine[Any, Any, T]:
+    def read(
+        self, work: Callable[[Connection], T], *, snapshot: bool = False
+    ) -> Coroutine[Any, Any, T]:
         self._check_open()
         assert self._readers is not None
-        return self._readers.run(partial(_read, work))
+        return self._readers.run(partial(_read, work, snapshot))
 
     # Writing
 
@@ -212,21 +214,13 @@ class SqliteBackend(Backend):
             raise ReadOnlyStore("the store was opened with read_only")
         return self._writer.write(command)
 
-    def _commit(self, commands: list[Command[Any]]) -> asyncio.Future[list[Outcome]]:
+    def _commit(self, commands: list[Command[Any]], done: Done) -> None:
         """Start the commit of a batch; called on the loop."""
-        assert self._writing is not None
+        assert self._writing is not None and self._loop is not None
         if self._idle_timer is not None:
             self._idle_timer.cancel()
-            self._idle_timer = None
-        committed = self._writing.submit(
-            partial(self._commit_batch, self._writing, commands)
-        )
-        committed.add_done_callback(self._committed)
-        return committed
-
-    def _committed(self, _: object) -> None:
-        if self._loop is not None and self._path is not None:
-            self._idle_timer = self._loop.call_later(IDLE_S, self._rest)
+        self._idle_timer = self._loop.call_later(IDLE_S, self._rest)
+        self._writing.call(partial(self._commit_batch, self._writing, commands), done)
 
     def _rest(self) -> None:
         """Empty the log once nothing has been written for a while."""
@@ -355,10 +349,11 @@ def _check_identity(driver: Any, path: Path | None) -> bool:
     return bool(mark == APPLICATION_ID)
 
 
-def _read(work: Callable[[Connection], T], thread: SqliteThread) -> T:
-    """Run ``work`` in one snapshot, on a reading thread."""
+def _read(work: Callable[[Connection], T], snapshot: bool, thread: SqliteThread) -> T:
+    """Run ``work`` on a reading thread."""
     try:
-        thread.driver.execute("BEGIN")
+        if snapshot:
+            thread.driver.execute("BEGIN")
         try:
             return work(thread.connection)
         finally:

@@ -2,7 +2,8 @@
 
 Reading commands take ``--from URL``, open the store ``read_only`` and make no
 database; writing ones take ``--into URL``. Both default to the default store. Exit
-codes: 0 done; 1 an import left lines out; 2 wrong usage, or an error of the store.
+codes: 0 done; 1 an import left lines out; 2 wrong usage, or an error of the store;
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Final, Literal, get_args
 
-import typer
+import click
+from click.exceptions import Exit
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
@@ -36,88 +38,93 @@ TABLE_COLUMNS_MIN: Final = 160
 """Width of a table that is not printed to a terminal."""
 UUID_CHARS: Final = 36
 
-From = Annotated[
-    str | None,
-    typer.Option(
-        "--from", metavar="URL", help="Store to read.", show_default="the default store"
-    ),
-]
-Into = Annotated[
-    str | None,
-    typer.Option(
-        "--into",
-        metavar="URL",
-        help="Store to write.",
-        show_default="the default store",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+Order = Literal["created_at", "updated_at", "message_count", "total_tokens"]
 
-app = typer.Typer(
-    help="Keep, import and look at agent sessions.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+from_store = click.option(
+    "--from",
+    "source",
+    metavar="URL",
+    help="Store to read.",
+    show_default="the default store",
 )
-importing = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(importing, name="import", help="Import conversations from a file.")
+into_store = click.option(
+    "--into", metavar="URL", help="Store to write.", show_default="the default store"
+)
+json_lines = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, one object a line."
+)
+
+
+@click.group(no_args_is_help=True)
+def app() -> None:
+    """Keep, import and look at agent sessions."""
+
+
+@app.group("import", no_args_is_help=True)
+def importing() -> None:
+    """Import conversations from a file."""
 
 
 @importing.command("chat")
-def import_chat(
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE.jsonl",
-            help="One conversation a line: a JSON object with a list of messages.",
-            exists=True,
-            dir_okay=False,
-            readable=True,
-        ),
-    ],
-    into: Into = None,
-) -> None:
+@click.argument(
+    "file",
+    metavar="FILE.jsonl",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)
+@into_store
+def import_chat(file: Path, into: str | None) -> None:
     """Import conversations in the OpenAI chat format, each as one session.
+
+    FILE.jsonl has one conversation a line: a JSON object with a list of messages.
 
     Importing a file again adds nothing. A bad line is left out whole and reported.
     """
     report = run(partial(_import, file, "chat", into))
     for problem in report.problems:
-        typer.echo(plain(str(problem)), err=True)
-    typer.echo(_summary(report))
+        click.echo(plain(str(problem)), err=True)
+    click.echo(_summary(report))
     if report.problems:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 @app.command()
 def sample() -> None:
     """Print a small file of conversations in the OpenAI chat format."""
     text = resources.files("turnstore").joinpath("sample.jsonl").read_bytes()
-    typer.echo(text, nl=False)
+    click.echo(text, nl=False)
 
 
 @app.command()
+@from_store
+@click.option("--agent-name")
+@click.option("--project-root")
+@click.option("--model")
+@click.option("--status", multiple=True, help="May be given several times.")
+@click.option(
+    "--metadata", metavar="KEY=VALUE", multiple=True, help="May be given several times."
+)
+@click.option("--title-contains")
+@click.option(
+    "--order-by",
+    type=click.Choice(get_args(Order)),
+    default="created_at",
+    show_default=True,
+)
+@click.option("--ascending", is_flag=True)
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+@json_lines
 def sessions(
-    source: From = None,
-    agent_name: Annotated[str | None, typer.Option()] = None,
-    project_root: Annotated[str | None, typer.Option()] = None,
-    model: Annotated[str | None, typer.Option()] = None,
-    status: Annotated[
-        list[str] | None, typer.Option(help="May be given several times.")
-    ] = None,
-    metadata: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="May be given several times."),
-    ] = None,
-    title_contains: Annotated[str | None, typer.Option()] = None,
-    order_by: Annotated[
-        Literal["created_at", "updated_at", "message_count", "total_tokens"],
-        typer.Option(),
-    ] = "created_at",
-    ascending: Annotated[bool, typer.Option("--ascending")] = False,
-    limit: Annotated[int, typer.Option(min=1)] = 50,
-    as_json: Json = False,
+    source: str | None,
+    agent_name: str | None,
+    project_root: str | None,
+    model: str | None,
+    status: tuple[str, ...],
+    metadata: tuple[str, ...],
+    title_contains: str | None,
+    order_by: Order,
+    ascending: bool,
+    limit: int,
+    as_json: bool,
 ) -> None:
     """List sessions, newest first."""
     wanted = SessionFilter(
@@ -137,14 +144,11 @@ def sessions(
 
 
 @app.command()
-def show(
-    session_id: Annotated[str, typer.Argument(metavar="ID")],
-    source: From = None,
-    full: Annotated[
-        bool, typer.Option("--full", help="Don't shorten long arguments and answers.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
+@click.argument("session_id", metavar="ID")
+@from_store
+@click.option("--full", is_flag=True, help="Don't shorten long arguments and answers.")
+@json_lines
+def show(session_id: str, source: str | None, full: bool, as_json: bool) -> None:
     """Show one session: its messages, with tool calls and their answers."""
     state = run(partial(_load, source, session_id))
     if state is None:
@@ -156,7 +160,9 @@ def show(
 
 
 @app.command()
-def stats(source: From = None, as_json: Json = False) -> None:
+@from_store
+@json_lines
+def stats(source: str | None, as_json: bool) -> None:
     """Count sessions by status; show the database library and store's counters."""
     counts, statistics = run(partial(_count, source))
     if as_json:
@@ -199,7 +205,7 @@ async def _import(file: Path, format: str, into: str | None) -> transfer.ImportR
 async def _list(
     source: str | None,
     wanted: SessionFilter,
-    order_by: Literal["created_at", "updated_at", "message_count", "total_tokens"],
+    order_by: Order,
     ascending: bool,
     limit: int,
 ) -> list[Session]:
@@ -242,7 +248,7 @@ async def _count(source: str | None) -> tuple[dict[str, int], StoreStatistics]:
 def _pair(given: str) -> tuple[str, str]:
     key, separator, value = given.partition("=")
     if not separator:
-        raise typer.BadParameter(f"{given!r} is not KEY=VALUE", param_hint="--metadata")
+        raise click.BadParameter(f"{given!r} is not KEY=VALUE", param_hint="--metadata")
     return key, value
 
 

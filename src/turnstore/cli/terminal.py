@@ -7,13 +7,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, NoReturn, TypeVar
 
 import anyio
+import click
 import msgspec
-import typer
+from click.exceptions import Exit
 from rich.console import Console
 
 from turnstore.errors import StoreError
 
 T = TypeVar("T")
+
+INTERRUPTED: Final = 130
+"""Exit code of a command that the user has interrupted."""
 
 # All but tab and line feed, and the characters that change the direction of writing:
 # with these a text can rewrite what stands around it on the screen.
@@ -38,17 +42,19 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
         return anyio.run(work)
     except StoreError as error:
         fail(str(error))
+    except KeyboardInterrupt:
+        raise Exit(INTERRUPTED) from None
 
 
 def fail(reason: str) -> NoReturn:
     one_line = " ".join(plain(reason).split())
-    typer.echo(f"turnstore: {one_line}", err=True)
-    raise typer.Exit(2)
+    click.echo(f"turnstore: {one_line}", err=True)
+    raise Exit(2)
 
 
 def print_json(value: Any) -> None:
     """Print one JSON value on one line, as UTF-8 whatever the terminal's encoding."""
-    typer.echo(msgspec.json.encode(value))
+    click.echo(msgspec.json.encode(value))
 
 
 def counted(count: int, noun: str) -> str:
