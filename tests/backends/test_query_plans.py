@@ -21,7 +21,7 @@ from turnstore import (
 from turnstore._filters import conditions
 from turnstore._listing import Place, plan
 from turnstore.schema import metadata
-from turnstore.sessions import OrderBy, _order
+from turnstore.sessions import OrderBy
 
 pytestmark = pytest.mark.anyio
 
@@ -89,7 +89,7 @@ async def page_plan(
         statement = plan(
             connection,
             conditions(SessionFilter(**fields)),
-            _order(order_by, descending),
+            order_of(order_by, descending),
             rows_max=51,
             after=after,
         ).limit(51)
