@@ -19,7 +19,7 @@ from turnstore import (
     StoreOptions,
 )
 from turnstore._filters import conditions
-from turnstore._listing import Place, plan
+from turnstore._listing import Place, order_of, plan
 from turnstore.schema import metadata
 from turnstore.sessions import OrderBy
 
