@@ -44,7 +44,7 @@ from sqlalchemy import (
 
 from turnstore import _codec
 from turnstore._filters import Condition, unindexed
-from turnstore._rows import Query, in_array
+from turnstore._rows import Query
 from turnstore._selects import SESSION
 from turnstore.errors import InvalidArgument
 from turnstore.records import Session
@@ -149,9 +149,8 @@ def plan(
     else:
         gathered = _gather(connection, conditions)
     if gathered is not None:
-        keys, rest = gathered
-        chosen = session_heads.c.session_key.in_(in_array(literal(keys)))
-        return _select(session_heads, chosen, rest, order, after, is_sorted=False)
+        matches, rest = gathered
+        return _select(session_heads, None, rest, order, after, matches=matches)
     if along:
         rest = [each for each in conditions if each is not along[0]]
         return _along(along[0], rest, order, rows_max, after)
@@ -175,26 +174,26 @@ def sessions_at(connection: Connection, places: Sequence[Place]) -> list[Session
 
 def _gather(
     connection: Connection, conditions: Sequence[Condition]
-) -> tuple[str, list[Condition]] | None:
-    """Return the keys that the most selective filter matches, as an array, and the
-    filters left to test; None if each matches too many."""
-    best: tuple[int, str, Condition] | None = None
+) -> tuple[Select[Any], list[Condition]] | None:
+    """Return the keys that the most selective filter matches, and the filters left to
+    test; None if each matches too many."""
+    best: tuple[int, Condition] | None = None
     for condition in conditions:
         if condition.matches is None:
             continue
         count_max = best[0] if best else MATCHES_GATHERED_MAX
         some = condition.matches.limit(count_max + 1).subquery()
-        count, keys = connection.execute(
-            select(func.count(), func.json_group_array(some.c[0]))
-        ).one()
+        count = connection.execute(select(func.count()).select_from(some)).scalar_one()
         if count <= count_max:
-            best = (count, keys, condition)
+            best = (count, condition)
     if best is None:
         return None
-    _, keys, chosen = best
-    return keys, [
-        each for each in conditions if each is not chosen or not each.is_exact
-    ]
+    _, chosen = best
+    assert chosen.matches is not None
+    rest = [each for each in conditions if each is not chosen or not each.is_exact]
+    # The limit is never reached. It keeps the matches a list of their own, to be read
+    # first, where the planner might merge them into the rest.
+    return chosen.matches.limit(MATCHES_GATHERED_MAX + 1), rest
 
 
 def _along(
@@ -220,13 +219,18 @@ def _select(
     order: Order,
     after: Place | None,
     *,
-    is_sorted: bool = True,
+    matches: Select[Any] | None = None,
 ) -> Select[Any]:
-    """Places from one table, with the tables joined that the tests read."""
+    """Places from one table, with the tables joined that the tests read.
+
+    :param matches: keys of the only ones to look at, in any order.
+    """
     columns = order.columns(base)
     statement = select(
         *(each.label(name) for each, name in zip(columns, LABELS, strict=True))
     ).select_from(base)
+    if matches is not None:
+        statement = statement.where(base.c.session_key.in_(matches))
     needed = {each.tests for each in rest} - {base, None}
     for table in (session_heads, sessions):
         if table in needed:
@@ -241,7 +245,7 @@ def _select(
         here = tuple_(*columns)
         there = tuple_(*(literal(each) for each in after[-len(columns) :]))
         statement = statement.where(here < there if order.descending else here > there)
-    if not is_sorted:
+    if matches is not None:
         columns = [unindexed(columns[0]), *columns[1:]]
     return statement.order_by(*order.directed(columns))
 

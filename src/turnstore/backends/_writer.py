@@ -83,6 +83,7 @@ class Writer:
         self._options = options
         self._loop = loop
         self._queue: deque[_Entry] = deque()
+        self._queued_max = options.queue_commands_max
         self._queued = 0  # entries of the queue that were not withdrawn
         self._waiting: deque[_Entry] = deque()  # callers beyond queue_commands_max
         self._batch: list[_Entry] = []
@@ -117,7 +118,7 @@ class Writer:
 
     def _submit(self, command: Command[Any]) -> _Entry:
         future = self._loop.create_future()
-        if self._queued < self._options.queue_commands_max and not self._waiting:
+        if self._queued < self._queued_max and not self._waiting:
             entry = _Entry(command, future, _State.QUEUED)
             self._queue.append(entry)
             self._queued += 1
@@ -220,7 +221,7 @@ class Writer:
 
     def _admit(self) -> None:
         """Let waiting callers into the queue, first come first served."""
-        while self._waiting and self._queued < self._options.queue_commands_max:
+        while self._waiting and self._queued < self._queued_max:
             entry = self._waiting.popleft()
             if entry.timer is not None:
                 entry.timer.cancel()
@@ -240,8 +241,16 @@ class Writer:
             for entry in batch:
                 self._settle(entry, _copy(error))
         else:
+            done = _State.DONE
             for entry, outcome in zip(batch, outcomes, strict=True):
-                self._settle(entry, outcome)
+                entry.state = done
+                entry.outcome = outcome
+                future = entry.future
+                if not future.done():
+                    if isinstance(outcome, Exception):
+                        future.set_exception(outcome)
+                    else:
+                        future.set_result(outcome)
         # Behind the callers just woken, so that their next writes join the batch.
         self._scheduled = True
         self._loop.call_soon(self._dispatch)
