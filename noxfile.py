@@ -13,7 +13,7 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 
 def install(session: nox.Session, *groups: str) -> None:
     """Install this checkout with some of its dependency groups."""
-    session.install("-e", ".[cli]", *nox.project.dependency_groups(PROJECT, *groups))
+    session.install("-e", ".", *nox.project.dependency_groups(PROJECT, *groups))
 
 
 @nox.session
