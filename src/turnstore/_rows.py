@@ -41,15 +41,11 @@ Value = str | int | None
 
 _encode: Final = msgspec.json.Encoder().encode
 
-CHUNK_ROWS: Final = 1_024
-"""Rows of the first step of a long read; later ones aim at CHUNK_BYTES."""
-CHUNK_BYTES: Final = 8 * 1024 * 1024
+CHUNK_ROWS: Final = 2_048
+"""Rows of a step of a long read."""
 
 # From the year 2106 on a float of seconds is too coarse to tell microseconds apart.
 _FLOAT_MICROS_MAX: Final = 2**32 * 1_000_000 - 1
-
-
-_NONE: Final[Mapping[Any, Any]] = {}
 
 
 class Insert:
@@ -80,7 +76,7 @@ class Update:
         keys: Sequence[Column[Any]],
         columns: Sequence[Column[Any]],
         *,
-        at_least: Mapping[Column[Any], Column[Any]] = _NONE,
+        at_least: Mapping[Column[Any], Column[Any]] | None = None,
     ) -> None:
         each = _json_each()
         values = [
@@ -88,7 +84,7 @@ class Update:
         ]
         match = [key == value for key, value in zip(keys, values, strict=False)]
         new = dict(zip(columns, values[len(keys) :], strict=True))
-        for name, bound in at_least.items():
+        for name, bound in (at_least or {}).items():
             new[name] = func.max(new[name], bound)
         self._text = _Text(update(table).where(and_(*match)).values(new))
 
@@ -104,11 +100,19 @@ class Query(Generic[T]):
     """
 
     def __init__(self, statement: Select[Any], record: type[T]) -> None:
-        self._text = _Text(as_objects(statement))
+        self._together = _Text(as_objects(statement))
+        self._apart = _Text(as_objects(statement, together=False))
         self._decode = decoder(record)
 
     def __call__(self, connection: Connection, **values: Value) -> list[T]:
-        return self._decode(self._text.scalar(connection, values))
+        try:
+            [(text,)] = self._together.execute(connection, values).fetchall()
+        except Exception as error:
+            if not _is_too_big(error):
+                raise
+            rows = self._apart.execute(connection, values)
+            return [record for (row,) in rows for record in self._decode(row)]
+        return self._decode(text)
 
     def one(self, connection: Connection, **values: Value) -> T | None:
         return next(iter(self(connection, **values)), None)
@@ -122,7 +126,7 @@ class Query(Generic[T]):
         cursor: str = "after",
         **values: Value,
     ) -> list[T] | None:
-        """Read rows in steps of bounded bytes.
+        """Read rows in steps of ``CHUNK_ROWS``.
 
         The statement takes ``limit`` and ``cursor``: it gives rows in order of seq,
         beyond the seq given as that. Returns None where ``steps_max`` steps are not
@@ -133,15 +137,13 @@ class Query(Generic[T]):
         while limit is None or len(records) < limit:
             if limit is not None:
                 wanted = min(wanted, limit - len(records))
-            text = self._text.scalar(connection, {**values, "limit": wanted})
-            chunk = self._decode(text)
+            chunk = self(connection, **values, limit=wanted)
             records += chunk
-            if text is None or len(chunk) < wanted:
+            if len(chunk) < wanted:
                 break
             if steps_max == 1 and len(records) != limit:
                 return None
             values[cursor] = chunk[-1].seq  # type: ignore[attr-defined]
-            wanted = max(1, min(8 * wanted, CHUNK_BYTES * len(chunk) // len(text)))
         return records
 
 
@@ -158,14 +160,16 @@ def pairs(array: ColumnElement[Any]) -> tuple[FromClause, Any, Any]:
     return each, first, second
 
 
-def as_objects(statement: Select[Any]) -> Select[Any]:
+def as_objects(statement: Select[Any], *, together: bool = True) -> Select[Any]:
     """Wrap a SELECT so that it gives one text: its rows as JSON objects, with commas
-    between them."""
+    between them; or, not together, a text for each row."""
     rows = statement.subquery("rows")
     template = ",".join(f'"{each.name}":%s' for each in rows.c)
     one = func.printf(
         literal_column(f"'{{{template}}}'"), *(_as_json(each) for each in rows.c)
     )
+    if not together:
+        return select(one).select_from(rows)
     return select(func.group_concat(one, literal_column("','")))
 
 
@@ -257,11 +261,6 @@ class _Text:
         self._statement = statement
         self._compiled: dict[str, tuple[str, Callable[..., tuple[Any, ...]]]] = {}
 
-    def scalar(self, connection: Connection, values: Mapping[str, Value]) -> str | None:
-        row = self.execute(connection, values).fetchone()
-        text: str | None = row[0]
-        return text
-
     def execute(self, connection: Connection, values: Mapping[str, Value]) -> Any:
         # On the driver's cursor: SQLAlchemy's execution costs about 12 µs a statement,
         # a third of a write that is committed alone (bench: append at 1).
@@ -293,6 +292,12 @@ class _Text:
             )
 
         return str(compiled), arrange
+
+
+def _is_too_big(error: Exception) -> bool:
+    """Tell whether a result was beyond the longest text SQLite makes, 10**9 bytes."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF == 18  # SQLITE_TOOBIG
 
 
 def _json_each() -> Any:

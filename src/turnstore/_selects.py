@@ -6,11 +6,22 @@ one room reads each of them.
 
 from __future__ import annotations
 
-from typing import Final
+from enum import StrEnum
+from typing import Any, Final
 
-from sqlalchemy import bindparam, func, literal_column, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Text,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    select,
+)
 
 from turnstore._rows import object_of
+from turnstore.records import Role, SessionStatus, ToolCallStatus
 from turnstore.schema import (
     JsonText,
     events,
@@ -56,6 +67,15 @@ _USAGE: Final = object_of(
     }
 )
 
+
+def _raw(column: Column[str], raw: Column[str], known: type[StrEnum]) -> Any:
+    """Return the text that reads as unknown: an import's, or a later release's."""
+    names: list[ColumnElement[str]] = [literal_column(f"'{each}'") for each in known]
+    return func.coalesce(raw, case((column.not_in(names), column)), type_=Text).label(
+        raw.name
+    )
+
+
 SESSION: Final = select(
     sessions.c.id,
     sessions.c.agent_name,
@@ -66,7 +86,7 @@ SESSION: Final = select(
     sessions.c.system_prompt,
     sessions.c.user_prompt,
     sessions.c.status,
-    sessions.c.status_raw,
+    _raw(sessions.c.status, sessions.c.status_raw, SessionStatus),
     sessions.c.config,
     sessions.c.tool_policy,
     _METADATA.label("metadata"),
@@ -91,7 +111,7 @@ MESSAGE: Final = select(
     sessions.c.id.label("session_id"),
     messages.c.seq,
     messages.c.role,
-    messages.c.role_raw,
+    _raw(messages.c.role, messages.c.role_raw, Role),
     messages.c.content,
     messages.c.tool_calls,
     messages.c.tool_call_id,
@@ -113,7 +133,7 @@ TOOL_CALL: Final = select(
     tool_calls.c.arguments,
     tool_calls.c.kind,
     tool_calls.c.status,
-    tool_calls.c.status_raw,
+    _raw(tool_calls.c.status, tool_calls.c.status_raw, ToolCallStatus),
     tool_calls.c.output,
     tool_calls.c.result,
     tool_calls.c.error,

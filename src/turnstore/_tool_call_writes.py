@@ -25,6 +25,7 @@ from turnstore.errors import (
 from turnstore.records import ToolCall
 from turnstore.schema import IS_OPEN, OPEN_STATUSES, session_heads, tool_calls
 
+FINAL_STATUSES: Final = ("completed", "failed", "denied")
 Place = tuple[int, str]
 """Session key and tool call id."""
 
@@ -118,7 +119,7 @@ class UpdateToolCall(Command[ToolCall]):
 
     id: str
     columns: Mapping[str, Value]
-    expected: str | None = None
+    expected: frozenset[str] | None = None
 
     @staticmethod
     def apply(
@@ -210,7 +211,7 @@ def _stamps(status: Value, now: int) -> dict[str, Value]:
     """Return the times that entering a status sets."""
     if status == "executing":
         return {"started_at": now}
-    if status in ("completed", "failed", "denied"):
+    if status in FINAL_STATUSES:
         return {"completed_at": now}
     return {}
 
@@ -266,14 +267,15 @@ def _update_fault(
         return SessionNotFound(command.session_id)
     if status is None:
         return ToolCallNotFound(command.session_id, command.id)
-    if command.expected is not None and command.expected != status:
+    if command.expected is not None and status not in command.expected:
+        expected = " or ".join(sorted(command.expected))
         return StatusConflict(
             command.session_id,
             status,
-            f"tool call {command.id!r} is {status}, expected {command.expected}",
+            f"tool call {command.id!r} is {status}, expected {expected}",
         )
     wanted = command.columns.get("status", status)
-    if wanted != status and status not in OPEN_STATUSES:
+    if wanted != status and status in FINAL_STATUSES:
         return StatusConflict(
             command.session_id,
             status,

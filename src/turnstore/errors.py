@@ -24,6 +24,7 @@ driver's error lies behind one of these, it is the ``__cause__``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class StoreError(Exception):
@@ -34,6 +35,19 @@ class StoreError(Exception):
     """
 
     retryable: bool = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickled as it is: what was raised need not be an argument of its class.
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(
+    kind: type[StoreError], args: tuple[Any, ...], attributes: dict[str, Any]
+) -> StoreError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
 
 
 class StoreClosed(StoreError):
@@ -194,8 +208,6 @@ class DatabaseCorrupt(BackendError):
 class DiskFull(BackendError):
     """No space left on the device. Nothing written; works again once there is."""
 
-    retryable = True
-
 
 class ReadOnlyStore(BackendError):
     """A write to a store opened with ``read_only``, or to a file or file system that
@@ -203,7 +215,8 @@ class ReadOnlyStore(BackendError):
 
 
 class OutcomeUnknown(BackendError):
-    """The connection was lost during the commit: it may have been written or not.
+    """The connection or the disk failed during the commit: it may have been written
+    or not.
 
     Read the session's head to learn which, or repeat the call with the same
     idempotency key.

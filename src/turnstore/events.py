@@ -122,7 +122,7 @@ class Events:
         :raises SessionNotFound, InvalidArgument: no such session, or a value is out of
             bounds.
 
-        Cost: the events read, with ``types`` those passed over too; of more than 1,024
+        Cost: the events read, with ``types`` those passed over too; of more than 2,048
         the first ones twice.
         """
         work = partial(

@@ -216,11 +216,11 @@ class Messages:
             bounds.
 
         Cost: the messages read, with ``role`` those passed over too; of more than
-        1,024 the first ones twice.
+        2,048 the first ones twice.
         """
         if limit is not None and last is not None:
             raise InvalidArgument("give either limit or last")
-        count = limit if last is None else last
+        name, count = ("limit", limit) if last is None else ("last", last)
         work = partial(
             _list,
             session_id=_codec.check_id(session_id, "session_id"),
@@ -228,7 +228,7 @@ class Messages:
             before=_codec.INTEGER_MAX
             if before is None
             else _codec.check_integer(before, "before", 0),
-            count=None if count is None else _codec.check_integer(count, "limit", 1),
+            count=None if count is None else _codec.check_integer(count, name, 1),
             newest=last is not None,
             role=None if role is None else check_role(role),
             compacted=None if include_compacted else 0,

@@ -256,17 +256,18 @@ class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 class StoreStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """Counters since ``open``. Percentiles are over the last 1,024 batches.
 
-    ``queue_depth``: commands waiting now. ``reader_waits``: reads that had to wait
-    for a connection. ``wal_bytes``: size of the write-ahead log now, 0 where there
-    is none. ``library``: the database library in use, with its version.
+    ``queue_depth``: commands waiting now. ``batch_size``: commands in a commit.
+    ``reader_waits``: reads that had to wait for a connection. ``wal_bytes``: size of
+    the write-ahead log now, 0 where there is none. ``library``: the database library
+    in use, with its version.
     """
 
     library: str
     queue_depth: int
     batches: int
     commands: int
-    batch_commands_p50: int
-    batch_commands_p99: int
+    batch_size_p50: int
+    batch_size_p99: int
     commit_ms_p50: float
     commit_ms_p99: float
     reader_waits: int

@@ -356,8 +356,12 @@ def _policy(value: object) -> str:
     return msgspec.json.encode(policy).decode()
 
 
-def _status(value: object, name: str) -> str:
-    known = [str(each) for each in SessionStatus if each is not SessionStatus.UNKNOWN]
+def _status(value: object, name: str, *, readable: bool = False) -> str:
+    known = [
+        str(each)
+        for each in SessionStatus
+        if readable or each is not SessionStatus.UNKNOWN
+    ]
     if value not in known:
         raise InvalidArgument(
             f"{name} must be one of {', '.join(known)}, got {value!r}"
@@ -372,7 +376,7 @@ def _expected(
         return None
     name = "expected_status"
     several = [given] if isinstance(given, str) else _codec.check_texts(given, name)
-    return frozenset(_status(each, name) for each in several)
+    return frozenset(_status(each, name, readable=True) for each in several)
 
 
 def _size_bytes(columns: Mapping[str, Value], pairs: Mapping[str, str]) -> int:

@@ -40,6 +40,10 @@ class SessionStore:
         url: str | Path | None = None,
         options: StoreOptions = StoreOptions(),  # noqa: B008 - immutable
     ) -> None:
+        if not isinstance(options, StoreOptions):
+            raise InvalidArgument(
+                f"options must be StoreOptions, got {type(options).__name__}"
+            )
         self.options = options
         self._backend = _backend(url, options)
         self._state = "new"
@@ -110,6 +114,8 @@ def _backend(url: str | Path | None, options: StoreOptions) -> Backend:
     scheme = url.partition(":")[0]
     if scheme == "sqlite":
         return SqliteBackend(path_of_url(url), options)
+    if scheme.startswith("postgres"):
+        raise InvalidArgument("this release keeps its stores in SQLite files alone")
     raise InvalidArgument(
         f"unknown URL {url!r}: write sqlite:///relative.db or sqlite:////absolute.db"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -106,7 +106,7 @@ class ToolCalls:
         error_details: Json = UNSET,
         kind: str | UnsetType = UNSET,
         execution_time_ms: int | None | UnsetType = UNSET,
-        expected_status: Status | None = None,
+        expected_status: Status | Collection[Status] | None = None,
     ) -> ToolCall:
         """Write the given fields and return the tool call as it is then.
 
@@ -114,7 +114,8 @@ class ToolCalls:
         ``completed``, ``failed`` and ``denied`` stamp ``completed_at``.
 
         :param error: text without a status means the status ``failed``.
-        :param expected_status: write only if the status is this one.
+        :param expected_status: one or several; write only if the status is one of
+            them.
         :raises StatusConflict: the status is not the expected one, or it is final
             and another one was asked for. Nothing was written.
         :raises SessionNotFound, ToolCallNotFound, PayloadInvalid, PayloadTooLarge,
@@ -149,7 +150,7 @@ class ToolCalls:
                 ROW_BYTES + sum(map(len, texts)),
                 _codec.check_id(id, "id"),
                 columns,
-                None if expected_status is None else _status(expected_status),
+                None if expected_status is None else _expected(expected_status),
             )
         )
 
@@ -258,6 +259,12 @@ def _status(value: object, *, readable: bool = False) -> str:
             f"status must be one of {', '.join(known)}, got {value!r}"
         )
     return str(value)
+
+
+def _expected(given: Status | Collection[Status]) -> frozenset[str]:
+    name = "expected_status"
+    several = [given] if isinstance(given, str) else _codec.check_texts(given, name)
+    return frozenset(_status(each, readable=True) for each in several)
 
 
 _ALL: Final = TOOL_CALL.where(SESSION_IS).order_by(tool_calls.c.seq)

@@ -290,7 +290,7 @@ async def test_statistics(store: SessionStore) -> None:
     after = await store.statistics()
     assert after.commands == before.commands + 10
     assert after.batches == before.batches + 1
-    assert after.batch_commands_p99 == 10
+    assert after.batch_size_p99 == 10
     assert 0 < after.commit_ms_p50 <= after.commit_ms_p99
     assert after.queue_depth == 0
     assert after.wal_bytes > 0

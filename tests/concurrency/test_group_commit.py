@@ -156,4 +156,4 @@ async def test_a_batch_gathers_while_another_is_committed(store_path: Path) -> N
         gate.opened.set()
         await asyncio.gather(first, *tasks)
         assert backend.statistics().batches == 2
-        assert backend.statistics().batch_commands_p99 == 10
+        assert backend.statistics().batch_size_p99 == 10

@@ -334,7 +334,6 @@ async def test_arguments_out_of_bounds(store: SessionStore) -> None:
         room.update("s", ended_at="now"),
         room.update("s", error=5),
         room.update("s", title="t", active_message_id=5),
-        room.update("s", title="t", expected_status="unknown"),
         room.update("s", title="t", expected_status=["idle", "done"]),
     ]
     outcomes = await asyncio.gather(*calls, return_exceptions=True)

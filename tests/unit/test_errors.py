@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 
 import pytest
 
@@ -43,7 +44,6 @@ RETRYABLE = {
     "AcquireTimeout",
     "BackendUnavailable",
     "DatabaseBusy",
-    "DiskFull",
 }
 CLASSES = {
     name: kind
@@ -97,3 +97,13 @@ def test_a_failure_of_the_database_meets_the_whole_batch(name: str) -> None:
     error = CLASSES[name].__new__(CLASSES[name])
     whole = issubclass(CLASSES[name], errors.BackendError) and name != "BackendError"
     assert is_fatal(error) is whole
+
+
+def test_an_error_survives_pickling() -> None:
+    error = errors.SequenceConflict("s", 3, 5)
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), again.actual_head) == (
+        errors.SequenceConflict,
+        str(error),
+        5,
+    )

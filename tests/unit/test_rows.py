@@ -20,7 +20,7 @@ QUERIES = {
 @pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES.keys())
 def test_no_function_of_a_statement_is_python(query: Query[object]) -> None:
     """SQLAlchemy gives SQLite these, computed by Python once a row."""
-    text, _ = query._text._compile(sqlite.dialect())
+    text, _ = query._together._compile(sqlite.dialect())
     assert "json_quote(" in text.lower()
     assert "floor(" not in text.lower()
     assert "regexp" not in text.lower()

@@ -21,7 +21,7 @@ from turnstore.backends._sqlite_files import (
 )
 
 
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
 def test_in_memory(url: str) -> None:
     assert path_of_url(url) is None
 

@@ -48,6 +48,8 @@ class ReaderPool:
         :raises AcquireTimeout: none came free in time.
         """
         thread = self._idle.popleft() if self._idle else await self._wait()
+        if self._closed:
+            raise StoreClosed("the store was closed")
         job = thread.submit(partial(work, thread))
         try:
             result = await job
@@ -55,7 +57,7 @@ class ReaderPool:
             if self._interruptible:
                 thread.interrupt()
             # The thread works off its queue in order: when this is done, so is the job.
-            thread.call(_nothing, lambda *_: self._release(thread))
+            thread.call(partial(_end, thread), lambda *_: self._release(thread))
             raise
         except BaseException:
             self._release(thread)
@@ -107,5 +109,7 @@ class ReaderPool:
             await thread.close(timeout_s)
 
 
-def _nothing() -> None:
-    pass
+def _end(thread: SqliteThread) -> None:
+    """End a transaction that an interrupted job could not."""
+    if thread.driver.in_transaction:
+        thread.driver.execute("ROLLBACK")

@@ -43,8 +43,10 @@ def path_of_url(url: str) -> Path | None:
         raise InvalidArgument(
             f"unknown option in {url!r}: {options!r} (write a ? in a path as %3F)"
         )
-    if not rest or rest == "/":
+    if not rest:
         return None
+    if rest == "/":
+        raise InvalidArgument(f"{url!r} names no file: write sqlite:// for in memory")
     if not rest.startswith("/"):
         raise InvalidArgument(
             f"{url!r} names a host: write sqlite:///relative.db or "

@@ -39,7 +39,7 @@ class SqliteThread(aiosqlite.Connection):
         # A store that is never closed must not keep the process alive.
         self._thread.daemon = True
         self._address = address
-        self._pragmas = pragmas
+        self._pragmas = dict(pragmas)
         self._stopped: asyncio.Future[Any] | None = None
         self._engine: Engine | None = None
         self._bound: Connection | None = None
@@ -142,15 +142,18 @@ class SqliteThread(aiosqlite.Connection):
 
     def reopen(self) -> None:
         """Replace the connection, on its thread: after an I/O error SQLite's view of
-        the file can't be trusted."""
-        self._close()
+        the file can't be trusted. Where it fails, the old one is as it was."""
+        old = (self._bound, self._engine, self._connection)
         self._connection = self._open()
+        _dispose(*old)
+
+    def set_pragma(self, name: str, value: int | str) -> None:
+        """Set a pragma for this connection and for those that replace it."""
+        set_pragma(self.driver, name, value)
+        self._pragmas[name] = value
 
     def _close(self) -> None:
-        if self._bound is not None and self._engine is not None:
-            self._bound.close()
-            self._engine.dispose()
-        self._conn.close()
+        _dispose(self._bound, self._engine, self._conn)
 
 
 class _Answer:
@@ -173,6 +176,13 @@ class _Answer:
 
     def set_exception(self, error: BaseException) -> None:
         self._done(None, error)
+
+
+def _dispose(bound: Connection | None, engine: Engine | None, driver: Any) -> None:
+    if bound is not None and engine is not None:
+        bound.close()
+        engine.dispose()
+    driver.close()
 
 
 def set_pragma(driver: Any, name: str, value: int | str) -> None:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from time import monotonic, sleep
+from threading import Event
+from time import monotonic
 from typing import Final
 
 from turnstore.backends._sqlite_library import library
 from turnstore.backends._sqlite_thread import SqliteThread
-from turnstore.errors import DatabaseBusy
+from turnstore.errors import DatabaseBusy, DatabaseCorrupt
 from turnstore.options import MIB, StoreOptions
 
 try:
@@ -43,6 +44,7 @@ class Wal:
         self._options = options
         self._batches = 0
         self._lock_file: int | None = None
+        self._inode: int | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -63,6 +65,33 @@ class Wal:
             "wal_autocheckpoint": CHECKPOINT_PAGES if self._may_checkpoint() else 0,
         }
 
+    def remember_identity(self) -> None:
+        """Note which file the log is, once it is there."""
+        self._inode = self._read_inode()
+
+    def check_identity(self) -> None:
+        """Check that the log is still the file that commits are written to.
+
+        Another SQLite library in the same process does not see this one's locks (POSIX
+        drops a process's locks on a file with the first handle that is closed). It
+        takes itself for the last user and removes the log; what is committed from then
+        on would be gone with this process.
+
+        :raises DatabaseCorrupt: the log was removed or replaced.
+        """
+        if self._inode is not None and self._read_inode() != self._inode:
+            raise DatabaseCorrupt(
+                f"the write-ahead log of {self._path} was removed under the store: the "
+                f"file was opened by another SQLite library in this process, such as "
+                f"the sqlite3 module beside {library().name}; close the store at once"
+            )
+
+    def _read_inode(self) -> int | None:
+        try:
+            return os.stat(f"{self._path}-wal").st_ino if self._path else None
+        except OSError:
+            return None
+
     def truncate(self, thread: SqliteThread) -> None:
         """Move the log into the file and cut it, as far as readers allow.
 
@@ -75,8 +104,10 @@ class Wal:
         except Exception as error:
             LOG.warning("checkpoint of %s failed", self._path, exc_info=error)
 
-    def hold_back(self, thread: SqliteThread) -> None:
+    def hold_back(self, thread: SqliteThread, stop: Event) -> None:
         """Before a batch: while readers keep the log past its bound, wait for them.
+
+        :param stop: ends the wait early.
 
         :raises DatabaseBusy: they did not let go within ``busy_timeout_s``.
         """
@@ -97,13 +128,13 @@ class Wal:
             self.truncate(thread)
             if self.size_bytes <= bytes_max:
                 return
-            if monotonic() > deadline_s:
+            if monotonic() > deadline_s or stop.is_set():
                 self._batches = LOOK_BATCHES  # look again before the next batch
                 raise DatabaseBusy(
                     f"a reader keeps the WAL at {self.size_bytes} bytes, beyond "
                     f"wal_bytes_max: end it, then call again"
                 )
-            sleep(RETRY_S)
+            stop.wait(RETRY_S)
 
     def _may_checkpoint(self) -> bool:
         if library().is_fixed or self._lock_file is not None:

@@ -59,7 +59,7 @@ class _Entry:
     def __init__(
         self, command: Command[Any], future: asyncio.Future[Any], state: _State
     ) -> None:
-        self.command = command
+        self.command: Any = command
         self.future = future
         self.state = state
         self.outcome: Outcome = None
@@ -86,6 +86,7 @@ class Writer:
         self._queued_max = options.queue_commands_max
         self._queued = 0  # entries of the queue that were not withdrawn
         self._waiting: deque[_Entry] = deque()  # callers beyond queue_commands_max
+        self._waiters = 0  # entries of it that were neither withdrawn nor refused
         self._batch: list[_Entry] = []
         self._began_s = 0.0
         self._scheduled = False
@@ -99,7 +100,7 @@ class Writer:
     @property
     def depth(self) -> int:
         """Commands that wait to be taken."""
-        return self._queued + len(self._waiting)
+        return self._queued + self._waiters
 
     @property
     def idle(self) -> bool:
@@ -118,7 +119,7 @@ class Writer:
 
     def _submit(self, command: Command[Any]) -> _Entry:
         future = self._loop.create_future()
-        if self._queued < self._queued_max and not self._waiting:
+        if self._queued < self._queued_max and not self._waiters:
             entry = _Entry(command, future, _State.QUEUED)
             self._queue.append(entry)
             self._queued += 1
@@ -126,6 +127,7 @@ class Writer:
         else:
             entry = _Entry(command, future, _State.WAITING)
             self._waiting.append(entry)
+            self._waiters += 1
             entry.timer = self._loop.call_later(
                 self._options.queue_timeout_s, self._refuse, entry
             )
@@ -133,7 +135,7 @@ class Writer:
 
     def _refuse(self, entry: _Entry) -> None:
         if entry.state is _State.WAITING:
-            self._waiting.remove(entry)
+            self._waiters -= 1
             waited_s = self._options.queue_timeout_s
             self._settle(
                 entry,
@@ -147,14 +149,15 @@ class Writer:
         self, entry: _Entry, cancellation: asyncio.CancelledError
     ) -> Any:
         """Withdraw the entry if it still can be, else see it through."""
-        if entry.state is _State.WAITING:
-            self._waiting.remove(entry)
+        if entry.state in (_State.WAITING, _State.QUEUED):
+            # A withdrawn entry stays where it is until it is passed by: looking for it
+            # would cost more the more callers are cancelled at once.
+            self._queued -= entry.state is _State.QUEUED
+            self._waiters -= entry.state is _State.WAITING
             if entry.timer is not None:
                 entry.timer.cancel()
-        if entry.state in (_State.WAITING, _State.QUEUED):
-            # A withdrawn entry stays in the queue until the next batch passes by it.
-            self._queued -= entry.state is _State.QUEUED
             entry.state = _State.WITHDRAWN
+            entry.command = None  # and with it the payload
             self._admit()
             raise cancellation
         while entry.state is not _State.DONE:
@@ -223,6 +226,9 @@ class Writer:
         """Let waiting callers into the queue, first come first served."""
         while self._waiting and self._queued < self._queued_max:
             entry = self._waiting.popleft()
+            if entry.state is not _State.WAITING:
+                continue
+            self._waiters -= 1
             if entry.timer is not None:
                 entry.timer.cancel()
             entry.state = _State.QUEUED
@@ -281,7 +287,7 @@ class Writer:
                 )
         self._queue.clear()
         self._waiting.clear()
-        self._queued = 0
+        self._queued = self._waiters = 0
 
 
 def percentile(samples: Sequence[float], share: float) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Sequence
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -78,7 +78,7 @@ class Backend(ABC):
     def statistics(self) -> StoreStatistics: ...
 
 
-async def see_through(work: Coroutine[Any, Any, T]) -> T:
+async def see_through(work: Awaitable[T]) -> T:
     """Run ``work`` to its end whatever cancels the caller, then raise that.
 
     Some libraries cancel again at every turn of the loop until they are obeyed; the

@@ -21,6 +21,7 @@ import weakref
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
@@ -29,8 +30,8 @@ from turnstore.backends import _sqlite_files as files
 from turnstore.backends._readers import ReaderPool
 from turnstore.backends._sqlite_errors import is_io_error, translate
 from turnstore.backends._sqlite_library import library
-from turnstore.backends._sqlite_locks import begin, enter_wal
 from turnstore.backends._sqlite_thread import SqliteThread, set_pragma
+from turnstore.backends._sqlite_transactions import begin, commit, enter_wal
 from turnstore.backends._sqlite_wal import Wal
 from turnstore.backends._writer import Done, Writer, percentile
 from turnstore.backends.base import (
@@ -78,19 +79,22 @@ class SqliteBackend(Backend):
         self._readers: ReaderPool | None = None
         self._reading: list[SqliteThread] = []
         self._wal = Wal(path, options)
+        self._is_suspect = False  # an I/O error since the writer connected
+        self._stop = Event()  # ends waits for locks, when close is late
+        self._closing: asyncio.Task[None] | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
 
     # Opening and closing
 
     async def open(self, prepare: Callable[[Connection], None]) -> None:
         self._loop = asyncio.get_running_loop()
+        _OPEN.add(self)
         try:
             await see_through(self._open(prepare))
         except BaseException:
             await see_through(self._disconnect())
             raise
         self._closed_reason = None
-        _OPEN.add(self)
 
     async def _open(self, prepare: Callable[[Connection], None]) -> None:
         assert self._loop is not None
@@ -152,18 +156,19 @@ class SqliteBackend(Backend):
         driver = thread.driver
         is_marked = _check_identity(driver, self._path)
         if self._path is not None:
-            enter_wal(driver, self._options.busy_timeout_s)
-        begin(driver, self._options.busy_timeout_s)
+            enter_wal(driver, self._options.busy_timeout_s, self._stop)
+        begin(driver, self._options.busy_timeout_s, self._stop)
         try:
             prepare(thread.connection)
             if not is_marked:
                 set_pragma(driver, "application_id", APPLICATION_ID)
+            driver.execute("COMMIT")
         except BaseException:
-            driver.execute("ROLLBACK")
+            self._roll_back(thread)
             raise
-        driver.execute("COMMIT")
-        # From here on waits for the lock are made by _sqlite_locks.
-        set_pragma(driver, "busy_timeout", 0)
+        self._wal.remember_identity()
+        # From here on waits for the lock are made by _sqlite_transactions.
+        thread.set_pragma("busy_timeout", 0)
 
     def _check(
         self, prepare: Callable[[Connection], None], thread: SqliteThread
@@ -172,15 +177,16 @@ class SqliteBackend(Backend):
         _read(prepare, True, thread)
 
     async def close(self) -> None:
-        if self._closed_reason is not None:
-            return
-        self._closed_reason = "the store was closed"
-        _OPEN.discard(self)
-        await see_through(self._close())
+        if self._closed_reason is None:
+            self._closed_reason = "the store was closed"
+            self._closing = asyncio.ensure_future(self._close())
+        if self._closing is not None:
+            await see_through(self._closing)
 
     async def _close(self) -> None:
         if self._writer is not None:
             await self._writer.close(self._options.close_timeout_s)
+        self._stop.set()
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         await self._disconnect()
@@ -192,10 +198,11 @@ class SqliteBackend(Backend):
         for thread in self._reading:
             await thread.close(timeout_s)
         if self._writing is not None:
-            if self._writing.is_connected:
+            if self._writing.is_connected and self._writer is not None:
                 self._writing.submit(partial(self._wal.truncate, self._writing))
             await self._writing.close(timeout_s)
         self._wal.close()
+        _OPEN.discard(self)
 
     # Reading
 
@@ -225,7 +232,14 @@ class SqliteBackend(Backend):
     def _rest(self) -> None:
         """Empty the log once nothing has been written for a while."""
         if self._writing is not None and self._wal.size_bytes > 0:
-            self._writing.submit(partial(self._wal.truncate, self._writing))
+            self._writing.call(partial(self._wal.truncate, self._writing), self._rested)
+
+    def _rested(self, *_: object) -> None:
+        """Try again later, where readers kept the log from being truncated."""
+        if self._loop is None or self._writer is None or self._closed_reason:
+            return
+        if self._wal.size_bytes > 0 and self._writer.idle:
+            self._idle_timer = self._loop.call_later(IDLE_S, self._rest)
 
     def _commit_batch(
         self, thread: SqliteThread, commands: list[Command[Any]]
@@ -237,19 +251,24 @@ class SqliteBackend(Backend):
         committed. Encoding, waiting and waking callers are left outside.
         """
         try:
-            self._wal.hold_back(thread)
-            begin(thread.driver, self._options.busy_timeout_s)
+            if self._is_suspect:
+                thread.reopen()
+                self._is_suspect = False
+            self._wal.hold_back(thread, self._stop)
+            begin(thread.driver, self._options.busy_timeout_s, self._stop)
             try:
                 outcomes = self._apply(thread, commands)
-                thread.driver.execute("COMMIT")
+                commit(thread.driver)
             except BaseException:
                 self._roll_back(thread)
                 raise
+            # Before anything is acknowledged.
+            self._wal.check_identity()
             return outcomes
         except Exception as error:
             translated = translate(error)
-            if is_io_error(translated.__cause__):
-                thread.reopen()
+            if is_io_error(translated.__cause__) and self._path is not None:
+                self._is_suspect = True
             raise translated from translated.__cause__
 
     def _apply(
@@ -266,7 +285,7 @@ class SqliteBackend(Backend):
                 LOG.warning("a batch failed, its commands run apart", exc_info=error)
         # Some command spoilt the batch for all: find it by running them apart.
         self._roll_back(thread)
-        begin(thread.driver, self._options.busy_timeout_s)
+        begin(thread.driver, self._options.busy_timeout_s, self._stop)
         return apply_apart(connection, commands, translate)
 
     def _roll_back(self, thread: SqliteThread) -> None:
@@ -279,6 +298,7 @@ class SqliteBackend(Backend):
     # Facts
 
     def statistics(self) -> StoreStatistics:
+        self._check_open()
         writer = self._writer
         sizes = writer.batch_sizes if writer else ()
         times_s = writer.commit_times_s if writer else ()
@@ -287,8 +307,8 @@ class SqliteBackend(Backend):
             queue_depth=writer.depth if writer else 0,
             batches=writer.batches if writer else 0,
             commands=writer.commands if writer else 0,
-            batch_commands_p50=int(percentile([*sizes], 0.5)),
-            batch_commands_p99=int(percentile([*sizes], 0.99)),
+            batch_size_p50=int(percentile([*sizes], 0.5)),
+            batch_size_p99=int(percentile([*sizes], 0.99)),
             commit_ms_p50=percentile([*times_s], 0.5) * 1_000,
             commit_ms_p99=percentile([*times_s], 0.99) * 1_000,
             reader_waits=self._readers.waits if self._readers else 0,
@@ -321,12 +341,14 @@ class SqliteBackend(Backend):
 def _pragmas(options: StoreOptions, *, read_only: bool) -> dict[str, int | str]:
     pragmas: dict[str, int | str] = {
         "busy_timeout": int(options.busy_timeout_s * 1_000),
-        "trusted_schema": 0,
         "cell_size_check": 1,
         "foreign_keys": 1,
         "cache_size": -CACHE_KIB,
         "synchronous": 2 if options.durability == "full" else 1,
     }
+    if library().is_fixed:
+        # Older ones take their own full-text index for untrusted.
+        pragmas["trusted_schema"] = 0
     if read_only:
         pragmas |= {"query_only": 1, "wal_autocheckpoint": 0}
     return pragmas
