@@ -44,7 +44,10 @@ def encode(value: Json, bytes_max: int) -> str:
         encoded = _encode(value)
         if len(encoded) > bytes_max:
             raise PayloadTooLarge(len(encoded), bytes_max)
-        same = decode(encoded) == value
+        try:
+            same = _decode(encoded) == value
+        except msgspec.ValidationError:  # a long integer
+            same = decode(encoded) == value
     except (
         TypeError,
         ValueError,
