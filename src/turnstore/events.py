@@ -65,15 +65,17 @@ class Events:
         next await.
         """
         row = self._row(type, data, model, turn_id, created_at)
+        if expected_head is not None:
+            _check_head(expected_head)
+        if idempotency_key is not None:
+            _codec.check_id(idempotency_key, "idempotency_key")
         return await self._backend.write(
             AppendEvents(
                 _codec.check_id(session_id, "session_id"),
                 ROW_BYTES + len(row[1] or ""),
                 (row,),
-                _check_head(expected_head),
-                None
-                if idempotency_key is None
-                else _codec.check_id(idempotency_key, "idempotency_key"),
+                expected_head,
+                idempotency_key,
             )
         )
 

@@ -36,7 +36,7 @@ WRITER = {
     "cell_size_check": 1,
     "busy_timeout": 0,
     "journal_size_limit": 64 * 1024 * 1024,
-    "wal_autocheckpoint": 8_000,
+    "wal_autocheckpoint": 4_000,
     "auto_vacuum": 2,
     "query_only": 0,
     "mmap_size": 0,

@@ -18,6 +18,7 @@ import logging
 import os
 import warnings
 import weakref
+from asyncio import get_running_loop
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
@@ -216,7 +217,8 @@ class SqliteBackend(Backend):
     # Writing
 
     def write(self, command: Command[R]) -> Coroutine[Any, Any, R]:
-        self._check_open()
+        if self._closed_reason is not None or get_running_loop() is not self._loop:
+            self._check_open()
         if self._writer is None:
             raise ReadOnlyStore("the store was opened with read_only")
         return self._writer.write(command)
