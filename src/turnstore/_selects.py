@@ -121,7 +121,6 @@ MESSAGE: Final = select(
     messages.c.parent_id,
     messages.c.usage,
     messages.c.created_at,
-    messages.c.compacted_at,
 ).join(sessions, sessions.c.session_key == messages.c.session_key)
 
 TOOL_CALL: Final = select(

@@ -348,7 +348,6 @@ _SELECT: Final = MESSAGE.where(
     messages.c.seq > bindparam("after"),
     messages.c.seq < bindparam("before"),
     or_(bindparam("role").is_(None), messages.c.role == bindparam("role")),
-    or_(bindparam("compacted").is_(None), messages.c.compacted_at.is_(None)),
 ).limit(bindparam("limit"))
 _OLDEST: Final = Query(_SELECT.order_by(messages.c.seq), Message)
 _NEWEST: Final = Query(_SELECT.order_by(messages.c.seq.desc()), Message)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, column, inspect, select, table
 
 from turnstore.errors import SchemaTooNew, SchemaTooOld, StoreError
 
-REVISIONS: Final = ("0001",)
+REVISIONS: Final = ("0001", "0002")
 """Every revision, oldest first. Alembic itself is loaded only to upgrade."""
 
 TITLE_INDEX: Final = "session_titles"

@@ -186,9 +186,7 @@ messages = Table(
     Column("parent_id", Text),
     Column("usage", JsonText),
     Column("created_at", Micros, nullable=False),
-    Column("compacted_at", Micros),
-    # The compaction that archived the message, and the one it is the summary of.
-    Column("compacted_by", BigInteger),
+    # The compaction that it is a summary of.
     Column("summary_of", BigInteger),
     PrimaryKeyConstraint("session_key", "seq"),
     UniqueConstraint("session_key", "id"),
@@ -289,6 +287,8 @@ usage_ledger = Table(
     PrimaryKeyConstraint("session_key", "seq"),
 )
 
+# Which messages are archived is said here alone: those before the boundary, and the
+# summaries of earlier compactions.
 compactions = Table(
     "compactions",
     metadata,
@@ -297,10 +297,32 @@ compactions = Table(
     Column("summary_seq", BigInteger, nullable=False),
     Column("boundary_seq", BigInteger, nullable=False),
     Column("archived", BigInteger, nullable=False),
+    # How many of the archived were purged.
+    Column("purged", BigInteger, nullable=False, server_default=text("0")),
     Column("model", Text),
-    Column("active_message_id", Text),
     Column("created_at", Micros, nullable=False),
     PrimaryKeyConstraint("session_key", "seq"),
+)
+
+# Rows of another session that a fork shows as its own: those with after < seq <= upto.
+fork_sources = Table(
+    "fork_sources",
+    metadata,
+    _session_key(),
+    Column("position", BigInteger, nullable=False),
+    # Restricted: what a fork needs is copied to it before its source goes.
+    Column(
+        "source_key",
+        BigInteger,
+        ForeignKey("sessions.session_key", ondelete="RESTRICT"),
+        nullable=False,
+    ),
+    Column("message_after", BigInteger, nullable=False),
+    Column("message_upto", BigInteger, nullable=False),
+    Column("event_after", BigInteger, nullable=False),
+    Column("event_upto", BigInteger, nullable=False),
+    PrimaryKeyConstraint("session_key", "position"),
+    Index(None, "source_key"),
 )
 
 questions = Table(
@@ -336,6 +358,17 @@ settings = Table(
     Column("created_at", Micros, nullable=False),
     Column("updated_at", Micros),
     PrimaryKeyConstraint("session_key", "seq"),
+)
+
+# A file that was imported: what it was, and what of it belongs to no row.
+imports = Table(
+    "imports",
+    metadata,
+    Column("batch", Text, nullable=False),
+    Column("system", Text, nullable=False),
+    Column("about", JsonText, nullable=False),
+    Column("created_at", Micros, nullable=False),
+    PrimaryKeyConstraint("batch"),
 )
 
 # What an import could not place: kept, never dropped.
