@@ -128,6 +128,50 @@ class ToolCallFloor:
         return batch * batches / (perf_counter() - began_s)
 
 
+class TurnFloor:
+    """Writes a message, two tool calls and four events to each of the first sessions,
+    all of which must be empty."""
+
+    def __init__(
+        self, connection: Any, content: str, arguments: str, data: str
+    ) -> None:
+        self._connection = connection
+        self._content = content
+        self._arguments = arguments
+        self._data = data
+        self._turns = 0
+
+    def write(self, batch: int, batches: int) -> float:
+        """Return turns per second, ``batch`` of them in a transaction."""
+        began_s = perf_counter()
+        for _ in range(batches):
+            self._write(batch)
+        return batch * batches / (perf_counter() - began_s)
+
+    def _write(self, batch: int) -> None:
+        now = time.time_ns() // 1_000
+        self._turns += 1
+        n = self._turns
+        # As long as those that the store makes.
+        ids = [f"floor-{n:030}-{at}" for at in range(3)]
+        parent = f"floor-{n - 1:030}-0" if n > 1 else None
+        messages, calls, events, heads = [], [], [], []
+        for key in range(1, batch + 1):
+            messages.append((key, n, ids[0], self._content, parent, now))
+            for at in (1, 2):
+                seq = 2 * n - 2 + at
+                calls.append((key, seq, ids[at], ids[0], self._arguments, now))
+            for seq in range(4 * n - 3, 4 * n + 1):
+                events.append((key, seq, "message.part", self._data, None, None, now))
+            heads.append((now, 4 * n, n, n, ids[0], 2 * n, 2 * n, 2 * n, key))
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.executemany(_INSERT_MESSAGE, messages)
+        self._connection.executemany(_INSERT_TOOL_CALL, calls)
+        self._connection.executemany(_INSERT_EVENT, events)
+        self._connection.executemany(_UPDATE_HEADS, heads)
+        self._connection.execute("COMMIT")
+
+
 _INSERT_EVENT: Final = (
     "INSERT INTO events (session_key, seq, type, data, model, turn_id, created_at) "
     "VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -143,6 +187,16 @@ _INSERT_MESSAGE: Final = (
 _UPDATE_MESSAGE_HEAD: Final = (
     "UPDATE session_heads SET updated_at = ?, message_head = ?, message_count = ?, "
     "active_message_id = ? WHERE session_key = ?"
+)
+_INSERT_TOOL_CALL: Final = (
+    "INSERT INTO tool_calls "
+    "(session_key, seq, id, message_id, name, arguments, kind, status, created_at) "
+    "VALUES (?, ?, ?, ?, 'bash', ?, 'external', 'pending', ?)"
+)
+_UPDATE_HEADS: Final = (
+    "UPDATE session_heads SET updated_at = ?, event_head = ?, message_head = ?, "
+    "message_count = ?, active_message_id = ?, tool_call_head = ?, "
+    "tool_call_count = ?, pending_tool_calls = ? WHERE session_key = ?"
 )
 _UPDATE_TOOL_CALL: Final = (
     "UPDATE tool_calls SET output = ? WHERE session_key = ? AND id = ?"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench import fill
+from bench import fill, turns
 from bench.setting import Setting, drive
 from turnstore import NewEvent, SessionStore
 
@@ -82,6 +82,16 @@ def test_append_message(
     assert before is not None
     assert after is not None
     assert after.message_head > before.message_head
+
+
+@pytest.mark.benchmark(group="turn")
+@pytest.mark.parametrize("tasks", [1, 64, 512])
+def test_commit_turn(
+    benchmark: BenchmarkFixture, setting: Setting, store: SessionStore, tasks: int
+) -> None:
+    before = setting.run(store.events.head(IDS[0]))
+    measure(benchmark, setting, tasks, turns.commit(store, IDS))
+    assert setting.run(store.events.head(IDS[0])) >= before + 4
 
 
 @pytest.mark.benchmark(group="tool call update")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from bench import appends, reads
+from bench import appends, reads, turns
+from bench.follow import follow
 from bench.measure import Comparison
 from bench.setting import Setting
 
@@ -19,5 +20,7 @@ WORKLOADS: Final[dict[str, Callable[[Setting], list[Comparison]]]] = {
     "big": appends.big,
     "messages": appends.messages,
     "tool_calls": appends.tool_calls,
+    "turn": turns.turn,
+    "follow": follow,
     "full_durability": appends.full_durability,
 }

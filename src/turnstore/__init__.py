@@ -7,8 +7,9 @@
         await store.messages.append(session.id, "user", "List the failing tests")
         await store.events.append(session.id, "message.complete", {"text": "…"})
 
-Rooms of a store: ``sessions``, ``messages``, ``tool_calls``, ``events``. Every error
-is a ``StoreError``; the tree is drawn in ``turnstore.errors``.
+Rooms of a store: ``sessions``, ``messages``, ``tool_calls``, ``events``, ``usage``,
+``metadata``, ``todos``, ``questions``, ``settings``, ``archive``, ``admin``. Every
+error is a ``StoreError``; the tree is drawn in ``turnstore.errors``.
 """
 
 from msgspec import UNSET as UNSET
@@ -40,17 +41,22 @@ from turnstore.errors import StoreError as StoreError
 from turnstore.errors import ToolCallExists as ToolCallExists
 from turnstore.errors import ToolCallNotFound as ToolCallNotFound
 from turnstore.options import StoreOptions as StoreOptions
+from turnstore.records import CompactedStatistics as CompactedStatistics
+from turnstore.records import Compaction as Compaction
 from turnstore.records import Event as Event
 from turnstore.records import Json as Json
 from turnstore.records import Message as Message
 from turnstore.records import NewEvent as NewEvent
 from turnstore.records import NewMessage as NewMessage
 from turnstore.records import Page as Page
+from turnstore.records import Question as Question
+from turnstore.records import RecoveryReport as RecoveryReport
 from turnstore.records import Role as Role
 from turnstore.records import Session as Session
 from turnstore.records import SessionFilter as SessionFilter
 from turnstore.records import SessionState as SessionState
 from turnstore.records import SessionStatus as SessionStatus
+from turnstore.records import Setting as Setting
 from turnstore.records import StoreStatistics as StoreStatistics
 from turnstore.records import ToolCall as ToolCall
 from turnstore.records import ToolCallStatus as ToolCallStatus
@@ -63,6 +69,8 @@ __all__ = [
     "AcquireTimeout",
     "BackendError",
     "BackendUnavailable",
+    "CompactedStatistics",
+    "Compaction",
     "DatabaseBusy",
     "DatabaseCorrupt",
     "DiskFull",
@@ -80,8 +88,10 @@ __all__ = [
     "PayloadInvalid",
     "PayloadTooLarge",
     "PendingToolCalls",
+    "Question",
     "QueueFull",
     "ReadOnlyStore",
+    "RecoveryReport",
     "Role",
     "SchemaTooNew",
     "SchemaTooOld",
@@ -93,6 +103,7 @@ __all__ = [
     "SessionState",
     "SessionStatus",
     "SessionStore",
+    "Setting",
     "StatusConflict",
     "StoreClosed",
     "StoreError",

@@ -215,7 +215,7 @@ def array(values: Iterable[str | int]) -> str:
     return _encode(list(values)).decode()
 
 
-def pairs(values: Iterable[tuple[int, str]]) -> str:
+def pairs(values: Iterable[tuple[int, str | int]]) -> str:
     """Return pairs as a JSON array of arrays, for an array parameter."""
     return _encode(list(values)).decode()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
@@ -13,26 +14,21 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     Table,
-    UnaryExpression,
     and_,
-    column,
     exists,
-    func,
     literal,
     literal_column,
     select,
-    table,
 )
-from sqlalchemy.sql.operators import custom_op
 from sqlalchemy.sql.util import ClauseAdapter
 
 from turnstore import _codec
-from turnstore._rows import in_array
+from turnstore._rows import is_in
+from turnstore._sql import Place, TitleHas, Unindexed
 from turnstore.errors import InvalidArgument
 from turnstore.records import SessionFilter, SessionStatus
 from turnstore.schema import session_heads, session_metadata, sessions
 
-_TITLES: Final = table("session_titles", column("rowid"), column("session_titles"))
 METADATA_MAX: Final = 100
 TRIGRAM_CHARS: Final = 3
 
@@ -117,7 +113,7 @@ def conditions(given: SessionFilter) -> list[Condition]:
 
 def unindexed(value: ColumnElement[Any]) -> ColumnElement[Any]:
     """Return a column behind a unary plus: SQLite then uses no index of it."""
-    return UnaryExpression(value, operator=custom_op("+"), type_=value.type)
+    return Unindexed(value)
 
 
 def fold(title: str) -> str:
@@ -128,11 +124,9 @@ def fold(title: str) -> str:
 def _ids(ids: Collection[str]) -> Condition:
     wanted = literal(_codec.array(_codec.check_texts(ids, "ids")))
     return Condition(
-        test=lambda base, _: unindexed(sessions.c.id).in_(in_array(wanted)),
+        test=lambda base, _: is_in(unindexed(sessions.c.id), wanted),
         tests=sessions,
-        matches=select(sessions.c.session_key).where(
-            sessions.c.id.in_(in_array(wanted))
-        ),
+        matches=select(sessions.c.session_key).where(is_in(sessions.c.id, wanted)),
     )
 
 
@@ -224,11 +218,17 @@ def _title(part: str) -> Condition:
     trigrams = [wanted[at : at + TRIGRAM_CHARS] for at in starts]
     quoted = ['"{}"'.format(each.replace('"', '""')) for each in trigrams]
     query = " AND ".join(quoted)
+    escaped = re.sub(r"([%_\\\\])", r"\\\1", wanted)
     return Condition(
-        test=lambda *_: func.instr(sessions.c.title_folded, wanted) > 0,
+        test=lambda *_: Place(sessions.c.title_folded, literal(wanted)) > 0,
         tests=sessions,
-        matches=select(_TITLES.c.rowid).where(
-            _TITLES.c.session_titles.op("MATCH")(query)
+        matches=select(sessions.c.session_key).where(
+            TitleHas(
+                sessions.c.session_key,
+                sessions.c.title_folded,
+                literal(query),
+                literal(f"%{escaped}%"),
+            )
         )
         if trigrams
         else None,

@@ -16,9 +16,8 @@ import msgspec
 from sqlalchemy import Column, Connection, bindparam, select
 
 from turnstore import _codec
-from turnstore._rows import Query, Update, in_array
+from turnstore._rows import Query, Update, is_in
 from turnstore.errors import SessionNotFound
-from turnstore.records import Usage
 from turnstore.schema import session_heads, sessions
 
 H = TypeVar("H", bound="Head")
@@ -45,7 +44,7 @@ class Heads(Generic[H]):
         names = [field.name for field in msgspec.structs.fields(record)]
         self._query = Query(
             select(*(session_heads.c[name] for name in names)).where(
-                session_heads.c.session_key.in_(in_array(bindparam("keys")))
+                is_in(session_heads.c.session_key, bindparam("keys"))
             ),
             record,
         )
@@ -97,7 +96,7 @@ class _Key(msgspec.Struct):
 
 _KEYS: Final = Query(
     select(sessions.c.id, sessions.c.session_key).where(
-        sessions.c.id.in_(in_array(bindparam("ids")))
+        is_in(sessions.c.id, bindparam("ids"))
     ),
     _Key,
 )
@@ -142,46 +141,10 @@ _SAVE_MODELS: Final = Update(
     session_heads, [session_heads.c.session_key], [session_heads.c.last_model]
 )
 
-_ADD_USAGE: Final = Update(
-    session_heads,
-    [session_heads.c.session_key],
-    [
-        session_heads.c.usage_head,
-        session_heads.c.prompt_tokens,
-        session_heads.c.completion_tokens,
-        session_heads.c.cache_read_tokens,
-        session_heads.c.cache_creation_tokens,
-        session_heads.c.thinking_tokens,
-        session_heads.c.api_calls,
-        session_heads.c.total_tokens,
-    ],
-)
-
 
 def save_models(connection: Connection, models: Mapping[int, str]) -> None:
     """Set the last model of sessions, by key."""
     _SAVE_MODELS(connection, list(models.items()))
-
-
-def save_usage(connection: Connection, totals: Mapping[int, tuple[int, Usage]]) -> None:
-    """Set the usage head and the usage totals of sessions, by key."""
-    _ADD_USAGE(
-        connection,
-        [
-            [
-                key,
-                usage_head,
-                total.prompt_tokens,
-                total.completion_tokens,
-                total.cache_read_tokens,
-                total.cache_creation_tokens,
-                total.thinking_tokens,
-                total.api_calls,
-                total.prompt_tokens + total.completion_tokens,
-            ]
-            for key, (usage_head, total) in totals.items()
-        ],
-    )
 
 
 def require_session(connection: Connection, session_id: str) -> None:

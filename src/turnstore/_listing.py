@@ -28,6 +28,7 @@ from typing import Any, Final
 
 import msgspec
 from sqlalchemy import (
+    BigInteger,
     Column,
     ColumnElement,
     Connection,
@@ -37,6 +38,7 @@ from sqlalchemy import (
     column,
     func,
     literal,
+    literal_column,
     select,
     tuple_,
     union_all,
@@ -44,8 +46,9 @@ from sqlalchemy import (
 
 from turnstore import _codec
 from turnstore._filters import Condition, unindexed
-from turnstore._rows import Query
+from turnstore._rows import Query, pairs
 from turnstore._selects import SESSION
+from turnstore._sql import Formatted, Joined, OrNull
 from turnstore.errors import InvalidArgument
 from turnstore.records import Session
 from turnstore.schema import session_heads, sessions
@@ -128,10 +131,13 @@ def page_places(
         rows_max=min(limit + offset, _codec.INTEGER_MAX),
         after=after,
     )
-    array = func.json_group_array(func.json_array(*map(column, LABELS)))
     places = statement.limit(limit).offset(offset).subquery()
-    text = connection.execute(select(array).select_from(places)).scalar_one()
-    return msgspec.json.decode(text, type=list[Place])
+    one = Formatted(
+        literal_column("'[%s,%s,%s]'"), *(OrNull(column(each)) for each in LABELS)
+    )
+    rows = select(Joined(one, literal_column("','"))).select_from(places)
+    text = connection.execute(rows).scalar_one()
+    return msgspec.json.decode(f"[{text or ''}]", type=list[Place])
 
 
 def plan(
@@ -139,7 +145,7 @@ def plan(
     conditions: Sequence[Condition],
     order: Order,
     *,
-    rows_max: int,
+    rows_max: int | None,
     after: Place | None = None,
 ) -> Select[Any]:
     """Return the statement that gives places in order, by the cheapest plan."""
@@ -161,7 +167,7 @@ def count_matches(
     connection: Connection, conditions: Sequence[Condition], order: Order
 ) -> int:
     """Return how many sessions meet all conditions."""
-    every = plan(connection, conditions, order, rows_max=-1).order_by(None)
+    every = plan(connection, conditions, order, rows_max=None).order_by(None)
     return connection.execute(
         select(func.count()).select_from(every.subquery())
     ).scalar_one()
@@ -169,7 +175,8 @@ def count_matches(
 
 def sessions_at(connection: Connection, places: Sequence[Place]) -> list[Session]:
     """Return the records of the sessions at these places, in their order."""
-    return _AT_KEYS(connection, keys=_codec.array(key for _, _, key in places))
+    keys = [(key, at) for at, (_, _, key) in enumerate(places)]
+    return _AT_KEYS(connection, keys=_codec.pairs(keys))
 
 
 def _gather(
@@ -200,7 +207,7 @@ def _along(
     driving: Condition,
     rest: Sequence[Condition],
     order: Order,
-    rows_max: int,
+    rows_max: int | None,
     after: Place | None,
 ) -> Select[Any]:
     """The index ranges of one filter, merged where they are several."""
@@ -250,10 +257,8 @@ def _select(
     return statement.order_by(*order.directed(columns))
 
 
-_wanted = func.json_each(bindparam("keys")).table_valued("key", "value", name="wanted")
+_wanted, _wanted_key, _wanted_at = pairs(bindparam("keys"), second=BigInteger())
 _AT_KEYS: Final = Query(
-    SESSION.join(_wanted, _wanted.c.value == sessions.c.session_key).order_by(
-        _wanted.c.key
-    ),
+    SESSION.join(_wanted, _wanted_key == sessions.c.session_key).order_by(_wanted_at),
     Session,
 )

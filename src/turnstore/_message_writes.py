@@ -6,23 +6,28 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
-from sqlalchemy import Connection, and_, bindparam, select
+from sqlalchemy import Connection, and_, bindparam, select, union_all
 
 from turnstore import _codec, _idempotency
-from turnstore._heads import Head, Heads, save_models, save_usage
+from turnstore._heads import Heads, save_models
 from turnstore._rows import Insert, Query, Value, pairs
 from turnstore._selects import MESSAGE
+from turnstore._usage_writes import Ledger, UsageHead
 from turnstore.backends.base import Command, Outcome
 from turnstore.errors import MessageExists, MessageNotFound, SessionNotFound
 from turnstore.records import Message, Role, Usage
-from turnstore.schema import messages, session_heads, usage_ledger
+from turnstore.schema import fork_sources, messages, session_heads
 
 IdPlace = tuple[int, str]
 """Session key and message id."""
 
 
 class MessageRow(msgspec.Struct, gc=False, kw_only=True):
-    """A message to append, checked and encoded."""
+    """A message to append, checked and encoded.
+
+    :param summary_of: the compaction that it is a summary of. A summary takes no part
+        in the tree of messages.
+    """
 
     id: str
     is_own_id: bool
@@ -36,30 +41,14 @@ class MessageRow(msgspec.Struct, gc=False, kw_only=True):
     parent_id: str | None = None
     usage: Usage | None = None
     created_at: int | None = None
+    summary_of: int | None = None
 
 
-class MessageHead(Head):
+class MessageHead(UsageHead):
     message_head: int
     message_count: int
     active_message_id: str | None
     last_model: str | None
-    usage_head: int
-    prompt_tokens: int
-    completion_tokens: int
-    cache_read_tokens: int
-    cache_creation_tokens: int
-    thinking_tokens: int
-    api_calls: int
-
-    def total(self) -> Usage:
-        return Usage(
-            prompt_tokens=self.prompt_tokens,
-            completion_tokens=self.completion_tokens,
-            cache_read_tokens=self.cache_read_tokens,
-            cache_creation_tokens=self.cache_creation_tokens,
-            thinking_tokens=self.thinking_tokens,
-            api_calls=self.api_calls,
-        )
 
 
 class AppendMessages(Command[list[Message]]):
@@ -117,9 +106,8 @@ class _Batch:
     ) -> None:
         self.now = _codec.now_micros()
         self._rows: list[Sequence[Value]] = []
-        self._ledger: list[Sequence[Value]] = []
+        self._ledger = Ledger()
         self._models: dict[int, str] = {}
-        self._usage: dict[int, tuple[int, Usage]] = {}
         self._fresh: list[tuple[_idempotency.Place, int]] = []
         known = [each for each in commands if each.session_id in keys]
         self._written = _idempotency.find(
@@ -176,14 +164,24 @@ class _Batch:
         head.message_head += 1
         head.message_count += 1
         seq = head.message_head
-        parent_id = head.active_message_id if row.parent_id is None else row.parent_id
-        head.active_message_id = row.id
+        parent_id = row.parent_id
+        if row.summary_of is None:
+            if parent_id is None:
+                parent_id = head.active_message_id
+            head.active_message_id = row.id
         created_at = self.now if row.created_at is None else row.created_at
         self._present.add((key, row.id))
         if row.model is not None and row.model != head.last_model:
             head.last_model = self._models[key] = row.model
         if row.usage is not None:
-            self._count(key, seq, row, head, created_at)
+            self._ledger.add(
+                head,
+                row.usage,
+                message_seq=seq,
+                agent_name=row.agent_name,
+                model=row.model,
+                created_at=created_at,
+            )
         self._rows.append(
             (
                 key,
@@ -199,6 +197,7 @@ class _Batch:
                 parent_id,
                 None if row.usage is None else msgspec.json.encode(row.usage).decode(),
                 created_at,
+                row.summary_of,
             )
         )
         return Message(
@@ -215,35 +214,13 @@ class _Batch:
             parent_id=parent_id,
             usage=row.usage,
             created_at=_codec.moment(created_at),
-        )
-
-    def _count(
-        self, key: int, seq: int, row: MessageRow, head: MessageHead, created_at: int
-    ) -> None:
-        """Add a message's usage to the ledger and to the session's totals."""
-        assert row.usage is not None
-        usage = row.usage
-        if not usage.api_calls:
-            usage = msgspec.structs.replace(usage, api_calls=1)
-        usage_head, total = self._usage.get(key, (head.usage_head, head.total()))
-        self._usage[key] = (usage_head + 1, total + usage)
-        self._ledger.append(
-            (
-                key,
-                usage_head + 1,
-                seq,
-                row.agent_name,
-                row.model,
-                *msgspec.structs.astuple(usage),
-                created_at,
-            )
+            is_summary=row.summary_of is not None,
         )
 
     def insert(self, connection: Connection) -> None:
         _INSERT(connection, self._rows)
-        _INSERT_LEDGER(connection, self._ledger)
+        self._ledger.insert(connection)
         save_models(connection, self._models)
-        save_usage(connection, self._usage)
         _idempotency.remember(connection, "message", self._fresh)
 
 
@@ -285,29 +262,30 @@ _INSERT: Final = Insert(
     messages.c.parent_id,
     messages.c.usage,
     messages.c.created_at,
-)
-_INSERT_LEDGER: Final = Insert(
-    usage_ledger,
-    usage_ledger.c.session_key,
-    usage_ledger.c.seq,
-    usage_ledger.c.message_seq,
-    usage_ledger.c.agent_name,
-    usage_ledger.c.model,
-    usage_ledger.c.prompt_tokens,
-    usage_ledger.c.completion_tokens,
-    usage_ledger.c.cache_read_tokens,
-    usage_ledger.c.cache_creation_tokens,
-    usage_ledger.c.thinking_tokens,
-    usage_ledger.c.api_calls,
-    usage_ledger.c.created_at,
+    messages.c.summary_of,
 )
 _places, _session_key, _id = pairs(bindparam("places"))
 _FIND: Final = Query(
-    select(messages.c.session_key, messages.c.id)
-    .select_from(_places)
-    .join(
-        messages,
-        and_(messages.c.session_key == _session_key, messages.c.id == _id),
+    union_all(
+        select(messages.c.session_key, messages.c.id)
+        .select_from(_places)
+        .join(
+            messages,
+            and_(messages.c.session_key == _session_key, messages.c.id == _id),
+        ),
+        # What a fork shows of other sessions.
+        select(fork_sources.c.session_key, messages.c.id)
+        .select_from(_places)
+        .join(fork_sources, fork_sources.c.session_key == _session_key)
+        .join(
+            messages,
+            and_(
+                messages.c.session_key == fork_sources.c.source_key,
+                messages.c.id == _id,
+                messages.c.seq > fork_sources.c.message_after,
+                messages.c.seq <= fork_sources.c.message_upto,
+            ),
+        ),
     ),
     _Found,
 )

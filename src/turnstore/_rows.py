@@ -13,8 +13,10 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ColumnElement,
+    CompoundSelect,
     Connection,
     Dialect,
     Executable,
@@ -22,23 +24,41 @@ from sqlalchemy import (
     Integer,
     Select,
     Table,
+    Text,
     and_,
     bindparam,
     case,
     func,
     literal_column,
     select,
+    type_coerce,
     update,
 )
 from sqlalchemy.sql.elements import Grouping
+from sqlalchemy.types import TypeEngine
 
 from turnstore import _codec
+from turnstore._sql import (
+    Element,
+    Elements,
+    Formatted,
+    Greatest,
+    Joined,
+    Moment,
+    OrNull,
+    Padded,
+    Quoted,
+    Scalar,
+    Seconds,
+)
 from turnstore.errors import DatabaseCorrupt
 from turnstore.schema import JsonText, Micros
 
 T = TypeVar("T")
 Value = str | int | None
 
+_KEY: Final = BigInteger()
+_TEXT: Final = Text()
 _encode: Final = msgspec.json.Encoder().encode
 
 CHUNK_ROWS: Final = 2_048
@@ -53,7 +73,10 @@ class Insert:
 
     def __init__(self, table: Table, *columns: Column[Any]) -> None:
         each = _json_each()
-        values = [each.c.value.op("->>")(at) for at in _literals(len(columns))]
+        values = [
+            Element(each.c.value, at, column.type)
+            for at, column in zip(_literals(len(columns)), columns, strict=True)
+        ]
         self._text = _Text(table.insert().from_select(columns, select(*values)))
 
     def __call__(self, connection: Connection, rows: Sequence[Sequence[Value]]) -> None:
@@ -79,13 +102,15 @@ class Update:
         at_least: Mapping[Column[Any], Column[Any]] | None = None,
     ) -> None:
         each = _json_each()
-        values = [
-            each.c.value.op("->>")(at) for at in _literals(len(keys) + len(columns))
+        places = _literals(len(keys) + len(columns))
+        values: list[ColumnElement[Any]] = [
+            Element(each.c.value, at, column.type)
+            for at, column in zip(places, [*keys, *columns], strict=True)
         ]
         match = [key == value for key, value in zip(keys, values, strict=False)]
         new = dict(zip(columns, values[len(keys) :], strict=True))
         for name, bound in (at_least or {}).items():
-            new[name] = func.max(new[name], bound)
+            new[name] = Greatest(new[name], bound)
         self._text = _Text(update(table).where(and_(*match)).values(new))
 
     def __call__(self, connection: Connection, rows: Sequence[Sequence[Value]]) -> None:
@@ -97,10 +122,19 @@ class Query(Generic[T]):
     """A SELECT whose rows become records of one type, by column name.
 
     Compiled once; call it with the values of its bind parameters.
+
+    :param beside: scalar subqueries that ``with_beside`` gives too.
     """
 
-    def __init__(self, statement: Select[Any], record: type[T]) -> None:
-        self._together = _Text(as_objects(statement))
+    def __init__(
+        self,
+        statement: Select[*tuple[Any, ...]] | CompoundSelect[Any],
+        record: type[T],
+        beside: Sequence[ColumnElement[Any]] = (),
+    ) -> None:
+        together = as_objects(statement)
+        self._together = _Text(together)
+        self._beside = _Text(together.add_columns(*beside))
         self._apart = _Text(as_objects(statement, together=False))
         self._decode = decoder(record)
 
@@ -117,70 +151,66 @@ class Query(Generic[T]):
     def one(self, connection: Connection, **values: Value) -> T | None:
         return next(iter(self(connection, **values)), None)
 
-    def in_chunks(
-        self,
-        connection: Connection,
-        limit: int | None,
-        *,
-        steps_max: int | None = None,
-        cursor: str = "after",
-        **values: Value,
-    ) -> list[T] | None:
-        """Read rows in steps of ``CHUNK_ROWS``.
-
-        The statement takes ``limit`` and ``cursor``: it gives rows in order of seq,
-        beyond the seq given as that. Returns None where ``steps_max`` steps are not
-        enough.
-        """
-        records: list[T] = []
-        wanted = CHUNK_ROWS
-        while limit is None or len(records) < limit:
-            if limit is not None:
-                wanted = min(wanted, limit - len(records))
-            chunk = self(connection, **values, limit=wanted)
-            records += chunk
-            if len(chunk) < wanted:
-                break
-            if steps_max == 1 and len(records) != limit:
-                return None
-            values[cursor] = chunk[-1].seq  # type: ignore[attr-defined]
-        return records
+    def with_beside(
+        self, connection: Connection, **values: Value
+    ) -> tuple[list[T], Sequence[Any]] | None:
+        """Read the rows and what is beside them in one step; None where the rows are
+        too long for one text."""
+        try:
+            [(text, *beside)] = self._beside.execute(connection, values).fetchall()
+        except Exception as error:
+            if not _is_too_big(error):
+                raise
+            return None
+        return self._decode(text), beside
 
 
 def in_array(array: ColumnElement[Any]) -> Select[Any]:
-    """Return the elements of a JSON array parameter as a SELECT, for ``IN``."""
-    each = func.json_each(array).table_valued("value", name="element")
+    each = Elements(array).table_valued("value", name="element")
     return select(each.c.value)
 
 
-def pairs(array: ColumnElement[Any]) -> tuple[FromClause, Any, Any]:
+def is_in(column: ColumnElement[Any], array: ColumnElement[Any]) -> Any:
+    """Return the condition that a JSON array parameter has a column's value."""
+    each = Elements(array).table_valued("value", name="element")
+    return column.in_(select(Scalar(each.c.value, column.type)))
+
+
+def pairs(
+    array: ColumnElement[Any],
+    first: TypeEngine[Any] = _KEY,
+    second: TypeEngine[Any] = _TEXT,
+) -> tuple[FromClause, Any, Any]:
     """Return a JSON array of pairs as a table, with its two columns."""
-    each = func.json_each(array).table_valued("value", name="pair")
-    first, second = (each.c.value.op("->>")(at) for at in _literals(2))
-    return each, first, second
+    each = Elements(array).table_valued("value", name="pair")
+    places = zip(_literals(2), (first, second), strict=True)
+    left, right = (Element(each.c.value, at, kind) for at, kind in places)
+    return each, left, right
 
 
-def as_objects(statement: Select[Any], *, together: bool = True) -> Select[Any]:
+def as_objects(
+    statement: Select[Any] | CompoundSelect[Any], *, together: bool = True
+) -> Select[Any]:
     """Wrap a SELECT so that it gives one text: its rows as JSON objects, with commas
     between them; or, not together, a text for each row."""
     rows = statement.subquery("rows")
     template = ",".join(f'"{each.name}":%s' for each in rows.c)
-    one = func.printf(
+    one = Formatted(
         literal_column(f"'{{{template}}}'"), *(_as_json(each) for each in rows.c)
     )
     if not together:
         return select(one).select_from(rows)
-    return select(func.group_concat(one, literal_column("','")))
+    return select(Joined(one, literal_column("','"))).select_from(rows)
 
 
 def object_of(columns: Mapping[str, ColumnElement[Any]]) -> ColumnElement[str]:
     """Return one JSON object of columns, as a column."""
     template = ",".join(f'"{name}":%s' for name in columns)
-    return func.printf(
+    one = Formatted(
         literal_column(f"'{{{template}}}'"),
         *(_as_json(each) for each in columns.values()),
-        type_=JsonText,
     )
+    return type_coerce(one, JsonText)
 
 
 def decoder(record: type[T]) -> Callable[[str | None], list[T]]:
@@ -215,9 +245,13 @@ def _as_json(value: ColumnElement[Any]) -> ColumnElement[Any]:
     null: ColumnElement[str] = literal_column("'null'")
     if isinstance(kind, Micros):
         return _time_as_json(value)
-    if isinstance(kind, JsonText | BigInteger | Integer):
+    if isinstance(kind, JsonText):
         return func.coalesce(value, null)
-    return func.json_quote(value)
+    if isinstance(kind, BigInteger | Integer):
+        return OrNull(value)
+    if isinstance(kind, Boolean):
+        return case((value, literal_column("'true'")), else_=literal_column("'false'"))
+    return Quoted(value)
 
 
 def _time_as_json(value: ColumnElement[int]) -> ColumnElement[Any]:
@@ -231,18 +265,12 @@ def _time_as_json(value: ColumnElement[int]) -> ColumnElement[Any]:
         (
             # From one second on there are six digits to cut off.
             value.between(million, literal_column(f"{_FLOAT_MICROS_MAX}")),
-            _quotient(value, million)
-            .op("||")(literal_column("'.'"))
-            .op("||")(func.substr(value, literal_column("-6"))),
+            Seconds(value),
         ),
-        else_=func.printf(
-            literal_column("'\"%s.%06dZ\"'"),
-            func.strftime(
-                literal_column("'%Y-%m-%dT%H:%M:%S'"),
-                _quotient(value - fraction, million),
-                literal_column("'unixepoch'"),
-            ),
-            fraction,
+        else_=Formatted(
+            literal_column("'\"%s.%sZ\"'"),
+            Moment(_quotient(value - fraction, million)),
+            Padded(fraction),
         ),
     )
 
@@ -301,7 +329,7 @@ def _is_too_big(error: Exception) -> bool:
 
 
 def _json_each() -> Any:
-    return func.json_each(bindparam("rows")).table_valued("value", name="each")
+    return Elements(bindparam("rows")).table_valued("value", name="each")
 
 
 def _literals(count: int) -> list[ColumnElement[int]]:

@@ -18,9 +18,11 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
+    type_coerce,
 )
 
 from turnstore._rows import object_of
+from turnstore._sql import Formatted, Joined, Quoted
 from turnstore.records import Role, SessionStatus, ToolCallStatus
 from turnstore.schema import (
     JsonText,
@@ -32,20 +34,19 @@ from turnstore.schema import (
     tool_calls,
 )
 
+_pairs = Joined(
+    Quoted(session_metadata.c.key)
+    .concat(literal_column("':'"))
+    .concat(session_metadata.c.value),
+    literal_column("','"),
+)
 _METADATA: Final = (
     select(
-        func.printf(
-            literal_column("'{%s}'"),
-            func.coalesce(
-                func.group_concat(
-                    func.json_quote(session_metadata.c.key)
-                    .concat(literal_column("':'"))
-                    .concat(session_metadata.c.value),
-                    literal_column("','"),
-                ),
-                literal_column("''"),
+        type_coerce(
+            Formatted(
+                literal_column("'{%s}'"), func.coalesce(_pairs, literal_column("''"))
             ),
-            type_=JsonText,
+            JsonText,
         )
     )
     .where(session_metadata.c.session_key == sessions.c.session_key)
@@ -106,7 +107,7 @@ SESSION: Final = select(
     _USAGE.label("usage"),
 ).join(session_heads, session_heads.c.session_key == sessions.c.session_key)
 
-MESSAGE: Final = select(
+MESSAGE_COLUMNS: Final = select(
     messages.c.id,
     sessions.c.id.label("session_id"),
     messages.c.seq,
@@ -121,7 +122,11 @@ MESSAGE: Final = select(
     messages.c.parent_id,
     messages.c.usage,
     messages.c.created_at,
-).join(sessions, sessions.c.session_key == messages.c.session_key)
+    messages.c.summary_of.is_not(None).label("is_summary"),
+)
+MESSAGE: Final = MESSAGE_COLUMNS.join(
+    sessions, sessions.c.session_key == messages.c.session_key
+)
 
 TOOL_CALL: Final = select(
     tool_calls.c.id,
@@ -143,7 +148,7 @@ TOOL_CALL: Final = select(
     tool_calls.c.completed_at,
 ).join(sessions, sessions.c.session_key == tool_calls.c.session_key)
 
-EVENT: Final = select(
+EVENT_COLUMNS: Final = select(
     sessions.c.id.label("session_id"),
     events.c.seq,
     events.c.type,
@@ -151,7 +156,7 @@ EVENT: Final = select(
     events.c.model,
     events.c.turn_id,
     events.c.created_at,
-).join(sessions, sessions.c.session_key == events.c.session_key)
+)
 
 SESSION_IS: Final = sessions.c.id == bindparam("session")
 """Narrows any of them to the session given as ``session``."""

@@ -11,8 +11,10 @@ from msgspec import UNSET, UnsetType
 from sqlalchemy import BigInteger, Connection, bindparam, delete, select, type_coerce
 
 from turnstore import _codec
+from turnstore._forks import settle_forks_of
 from turnstore._heads import Head, Heads, find_keys
-from turnstore._rows import Insert, Query, Update, Value, in_array
+from turnstore._message_writes import find_messages
+from turnstore._rows import Insert, Query, Update, Value, is_in
 from turnstore._selects import SESSION
 from turnstore.backends.base import Command, Outcome, runs
 from turnstore.errors import (
@@ -21,8 +23,9 @@ from turnstore.errors import (
     SessionNotFound,
     StatusConflict,
 )
+from turnstore.following import Announced, Followers
 from turnstore.records import Session
-from turnstore.schema import messages, session_heads, session_metadata, sessions
+from turnstore.schema import session_heads, session_metadata, sessions
 
 ENDED: Final = frozenset({"completed", "failed", "interrupted"})
 """Statuses on which ``ended_at`` is set."""
@@ -70,7 +73,7 @@ class CreateSession(Command[Session]):
             if command.session_id not in taken:
                 fresh.setdefault(command.session_id, command)
         keys = _insert(connection, fresh, now)
-        made = _read(connection, keys)
+        made = read_sessions(connection, keys)
         return [
             made[each.session_id]
             if fresh.get(each.session_id) is each
@@ -101,14 +104,19 @@ class UpdateSession(Command[Session]):
         return outcomes
 
 
-class DeleteSession(Command[bool]):
+class DeleteSession(Announced[bool]):
     """Deletes a session and all that is its own; the result tells if it was there."""
+
+    def announce(self, outcome: bool, followers: Followers) -> None:
+        if outcome:
+            followers.touched(self.session_id)
 
     @staticmethod
     def apply(
         connection: Connection, commands: Sequence[DeleteSession]
     ) -> list[Outcome]:
         keys = find_keys(connection, {each.session_id for each in commands})
+        settle_forks_of(connection, keys.values())
         connection.execute(_DELETE, {"keys": _codec.array(keys.values())})
         return [keys.pop(each.session_id, None) is not None for each in commands]
 
@@ -119,10 +127,6 @@ class _State(msgspec.Struct, frozen=True):
     session_key: int
     status: str
     created_at_us: int
-
-
-class _MessageId(msgspec.Struct):
-    id: str
 
 
 def _insert(
@@ -191,7 +195,7 @@ def _update_apart(
         if fault is None
     }
     _HEADS.save(connection, written.values(), now)
-    after = _read(
+    after = read_sessions(
         connection, {name: head.session_key for name, head in written.items()}
     )
     return [
@@ -213,8 +217,7 @@ def _fault(
         )
     wanted = command.active_message_id
     if isinstance(wanted, str):
-        found = _MESSAGE(connection, key=state.session_key, id=wanted)
-        if not found:
+        if not find_messages(connection, {(state.session_key, wanted)}):
             return MessageNotFound(command.session_id, wanted)
     return None
 
@@ -236,7 +239,9 @@ def _write(
         _SET_ACTIVE(connection, [[key, command.active_message_id]])
 
 
-def _read(connection: Connection, keys: Mapping[str, int]) -> dict[str, Session]:
+def read_sessions(
+    connection: Connection, keys: Mapping[str, int]
+) -> dict[str, Session]:
     """Return sessions by id, as they are now in this transaction."""
     found = _SESSIONS(connection, keys=_codec.array(keys.values()))
     return {each.id: each for each in found}
@@ -278,13 +283,13 @@ _SET_ACTIVE: Final = Update(
     [session_heads.c.active_message_id],
 )
 _DELETE: Final = delete(sessions).where(
-    sessions.c.session_key.in_(in_array(bindparam("keys")))
+    is_in(sessions.c.session_key, bindparam("keys"))
 )
 _DELETE_PAIRS: Final = delete(session_metadata).where(
     session_metadata.c.session_key == bindparam("key")
 )
 _SESSIONS: Final = Query(
-    SESSION.where(sessions.c.session_key.in_(in_array(bindparam("keys")))), Session
+    SESSION.where(is_in(sessions.c.session_key, bindparam("keys"))), Session
 )
 _ROWS: Final = Query(
     select(
@@ -292,12 +297,6 @@ _ROWS: Final = Query(
         sessions.c.status,
         # As a number: by its own type it would be read as a time.
         type_coerce(sessions.c.created_at, BigInteger).label("created_at_us"),
-    ).where(sessions.c.session_key.in_(in_array(bindparam("keys")))),
+    ).where(is_in(sessions.c.session_key, bindparam("keys"))),
     _State,
-)
-_MESSAGE: Final = Query(
-    select(messages.c.id).where(
-        messages.c.session_key == bindparam("key"), messages.c.id == bindparam("id")
-    ),
-    _MessageId,
 )

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, bindparam, select
 from turnstore import _codec
 from turnstore._heads import Head, Heads
 from turnstore._message_writes import find_messages
-from turnstore._rows import Insert, Query, Update, Value, in_array, pairs
+from turnstore._rows import Insert, Query, Update, Value, is_in, pairs
 from turnstore._selects import TOOL_CALL
 from turnstore.backends.base import Command, Outcome, runs
 from turnstore.errors import (
@@ -22,7 +22,7 @@ from turnstore.errors import (
     ToolCallExists,
     ToolCallNotFound,
 )
-from turnstore.records import ToolCall
+from turnstore.records import ToolCall, ToolCallStatus
 from turnstore.schema import IS_OPEN, OPEN_STATUSES, session_heads, tool_calls
 
 FINAL_STATUSES: Final = ("completed", "failed", "denied")
@@ -31,7 +31,11 @@ Place = tuple[int, str]
 
 
 class ToolCallRow(msgspec.Struct, gc=False, kw_only=True):
-    """A tool call to create, checked and encoded."""
+    """A tool call to create, checked and encoded.
+
+    :param message_is_new: the same turn appends the message, before this: it need not
+        be looked for.
+    """
 
     id: str
     is_own_id: bool
@@ -39,6 +43,7 @@ class ToolCallRow(msgspec.Struct, gc=False, kw_only=True):
     arguments: str | None = None
     call_id: str | None = None
     message_id: str | None = None
+    message_is_new: bool = False
     kind: str = "external"
     status: str = "pending"
     output: str | None = None
@@ -65,7 +70,7 @@ class CreateToolCalls(Command[list[ToolCall]]):
         heads = _HEADS.load(connection, {each.session_id for each in commands})
         known = [each for each in commands if each.session_id in heads]
         keyed = [(heads[each.session_id].session_key, each) for each in known]
-        present = _find(
+        present = find_statuses(
             connection,
             {
                 (key, row.id)
@@ -80,38 +85,27 @@ class CreateToolCalls(Command[list[ToolCall]]):
                 (key, row.message_id)
                 for key, each in keyed
                 for row in each.rows
-                if row.message_id is not None
+                if row.message_id is not None and not row.message_is_new
             },
         )
-        faults: list[Exception | None] = []
+        outcomes: list[Outcome] = []
         rows: list[Sequence[Value]] = []
         changed: dict[int, ToolCallHead] = {}
         for command in commands:
             head = heads.get(command.session_id)
             fault = _create_fault(command, head, present, askers)
-            faults.append(fault)
             if head is None or fault is not None:
+                outcomes.append(fault)
                 continue
             present |= {(head.session_key, row.id): row.status for row in command.rows}
             rows += [_count(row, head, now) for row in command.rows]
+            outcomes.append(
+                [_made(command.session_id, row, now) for row in command.rows]
+            )
             changed[head.session_key] = head
         _INSERT(connection, rows)
         _HEADS.save(connection, changed.values(), now)
-        made = _read(
-            connection,
-            [
-                (heads[command.session_id].session_key, row.id)
-                for command, fault in zip(commands, faults, strict=True)
-                if fault is None
-                for row in command.rows
-            ],
-        )
-        return [
-            [made[command.session_id, row.id] for row in command.rows]
-            if fault is None
-            else fault
-            for command, fault in zip(commands, faults, strict=True)
-        ]
+        return outcomes
 
 
 class UpdateToolCall(Command[ToolCall]):
@@ -162,6 +156,12 @@ class InterruptToolCalls(Command[list[ToolCall]]):
         ]
 
 
+def open_call_ids(connection: Connection, session_key: int) -> list[str]:
+    """Return the ids of a session's open tool calls, oldest first."""
+    found = _ALL_OPEN(connection, keys=_codec.array([session_key]))
+    return [each.id for each in found]
+
+
 def _create_fault(
     command: CreateToolCalls,
     head: ToolCallHead | None,
@@ -176,7 +176,7 @@ def _create_fault(
         if (head.session_key, row.id) in present or row.id in own:
             return ToolCallExists(command.session_id, row.id)
         own.add(row.id)
-        if row.message_id is not None:
+        if row.message_id is not None and not row.message_is_new:
             if (head.session_key, row.message_id) not in askers:
                 return MessageNotFound(command.session_id, row.message_id)
     return None
@@ -207,6 +207,26 @@ def _count(row: ToolCallRow, head: ToolCallHead, now: int) -> list[Value]:
     ]
 
 
+def _made(session_id: str, row: ToolCallRow, now: int) -> ToolCall:
+    """Return the record of a row as it is inserted."""
+    created_at = _codec.moment(now if row.created_at is None else row.created_at)
+    return ToolCall(
+        id=row.id,
+        call_id=row.call_id,
+        session_id=session_id,
+        message_id=row.message_id,
+        name=row.name,
+        arguments=_codec.decode(row.arguments),
+        kind=row.kind,
+        status=ToolCallStatus(row.status),
+        output=_codec.decode(row.output),
+        error=_codec.decode(row.error),
+        created_at=created_at,
+        started_at=created_at if row.status == "executing" else None,
+        completed_at=created_at if row.status in FINAL_STATUSES else None,
+    )
+
+
 def _stamps(status: Value, now: int) -> dict[str, Value]:
     """Return the times that entering a status sets."""
     if status == "executing":
@@ -227,7 +247,7 @@ def _update_apart(
         for each in commands
         if each.session_id in heads
     ]
-    states = _find(connection, set(places))
+    states = find_statuses(connection, set(places))
     faults: list[Exception | None] = []
     written: dict[tuple[str, ...], list[list[Value]]] = {}
     changed: dict[int, ToolCallHead] = {}
@@ -291,7 +311,7 @@ class _State(msgspec.Struct):
     status: str
 
 
-def _find(connection: Connection, places: set[Place]) -> dict[Place, str]:
+def find_statuses(connection: Connection, places: set[Place]) -> dict[Place, str]:
     """Return the statuses of the tool calls that exist, by place."""
     if not places:
         return {}
@@ -358,7 +378,7 @@ _READ: Final = Query(
 )
 _ALL_OPEN: Final = Query(
     TOOL_CALL.where(
-        tool_calls.c.session_key.in_(in_array(bindparam("keys"))), IS_OPEN
+        is_in(tool_calls.c.session_key, bindparam("keys")), IS_OPEN
     ).order_by(tool_calls.c.session_key, tool_calls.c.seq),
     ToolCall,
 )

@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import Connection, bindparam, select
 
-from turnstore import _codec, _idempotency
-from turnstore._heads import Head, Heads, require_session, save_models
-from turnstore._rows import Insert, Query, in_array
-from turnstore._selects import EVENT, SESSION_IS
-from turnstore.backends.base import Backend, Command, Outcome
-from turnstore.errors import InvalidArgument, SequenceConflict, SessionNotFound
+from turnstore import _arguments, _codec
+from turnstore._event_writes import ROW_BYTES, DeleteEvents
+from turnstore._follower import Follower
+from turnstore._forks import History
+from turnstore._heads import require_session
+from turnstore._rows import is_in
+from turnstore._selects import EVENT_COLUMNS
+from turnstore.backends.base import Backend
+from turnstore.errors import InvalidArgument, SessionNotFound
+from turnstore.following import Followers
 from turnstore.options import StoreOptions
 from turnstore.records import Event, Json, NewEvent
 from turnstore.schema import events, session_heads, sessions
 
 PAGE_SIZE_MAX: Final = 10_000
-ROW_BYTES: Final = 100
-"""About what an event takes beside its data, for the bound on a batch."""
-
-EventRow = tuple[str, str | None, str | None, str | None, int | None]
-"""Type, encoded data, model, turn id, microseconds or None for now."""
 
 
 class Events:
     """The events of every session. Reach it as ``store.events``."""
 
-    def __init__(self, backend: Backend, options: StoreOptions) -> None:
+    def __init__(
+        self, backend: Backend, options: StoreOptions, followers: Followers
+    ) -> None:
         self._backend = backend
+        self._followers = followers
         self._bytes_max = options.payload_bytes_max
 
     async def append(
@@ -64,19 +66,11 @@ class Events:
         way the call returns its result, and the cancellation comes at the caller's
         next await.
         """
-        row = self._row(type, data, model, turn_id, created_at)
-        if expected_head is not None:
-            _check_head(expected_head)
-        if idempotency_key is not None:
-            _codec.check_id(idempotency_key, "idempotency_key")
+        row = _arguments.event_row(
+            type, data, model, turn_id, created_at, self._bytes_max
+        )
         return await self._backend.write(
-            AppendEvents(
-                _codec.check_id(session_id, "session_id"),
-                ROW_BYTES + len(row[1] or ""),
-                (row,),
-                expected_head,
-                idempotency_key,
-            )
+            _arguments.append_events(session_id, [row], expected_head, idempotency_key)
         )
 
     async def append_many(
@@ -95,16 +89,18 @@ class Events:
             InvalidArgument, QueueFull, BackendError: nothing was written.
         """
         rows = [
-            self._row(each.type, each.data, each.model, each.turn_id, each.created_at)
+            _arguments.event_row(
+                each.type,
+                each.data,
+                each.model,
+                each.turn_id,
+                each.created_at,
+                self._bytes_max,
+            )
             for each in _check_events(events)
         ]
         first = await self._backend.write(
-            AppendEvents(
-                _codec.check_id(session_id, "session_id"),
-                sum(ROW_BYTES + len(row[1] or "") for row in rows),
-                rows,
-                _check_head(expected_head),
-            )
+            _arguments.append_events(session_id, rows, expected_head)
         )
         return list(range(first, first + len(rows)))
 
@@ -127,17 +123,19 @@ class Events:
         Cost: the events read, with ``types`` those passed over too; of more than 2,048
         the first ones twice.
         """
-        work = partial(
-            list_events,
-            session_id=_codec.check_id(session_id, "session_id"),
-            after=_codec.check_integer(after, "after", 0),
-            limit=None if limit is None else _codec.check_integer(limit, "limit", 1),
-            types=None if types is None else _check_types(types),
+        history = _ALL if types is None else _OF_TYPES
+        values = {
+            "session": _codec.check_id(session_id, "session_id"),
+            "after": _codec.check_integer(after, "after", 0),
+            "before": _codec.INTEGER_MAX,
+            "types": None if types is None else _check_types(types),
+        }
+        if limit is not None:
+            _codec.check_integer(limit, "limit", 1)
+        return await self._backend.read_at_once(
+            partial(_list_at_once, history=history, limit=limit, values=values),
+            partial(_list_in_steps, history=history, limit=limit, values=values),
         )
-        found = await self._backend.read(partial(work, steps_max=1))
-        if found is None:
-            found = await self._backend.read(work, snapshot=True)
-        return found or []
 
     async def stream(
         self, session_id: str, *, after: int = 0, page_size: int = 500
@@ -159,6 +157,62 @@ class Events:
             if len(page) < page_size:
                 return
             after = page[-1].seq
+
+    def follow(
+        self, session_id: str, *, after: int = 0, idle_timeout_s: float | None = None
+    ) -> Follower:
+        """Iterate over the events after a ``seq``: those there are, then each as it is
+        committed, by whichever process. By ``seq``, each once.
+
+        Ends when the store is closed, and after ``idle_timeout_s`` without an event.
+        A cancellation takes nothing away: the iterator can be read on. It holds no
+        connection or transaction between events, so an abandoned one costs nothing;
+        ``aclose`` and ``async with`` end it at once. One task reads it at a time.
+
+        A slow reader does not slow writers down: what is beyond 1,024 events in
+        memory is read from the database later, in pages of 500.
+
+        :param after: exclusive; 0 means from the start.
+        :param idle_timeout_s: 0 gives what is there and ends; None waits for ever. It
+            counts from when the next event is asked for.
+        :raises InvalidArgument: a value is out of bounds; raised by the call.
+        :raises SessionNotFound: there is no such session, or it was deleted; raised by
+            the iteration, which ends then.
+        :raises BackendError, AcquireTimeout: a read failed; the iterator can be read
+            on.
+
+        Another process's events are noticed within ``poll_interval_s``. Each event
+        costs the event loop the decoding of its data, once for all that follow it.
+        """
+        name = _codec.check_id(session_id, "session_id")
+        return Follower(self._followers, [name], {name: after}, idle_timeout_s)
+
+    def follow_all(
+        self,
+        session_ids: Iterable[str] | None = None,
+        *,
+        after: Mapping[str, int] | None = None,
+        idle_timeout_s: float | None = None,
+    ) -> Follower:
+        """Iterate over the events of several sessions, as ``follow`` does over one.
+
+        Those of a session come by ``seq``; between sessions there is no order.
+
+        :param session_ids: None for all sessions, those made later too, where a
+            deleted one ends without an error.
+        :param after: the ``seq`` to begin after, by session id; 0 where it says
+            nothing.
+        :raises InvalidArgument: a value is out of bounds; raised by the call.
+        :raises SessionNotFound: one of ``session_ids`` is not there, or no longer; the
+            iterator can be read on, and gives the others.
+
+        It remembers a seq for each session, some 250 bytes. What there is to begin
+        with is read session by session. With all sessions, a look at another
+        process's commits passes over every head: 0.1 s for a million of them, in one
+        statement, on a reader.
+        """
+        seqs = {} if after is None else after
+        return Follower(self._followers, session_ids, seqs, idle_timeout_s)
 
     async def head(self, session_id: str) -> int:
         """Return the last ``seq`` ever given to the session's events, 0 when none.
@@ -184,138 +238,30 @@ class Events:
             )
         )
 
-    def _row(
-        self,
-        kind: str,
-        data: Json,
-        model: str | None,
-        turn_id: str | None,
-        created_at: datetime | None,
-    ) -> EventRow:
-        return (
-            _codec.check_id(kind, "type"),
-            None if data is None else _codec.encode(data, self._bytes_max),
-            None if model is None else _codec.check_text(model, "model"),
-            None if turn_id is None else _codec.check_text(turn_id, "turn_id"),
-            None if created_at is None else _codec.micros(created_at, "created_at"),
-        )
 
-
-class EventHead(Head):
-    event_head: int
-    last_model: str | None
-
-
-class AppendEvents(Command[int]):
-    """Appends events to one session; the result is the first one's seq."""
-
-    rows: Sequence[EventRow]
-    expected_head: int | None = None
-    idempotency_key: str | None = None
-
-    @staticmethod
-    def apply(
-        connection: Connection, commands: Sequence[AppendEvents]
-    ) -> list[Outcome]:
-        heads = _HEADS.load(connection, {each.session_id for each in commands})
-        written = _idempotency.find(connection, "event", _places(commands, heads))
-        fresh: list[tuple[_idempotency.Place, int]] = []
-        now = _codec.now_micros()
-        rows: list[Sequence[str | int | None]] = []
-        changed: dict[str, EventHead] = {}
-        models: dict[int, str] = {}
-        outcomes: list[Outcome] = []
-        for command in commands:
-            session_id = command.session_id
-            head = heads.get(session_id)
-            if head is None:
-                outcomes.append(SessionNotFound(session_id))
-                continue
-            key, seq = head.session_key, head.event_head
-            if command.idempotency_key is not None:
-                place = (key, command.idempotency_key)
-                if place in written:
-                    outcomes.append(written[place])
-                    continue
-            if command.expected_head is not None and command.expected_head != seq:
-                outcomes.append(
-                    SequenceConflict(session_id, command.expected_head, seq)
-                )
-                continue
-            outcomes.append(seq + 1)
-            if command.idempotency_key is not None:
-                written[place] = seq + 1
-                fresh.append((place, seq + 1))
-            for kind, data, model, turn_id, created_at in command.rows:
-                seq += 1
-                rows.append(
-                    (
-                        key,
-                        seq,
-                        kind,
-                        data,
-                        model,
-                        turn_id,
-                        now if created_at is None else created_at,
-                    )
-                )
-                if model is not None and model != head.last_model:
-                    head.last_model = models[key] = model
-            if command.rows:
-                head.event_head = seq
-                changed[session_id] = head
-        _INSERT(connection, rows)
-        _HEADS.save(connection, changed.values(), now)
-        save_models(connection, models)
-        _idempotency.remember(connection, "event", fresh)
-        return outcomes
-
-
-class DeleteEvents(Command[int]):
-    """Deletes the events before a seq; the result is their count."""
-
-    before: int
-
-    @staticmethod
-    def apply(
-        connection: Connection, commands: Sequence[DeleteEvents]
-    ) -> list[Outcome]:
-        heads = _HEADS.load(connection, {each.session_id for each in commands})
-        outcomes: list[Outcome] = []
-        for command in commands:
-            head = heads.get(command.session_id)
-            if head is None:
-                outcomes.append(SessionNotFound(command.session_id))
-                continue
-            deleted = connection.execute(
-                delete(events).where(
-                    events.c.session_key == head.session_key,
-                    events.c.seq < command.before,
-                )
-            )
-            outcomes.append(deleted.rowcount)
-        return outcomes
-
-
-def list_events(
+def _list_at_once(
     connection: Connection,
-    session_id: str,
-    after: int,
+    history: History[Event],
     limit: int | None,
-    types: str | None,
-    steps_max: int | None = None,
+    values: dict[str, Any],
 ) -> list[Event] | None:
-    query = _LIST if types is None else _LIST_TYPES
-    found = query.in_chunks(
-        connection,
-        limit,
-        steps_max=steps_max,
-        session=session_id,
-        after=after,
-        types=types,
-    )
-    if found == []:
-        require_session(connection, session_id)
+    answer = history.at_once(connection, limit, **values)
+    if answer is None:
+        return None
+    if not answer[0]:
+        require_session(connection, values["session"])
+    return answer[0]
+
+
+def _list_in_steps(
+    connection: Connection,
+    history: History[Event],
+    limit: int | None,
+    values: dict[str, Any],
+) -> list[Event]:
+    found = history.in_steps(connection, limit, **values)
+    if not found:
+        require_session(connection, values["session"])
     return found
 
 
@@ -328,16 +274,6 @@ def read_head(connection: Connection, session_id: str) -> int:
     if head is None:
         raise SessionNotFound(session_id)
     return head
-
-
-def _places(
-    commands: Sequence[AppendEvents], heads: dict[str, EventHead]
-) -> set[_idempotency.Place]:
-    return {
-        (heads[each.session_id].session_key, each.idempotency_key)
-        for each in commands
-        if each.idempotency_key is not None and each.session_id in heads
-    }
 
 
 def _check_events(given: Iterable[NewEvent]) -> list[NewEvent]:
@@ -357,29 +293,11 @@ def _check_types(types: Collection[str]) -> str:
     return _codec.array(_codec.check_texts(types, "types"))
 
 
-def _check_head(expected_head: int | None) -> int | None:
-    if expected_head is None:
-        return None
-    return _codec.check_integer(expected_head, "expected_head", 0)
-
-
-_HEADS: Final = Heads(EventHead, session_heads.c.event_head)
-_INSERT: Final = Insert(
+_ALL: Final = History("event", events, EVENT_COLUMNS, Event)
+_OF_TYPES: Final = History(
+    "event",
     events,
-    events.c.session_key,
-    events.c.seq,
-    events.c.type,
-    events.c.data,
-    events.c.model,
-    events.c.turn_id,
-    events.c.created_at,
-)
-_SELECT: Final = (
-    EVENT.where(SESSION_IS, events.c.seq > bindparam("after"))
-    .order_by(events.c.seq)
-    .limit(bindparam("limit"))
-)
-_LIST: Final = Query(_SELECT, Event)
-_LIST_TYPES: Final = Query(
-    _SELECT.where(events.c.type.in_(in_array(bindparam("types")))), Event
+    EVENT_COLUMNS,
+    Event,
+    is_in(events.c.type, bindparam("types")),
 )

@@ -8,24 +8,27 @@ from functools import partial
 from typing import Final
 
 import msgspec
-from sqlalchemy import Connection, and_, bindparam, func, literal_column, or_, select
+from sqlalchemy import Connection, Text, bindparam, literal_column, or_, select
 
-from turnstore import _codec
-from turnstore._heads import require_session
-from turnstore._message_writes import AppendMessages, MessageRow
+from turnstore import _arguments, _codec
+from turnstore._compaction_writes import Compact, Uncompact
+from turnstore._message_reads import (
+    Range,
+    branch_at_once,
+    branch_in_steps,
+    list_at_once,
+    list_in_steps,
+)
+from turnstore._pairing import pruned
 from turnstore._rows import Query
-from turnstore._selects import MESSAGE, SESSION_IS
 from turnstore._session_writes import UpdateSession
 from turnstore.backends.base import Backend
-from turnstore.errors import InvalidArgument, MessageNotFound, PayloadInvalid
+from turnstore.errors import InvalidArgument, MessageNotFound
 from turnstore.options import StoreOptions
-from turnstore.records import Json, Message, NewMessage, Role, Usage
-from turnstore.schema import messages, session_heads, sessions
+from turnstore.records import Compaction, Json, Message, NewMessage, Role, Usage
+from turnstore.schema import messages, sessions
 
-USAGE_MAX: Final = 10**12
-"""Bound on each count of a ``Usage``, so that no total overflows."""
-ROW_BYTES: Final = 300
-"""About what a message takes beside its payloads, for the bound on a batch."""
+MessageList = list[Message]
 
 
 class Messages:
@@ -74,29 +77,22 @@ class Messages:
         way the call returns its result, and the cancellation comes at the caller's
         next await.
         """
-        row = self._row(
-            NewMessage(
-                role=role,
-                content=content,
-                id=id,
-                tool_calls=tool_calls,
-                tool_call_id=tool_call_id,
-                name=name,
-                usage=usage,
-                agent_name=agent_name,
-                model=model,
-                parent_id=parent_id,
-                created_at=created_at,
-            )
+        given = NewMessage(
+            role=role,
+            content=content,
+            id=id,
+            tool_calls=tool_calls,
+            tool_call_id=tool_call_id,
+            name=name,
+            usage=usage,
+            agent_name=agent_name,
+            model=model,
+            parent_id=parent_id,
+            created_at=created_at,
         )
-        key = idempotency_key
+        rows = [_arguments.message_row(given, self._bytes_max)]
         [message] = await self._backend.write(
-            AppendMessages(
-                _codec.check_id(session_id, "session_id"),
-                _size_bytes(row),
-                (row,),
-                None if key is None else _codec.check_id(key, "idempotency_key"),
-            )
+            _arguments.append_messages(session_id, rows, idempotency_key)
         )
         return message
 
@@ -113,16 +109,12 @@ class Messages:
             written.
         """
         try:
-            rows = [self._row(each) for each in list(messages)]
+            rows = [
+                _arguments.message_row(each, self._bytes_max) for each in list(messages)
+            ]
         except TypeError as error:
             raise InvalidArgument("messages must be several: give a list") from error
-        return await self._backend.write(
-            AppendMessages(
-                _codec.check_id(session_id, "session_id"),
-                sum(map(_size_bytes, rows)),
-                rows,
-            )
-        )
+        return await self._backend.write(_arguments.append_messages(session_id, rows))
 
     async def branch(
         self, session_id: str, message_id: str | None = None
@@ -135,12 +127,14 @@ class Messages:
         """
         if message_id is not None:
             _codec.check_id(message_id, "message_id")
-        work = partial(
-            _branch,
-            session_id=_codec.check_id(session_id, "session_id"),
-            message_id=message_id,
+        name = _codec.check_id(session_id, "session_id")
+        found = await self._backend.read_at_once(
+            partial(branch_at_once, session_id=name, message_id=message_id),
+            partial(branch_in_steps, session_id=name, message_id=message_id),
         )
-        return await self._backend.read(work)
+        if not found and message_id is not None:
+            raise MessageNotFound(name, message_id)
+        return found
 
     async def set_active(self, session_id: str, message_id: str | None) -> None:
         """Make a message the one that the next append follows; None: none.
@@ -155,7 +149,7 @@ class Messages:
         await self._backend.write(
             UpdateSession(
                 _codec.check_id(session_id, "session_id"),
-                ROW_BYTES,
+                _arguments.MESSAGE_BYTES,
                 {},
                 active_message_id=message_id,
             )
@@ -168,12 +162,16 @@ class Messages:
 
         :raises SessionNotFound, InvalidArgument: no such session or role.
         """
-        work = partial(
-            _last,
-            session_id=_codec.check_id(session_id, "session_id"),
-            role=check_role(role),
+        found = await self._list(
+            Range(
+                session_id=_codec.check_id(session_id, "session_id"),
+                count=1,
+                newest=True,
+                role=_arguments.check_role(role),
+                which="spoken",
+            )
         )
-        return await self._backend.read(work)
+        return found[0] if found else None
 
     async def recent_user(
         self, limit: int, *, project_root: str | None = None
@@ -221,117 +219,101 @@ class Messages:
         if limit is not None and last is not None:
             raise InvalidArgument("give either limit or last")
         name, count = ("limit", limit) if last is None else ("last", last)
-        work = partial(
-            _list,
-            session_id=_codec.check_id(session_id, "session_id"),
-            after=_codec.check_integer(after, "after", 0),
-            before=_codec.INTEGER_MAX
-            if before is None
-            else _codec.check_integer(before, "before", 0),
-            count=None if count is None else _codec.check_integer(count, name, 1),
-            newest=last is not None,
-            role=None if role is None else check_role(role),
-            compacted=None if include_compacted else 0,
-        )
-        found = await self._backend.read(partial(work, steps_max=1))
-        if found is None:
-            found = await self._backend.read(work, snapshot=True)
-        return found or []
-
-    def _row(self, given: NewMessage) -> MessageRow:
-        if not isinstance(given, NewMessage):
-            raise InvalidArgument(
-                f"messages must be NewMessage records, got {type(given).__name__}"
+        return await self._list(
+            Range(
+                session_id=_codec.check_id(session_id, "session_id"),
+                after=_codec.check_integer(after, "after", 0),
+                before=_codec.INTEGER_MAX
+                if before is None
+                else _codec.check_integer(before, "before", 0),
+                count=None if count is None else _codec.check_integer(count, name, 1),
+                newest=last is not None,
+                role=None if role is None else _arguments.check_role(role),
+                which="all" if include_compacted else "active",
             )
-        calls = given.tool_calls
-        if calls is not None and not (
-            isinstance(calls, list | tuple)
-            and all(isinstance(each, dict) for each in calls)
-        ):
-            raise PayloadInvalid("tool_calls must be a list of objects")
-        text = _codec.check_text_or_none
-        return MessageRow(
-            id=_codec.new_id() if given.id is None else _codec.check_id(given.id, "id"),
-            is_own_id=given.id is not None,
-            role=check_role(given.role),
-            content=_codec.encode_or_none(given.content, self._bytes_max),
-            tool_calls=_codec.encode_or_none(calls, self._bytes_max),
-            tool_call_id=text(given.tool_call_id, "tool_call_id"),
-            name=text(given.name, "name"),
-            agent_name=text(given.agent_name, "agent_name"),
-            model=text(given.model, "model"),
-            parent_id=None
-            if given.parent_id is None
-            else _codec.check_id(given.parent_id, "parent_id"),
-            usage=None if given.usage is None else check_usage(given.usage),
-            created_at=_codec.micros_or_none(given.created_at, "created_at"),
         )
 
+    async def context(self, session_id: str) -> MessageList:
+        """Return what a model may be sent: the active messages, summary first.
 
-def check_role(role: object) -> str:
-    """Return a role that can be written."""
-    known = ("system", "user", "assistant", "tool")
-    if role not in known:
-        raise InvalidArgument(f"role must be one of {', '.join(known)}, got {role!r}")
-    return str(role)
+        Left out are archived messages, results without their call, calls without
+        their result (each by itself: the text of such a message stays, and a message
+        left with neither goes) and messages of an unknown role. Calls and results are
+        paired by position, as providers repeat ids. The rest is by ``seq``, from one
+        snapshot.
 
+        :raises SessionNotFound, InvalidArgument: no such session.
 
-def check_usage(usage: object) -> Usage:
-    if not isinstance(usage, Usage):
-        raise InvalidArgument(f"usage must be a Usage, got {type(usage).__name__}")
-    for name, count in msgspec.structs.asdict(usage).items():
-        _codec.check_integer(count, f"usage.{name}", 0, USAGE_MAX)
-    return usage
+        Cost: the active messages, however many are archived.
+        """
+        name = _codec.check_id(session_id, "session_id")
+        found = await self._list(Range(session_id=name, which="active"))
+        return pruned(sorted(found, key=lambda each: not each.is_summary))
 
+    async def compact(
+        self,
+        session_id: str,
+        summary: str,
+        *,
+        preserve: int = 4,
+        usage: Usage | None = None,
+        model: str | None = None,
+    ) -> Compaction:
+        """Archive all but the last active messages and put a summary in their place.
 
-def _size_bytes(row: MessageRow) -> int:
-    return ROW_BYTES + len(row.content or "") + len(row.tool_calls or "")
+        The summary is a message of role system with a ``seq`` of its own; in
+        ``context`` it comes first, in ``list`` where its seq is. An earlier summary is
+        archived. The active message stays the one it was. One transaction.
 
+        :param summary: text that is not blank.
+        :param preserve: active messages that stay, 0 or more. More stay where a call
+            would be split from its result. When that leaves nothing to archive,
+            nothing is written and ``archived`` is 0.
+        :param usage: of the model call that wrote the summary; added to the session's
+            totals and to the ledger.
+        :raises PendingToolCalls: tool calls are open; nothing was written.
+        :raises SessionNotFound, PayloadInvalid, PayloadTooLarge, InvalidArgument,
+            QueueFull, BackendError: nothing was written.
 
-def _list(
-    connection: Connection,
-    session_id: str,
-    after: int,
-    before: int,
-    count: int | None,
-    newest: bool,
-    role: str | None,
-    compacted: int | None,
-    steps_max: int | None = None,
-) -> list[Message] | None:
-    query = _NEWEST if newest else _OLDEST
-    found = query.in_chunks(
-        connection,
-        count,
-        steps_max=steps_max,
-        cursor="before" if newest else "after",
-        session=session_id,
-        after=after,
-        before=before,
-        role=role,
-        compacted=compacted,
-    )
-    if found == []:
-        require_session(connection, session_id)
-    return found[::-1] if found and newest else found
+        Cost: the active messages. Cancellation: as ``append``.
+        """
+        if not isinstance(summary, str) or not summary.strip():
+            raise InvalidArgument("summary must be text that is not blank")
+        row = _arguments.message_row(
+            NewMessage(role=Role.SYSTEM, content=summary, usage=usage, model=model),
+            self._bytes_max,
+        )
+        return await self._backend.write(
+            Compact(
+                _codec.check_id(session_id, "session_id"),
+                _arguments.message_bytes(row),
+                row,
+                _codec.check_integer(preserve, "preserve", 0),
+            )
+        )
 
+    async def uncompact(self, session_id: str) -> Compaction | None:
+        """Take the last compaction back and return it; None when there is none.
 
-def _last(connection: Connection, session_id: str, role: str) -> Message | None:
-    found = _LAST.one(connection, session=session_id, role=role)
-    if found is None:
-        require_session(connection, session_id)
-    return found
+        Its summary is deleted, and what it archived is active again. Its usage stays
+        counted.
 
+        :raises SessionNotFound: no such session.
+        :raises InvalidArgument: what it archived was purged; nothing was written.
+        :raises QueueFull, BackendError: nothing was written.
 
-def _branch(
-    connection: Connection, session_id: str, message_id: str | None
-) -> list[Message]:
-    found = _BRANCH(connection, session=session_id, message=message_id)
-    if not found:
-        require_session(connection, session_id)
-        if message_id is not None:
-            raise MessageNotFound(session_id, message_id)
-    return found
+        Cancellation: as ``append``.
+        """
+        return await self._backend.write(
+            Uncompact(
+                _codec.check_id(session_id, "session_id"), _arguments.MESSAGE_BYTES
+            )
+        )
+
+    async def _list(self, wanted: Range) -> MessageList:
+        return await self._backend.read_at_once(
+            partial(list_at_once, wanted=wanted), partial(list_in_steps, wanted=wanted)
+        )
 
 
 def _recent_user(connection: Connection, limit: int, root: str | None) -> list[str]:
@@ -339,28 +321,11 @@ def _recent_user(connection: Connection, limit: int, root: str | None) -> list[s
     return [each.content for each in found]
 
 
-class _Text(msgspec.Struct):
+class _Content(msgspec.Struct):
     content: str
 
 
-_SELECT: Final = MESSAGE.where(
-    SESSION_IS,
-    messages.c.seq > bindparam("after"),
-    messages.c.seq < bindparam("before"),
-    or_(bindparam("role").is_(None), messages.c.role == bindparam("role")),
-).limit(bindparam("limit"))
-_OLDEST: Final = Query(_SELECT.order_by(messages.c.seq), Message)
-_NEWEST: Final = Query(_SELECT.order_by(messages.c.seq.desc()), Message)
-_LAST: Final = Query(
-    MESSAGE.where(
-        SESSION_IS,
-        messages.c.role == bindparam("role"),
-        messages.c.summary_of.is_(None),
-    )
-    .order_by(messages.c.seq.desc())
-    .limit(1),
-    Message,
-)
+_ROOT: Final = bindparam("root", type_=Text())
 # Text as encoded JSON starts with a quote, and is more than the two of empty text.
 _RECENT_USER: Final = Query(
     select(messages.c.content)
@@ -370,7 +335,7 @@ _RECENT_USER: Final = Query(
         messages.c.content >= literal_column("'\"'"),
         messages.c.content < literal_column("'#'"),
         messages.c.content != literal_column("'\"\"'"),
-        or_(bindparam("root").is_(None), sessions.c.project_root == bindparam("root")),
+        or_(_ROOT.is_(None), sessions.c.project_root == _ROOT),
     )
     .order_by(
         messages.c.created_at.desc(),
@@ -378,39 +343,5 @@ _RECENT_USER: Final = Query(
         messages.c.seq.desc(),
     )
     .limit(bindparam("limit")),
-    _Text,
-)
-
-# A parent is always older, so that a chain ends whatever an import may have left.
-_chain = (
-    select(messages.c.session_key, messages.c.seq, messages.c.parent_id)
-    .join(sessions, sessions.c.session_key == messages.c.session_key)
-    .join(session_heads, session_heads.c.session_key == messages.c.session_key)
-    .where(
-        SESSION_IS,
-        messages.c.id
-        == func.coalesce(bindparam("message"), session_heads.c.active_message_id),
-    )
-    .cte("chain", recursive=True)
-)
-_parent = messages.alias("parent")
-_chain = _chain.union_all(
-    select(_parent.c.session_key, _parent.c.seq, _parent.c.parent_id).join(
-        _chain,
-        and_(
-            _parent.c.session_key == _chain.c.session_key,
-            _parent.c.id == _chain.c.parent_id,
-            _parent.c.seq < _chain.c.seq,
-        ),
-    )
-)
-_BRANCH: Final = Query(
-    MESSAGE.join(
-        _chain,
-        and_(
-            _chain.c.session_key == messages.c.session_key,
-            _chain.c.seq == messages.c.seq,
-        ),
-    ).order_by(messages.c.seq),
-    Message,
+    _Content,
 )

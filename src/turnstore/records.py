@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -131,7 +131,11 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """One message. ``tool_calls`` is in chat format: a list of objects with ``id``."""
+    """One message. ``tool_calls`` is in chat format: a list of objects with ``id``.
+
+    ``compacted_at``: when a compaction archived it. ``is_summary``: a compaction wrote
+    it.
+    """
 
     id: str
     session_id: str
@@ -148,6 +152,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | None = None
     created_at: datetime
     compacted_at: datetime | None = None
+    is_summary: bool = False
 
 
 class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,6 +220,86 @@ class SessionState(msgspec.Struct, frozen=True, kw_only=True):
 
     session: Session
     messages: list[Message]
+    tool_calls: list[ToolCall]
+
+
+class Compaction(msgspec.Struct, frozen=True, kw_only=True):
+    """What a compaction did.
+
+    ``archived``: messages archived; 0 when there was nothing to archive and nothing
+    was written. ``boundary_seq``: the first message that stayed; beyond the last one
+    when none did.
+    """
+
+    archived: int
+    summary_message: Message | None
+    boundary_seq: int
+    created_at: datetime | None
+
+
+class CompactedStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Archived messages. ``oldest``: when the first of them was archived."""
+
+    message_count: int
+    session_count: int
+    size_bytes: int
+    oldest: datetime | None
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """A question to the user. ``answer`` None: not answered yet."""
+
+    question_id: str
+    question: str
+    description: str | None = None
+    response_type: str = "text"
+    default: Json = None
+    options: list[Json] | None = None
+    answer: Json = None
+    tool_call_id: str | None = None
+    created_at: datetime | None = None
+    answered_at: datetime | None = None
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """A setting that the user gives. ``value`` None: not given yet.
+
+    A ``secret`` value is left out of ``repr``, and with it of logs and tracebacks.
+    """
+
+    setting_key: str
+    setting_name: str
+    description: str | None = None
+    setting_type: str = "text"
+    value: Json = None
+    secret: bool = False
+    tool_call_id: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"{type(self).__name__}({fields})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        if self.secret and self.value is not None:
+            fields["value"] = _HIDDEN
+        return list(fields.items())
+
+
+class _Hidden:
+    def __repr__(self) -> str:
+        return "<secret>"
+
+
+_HIDDEN: Final = _Hidden()
+
+
+class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a crashed runtime had left open, as it is now that it is closed."""
+
+    sessions: list[Session]
     tool_calls: list[ToolCall]
 
 

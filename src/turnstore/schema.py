@@ -297,7 +297,7 @@ compactions = Table(
     Column("summary_seq", BigInteger, nullable=False),
     Column("boundary_seq", BigInteger, nullable=False),
     Column("archived", BigInteger, nullable=False),
-    # How many of the archived were purged.
+    # 1 once messages that it archived were purged.
     Column("purged", BigInteger, nullable=False, server_default=text("0")),
     Column("model", Text),
     Column("created_at", Micros, nullable=False),

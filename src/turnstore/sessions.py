@@ -7,12 +7,12 @@ from datetime import datetime
 from functools import partial
 from typing import Final, Literal
 
-import msgspec
 from msgspec import UNSET, UnsetType
-from sqlalchemy import Connection, bindparam
+from sqlalchemy import Connection
 
-from turnstore import _codec
-from turnstore._filters import conditions, fold
+from turnstore import _arguments, _codec
+from turnstore._filters import conditions
+from turnstore._fork_writes import ForkSession
 from turnstore._listing import (
     count_matches,
     cursor_of,
@@ -21,15 +21,15 @@ from turnstore._listing import (
     place_of,
     sessions_at,
 )
-from turnstore._rows import Query, Value
-from turnstore._selects import MESSAGE, SESSION, SESSION_IS, TOOL_CALL
-from turnstore._session_writes import CreateSession, DeleteSession, UpdateSession
+from turnstore._message_reads import Range, list_in_steps
+from turnstore._rows import Query
+from turnstore._selects import SESSION, SESSION_IS, TOOL_CALL
+from turnstore._session_writes import DeleteSession
 from turnstore.backends.base import Backend
 from turnstore.errors import InvalidArgument
 from turnstore.options import StoreOptions
 from turnstore.records import (
     Json,
-    Message,
     Page,
     Session,
     SessionFilter,
@@ -38,11 +38,9 @@ from turnstore.records import (
     ToolCall,
     ToolPolicy,
 )
-from turnstore.schema import messages, tool_calls
+from turnstore.schema import tool_calls
 
 LIMIT_MAX: Final = 1_000
-ROW_BYTES: Final = 1_000
-"""About what a session takes beside its payloads, for the bound on a batch."""
 
 OrderBy = Literal["created_at", "updated_at", "message_count", "total_tokens"]
 Status = SessionStatus | str
@@ -86,30 +84,21 @@ class Sessions:
         way the call returns its result, and the cancellation comes at the caller's
         next await.
         """
-        columns = self._columns(
-            {
-                "agent_name": agent_name,
-                "project_root": project_root,
-                "title": title,
-                "provider": provider,
-                "model": model,
-                "system_prompt": system_prompt,
-                "user_prompt": user_prompt,
-                "config": config,
-                "tool_policy": tool_policy,
-                "parent_session_id": parent_session_id,
-                "status": status,
-            }
-        )
-        pairs = self._pairs(metadata)
+        fields = {
+            "agent_name": agent_name,
+            "project_root": project_root,
+            "title": title,
+            "provider": provider,
+            "model": model,
+            "system_prompt": system_prompt,
+            "user_prompt": user_prompt,
+            "config": config,
+            "tool_policy": tool_policy,
+            "parent_session_id": parent_session_id,
+            "status": status,
+        }
         return await self._backend.write(
-            CreateSession(
-                _codec.new_id() if id is None else _codec.check_id(id, "id"),
-                _size_bytes(columns, pairs),
-                columns,
-                pairs,
-                _codec.micros_or_none(created_at, "created_at"),
-            )
+            _arguments.create_session(id, fields, metadata, created_at, self._bytes_max)
         )
 
     async def get(self, id: str) -> Session | None:
@@ -168,7 +157,7 @@ class Sessions:
 
         Cancellation: as ``create``.
         """
-        given = {
+        fields = {
             "agent_name": agent_name,
             "project_root": project_root,
             "title": title,
@@ -184,20 +173,14 @@ class Sessions:
             "error": error,
             "ended_at": ended_at,
         }
-        columns = self._columns(
-            {name: value for name, value in given.items() if value is not UNSET}
-        )
-        pairs = UNSET if metadata is UNSET else self._pairs(metadata)
-        if active_message_id is not UNSET and active_message_id is not None:
-            _codec.check_id(active_message_id, "active_message_id")
         return await self._backend.write(
-            UpdateSession(
-                _codec.check_id(id, "id"),
-                _size_bytes(columns, pairs or {}),
-                columns,
-                pairs,
+            _arguments.update_session(
+                id,
+                fields,
+                metadata,
                 active_message_id,
-                _expected(expected_status),
+                expected_status,
+                self._bytes_max,
             )
         )
 
@@ -270,54 +253,64 @@ class Sessions:
 
         return await self._backend.read(work, snapshot=True)
 
+    async def fork(
+        self,
+        id: str,
+        *,
+        at_message_seq: int | None = None,
+        at_event_seq: int | None = None,
+        new_id: str | None = None,
+    ) -> Session:
+        """Start a session that goes on from a point of another, and return it.
+
+        The fork has its parent's fields, metadata, todo, and the messages and events
+        up to the point, with their ids and numbers, and the compactions made by then.
+        It is idle, and has its own id, counts and no usage, tool calls, result or
+        error. What either does from then on, the other does not see.
+
+        :param at_message_seq: the last message of the fork, 0 for none. None: all.
+        :param at_event_seq: likewise of the events.
+        :param new_id: 1 to 255 characters; None makes a time-ordered one.
+        :raises SessionNotFound: no such session.
+        :raises InvalidArgument: the point is beyond the end.
+        :raises SessionExists, QueueFull, BackendError: nothing was written.
+
+        Cost: nothing is copied, however long the history; where numbers are missing
+        (after a purge), messages up to the point are counted. Reading the fork's
+        messages and events takes a statement for each session it was forked through.
+        Deleting from the parent (the session, its events, a purge) copies to its
+        forks what they show, first. Cancellation: as ``create``.
+        """
+        bounds = [
+            None if seq is None else _codec.check_integer(seq, name, 0)
+            for name, seq in (
+                ("at_message_seq", at_message_seq),
+                ("at_event_seq", at_event_seq),
+            )
+        ]
+        return await self._backend.write(
+            ForkSession(
+                _codec.check_id(id, "id"),
+                _arguments.SESSION_BYTES,
+                _codec.new_id()
+                if new_id is None
+                else _codec.check_id(new_id, "new_id"),
+                *bounds,
+            )
+        )
+
     async def delete(self, id: str) -> bool:
         """Delete a session with its messages, tool calls and events.
 
-        Returns whether there was one. Its usage stays in ``usage.by_day``. Cost: its
-        rows, during which no other write is committed. Cancellation: as ``create``.
+        Returns whether there was one. Its usage stays in ``usage.by_day``; its forks
+        keep what they show of it. Cost: its rows, and again for each fork, during
+        which no other write is committed. Cancellation: as ``create``.
 
         :raises InvalidArgument, QueueFull, BackendError: nothing was deleted.
         """
         return await self._backend.write(
-            DeleteSession(_codec.check_id(id, "id"), ROW_BYTES)
+            DeleteSession(_codec.check_id(id, "id"), _arguments.SESSION_BYTES)
         )
-
-    def _columns(self, given: Mapping[str, object]) -> dict[str, Value]:
-        """Return fields as columns, checked and encoded."""
-        columns: dict[str, Value] = {}
-        for name, value in given.items():
-            if name in ("title", "system_prompt", "user_prompt", "error"):
-                text = None if value is None else _codec.check_free_text(value, name)
-                columns[name] = _codec.encode_or_none(text, self._bytes_max)
-                if name == "title":
-                    columns["title_folded"] = None if text is None else fold(text)
-            elif name in ("config", "result"):
-                columns[name] = _codec.encode_or_none(value, self._bytes_max)
-            elif name == "tool_policy":
-                columns[name] = None if value is None else _policy(value)
-            elif name == "status":
-                columns[name] = _status(value, name)
-            elif name == "ended_at":
-                columns[name] = _codec.micros_or_none(value, name)
-            elif name == "parent_session_id":
-                columns[name] = None if value is None else _codec.check_id(value, name)
-            elif name == "agent_name":
-                columns[name] = "" if value is None else _codec.check_text(value, name)
-            else:
-                columns[name] = _codec.check_text_or_none(value, name)
-        return columns
-
-    def _pairs(self, metadata: Mapping[str, str] | None) -> dict[str, str]:
-        if metadata is None:
-            return {}
-        if not isinstance(metadata, Mapping):
-            raise InvalidArgument("metadata must be a mapping of text to text")
-        return {
-            _codec.check_id(key, "metadata key"): _codec.encode(
-                _codec.check_free_text(value, f"metadata {key!r}"), self._bytes_max
-            )
-            for key, value in metadata.items()
-        }
 
 
 def _get(connection: Connection, session_id: str) -> Session | None:
@@ -330,67 +323,12 @@ def _load(connection: Connection, session_id: str) -> SessionState | None:
         return None
     return SessionState(
         session=session,
-        messages=_MESSAGES.in_chunks(connection, None, session=session_id, after=0)
-        or [],
+        messages=list_in_steps(connection, Range(session_id=session_id)),
         tool_calls=_TOOL_CALLS(connection, session=session_id),
     )
 
 
-def _policy(value: object) -> str:
-    if not isinstance(value, ToolPolicy):
-        raise InvalidArgument(
-            f"tool_policy must be a ToolPolicy, got {type(value).__name__}"
-        )
-    if value.mode not in ("always_ask", "pre_approved", "mixed"):
-        raise InvalidArgument(
-            f"tool_policy.mode must be always_ask, pre_approved or mixed, "
-            f"got {value.mode!r}"
-        )
-    if not isinstance(value.ask_for_others, bool):
-        raise InvalidArgument("tool_policy.ask_for_others must be True or False")
-    policy = {
-        "mode": value.mode,
-        "tools": sorted(_codec.check_texts(value.tools, "tool_policy.tools")),
-        "ask_for_others": value.ask_for_others,
-    }
-    return msgspec.json.encode(policy).decode()
-
-
-def _status(value: object, name: str, *, readable: bool = False) -> str:
-    known = [
-        str(each)
-        for each in SessionStatus
-        if readable or each is not SessionStatus.UNKNOWN
-    ]
-    if value not in known:
-        raise InvalidArgument(
-            f"{name} must be one of {', '.join(known)}, got {value!r}"
-        )
-    return str(value)
-
-
-def _expected(
-    given: Status | Collection[Status] | None,
-) -> frozenset[str] | None:
-    if given is None:
-        return None
-    name = "expected_status"
-    several = [given] if isinstance(given, str) else _codec.check_texts(given, name)
-    return frozenset(_status(each, name, readable=True) for each in several)
-
-
-def _size_bytes(columns: Mapping[str, Value], pairs: Mapping[str, str]) -> int:
-    texts = [each for each in columns.values() if isinstance(each, str)]
-    return ROW_BYTES + sum(map(len, texts)) + sum(map(len, pairs.values()))
-
-
 _SESSION: Final = Query(SESSION.where(SESSION_IS), Session)
-_MESSAGES: Final = Query(
-    MESSAGE.where(SESSION_IS, messages.c.seq > bindparam("after"))
-    .order_by(messages.c.seq)
-    .limit(bindparam("limit")),
-    Message,
-)
 _TOOL_CALLS: Final = Query(
     TOOL_CALL.where(SESSION_IS).order_by(tool_calls.c.seq), ToolCall
 )

@@ -12,16 +12,25 @@ from typing import Self
 from sqlalchemy import Connection
 
 from turnstore import migrations
+from turnstore.admin import Admin
+from turnstore.archive import Archive
 from turnstore.backends._sqlite_files import absolute, path_of_url
 from turnstore.backends.base import Backend
 from turnstore.backends.sqlite import SqliteBackend
 from turnstore.errors import InvalidArgument, StoreError
 from turnstore.events import Events
+from turnstore.following import Followers
 from turnstore.messages import Messages
+from turnstore.metadata import Metadata
+from turnstore.open_turns import OpenTurn
 from turnstore.options import StoreOptions
+from turnstore.questions import Questions
 from turnstore.records import StoreStatistics
 from turnstore.sessions import Sessions
+from turnstore.settings import Settings
+from turnstore.todos import Todos
 from turnstore.tool_calls import ToolCalls
+from turnstore.usage import UsageLedger
 
 
 class SessionStore:
@@ -50,7 +59,15 @@ class SessionStore:
         self.sessions = Sessions(self._backend, options)
         self.messages = Messages(self._backend, options)
         self.tool_calls = ToolCalls(self._backend, options)
-        self.events = Events(self._backend, options)
+        self._followers = Followers(self._backend, options)
+        self.events = Events(self._backend, options, self._followers)
+        self.usage = UsageLedger(self._backend, options)
+        self.metadata = Metadata(self._backend, options)
+        self.todos = Todos(self._backend, options)
+        self.questions = Questions(self._backend, options)
+        self.settings = Settings(self._backend, options)
+        self.archive = Archive(self._backend, options)
+        self.admin = Admin(self._backend, options)
 
     async def open(self) -> None:
         """Connect; on SQLite make the file and bring its schema up to date.
@@ -76,7 +93,10 @@ class SessionStore:
         it, and is raised when it is done. A second call does nothing.
         """
         self._state = "closed"
-        await self._backend.close()
+        try:
+            await self._backend.close()
+        finally:
+            self._followers.close()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -93,6 +113,19 @@ class SessionStore:
     async def statistics(self) -> StoreStatistics:
         """Return counters since ``open``; costs no I/O on the database."""
         return self._backend.statistics()
+
+    def turn(self, session_id: str) -> OpenTurn:
+        """Return a block that makes several writes one transaction.
+
+        ``async with store.turn(session_id) as turn:`` collects ``turn.message``,
+        ``turn.tool_call``, ``turn.update_tool_call``, ``turn.event``,
+        ``turn.create_session`` and ``turn.update_session``, plain methods with the
+        arguments of the rooms' methods, and commits them when the block ends: all or
+        none. Then ``turn.results`` lists what each gave. See ``OpenTurn``.
+
+        :raises InvalidArgument: the id can't be one.
+        """
+        return OpenTurn(self._backend, self.options, session_id)
 
     def __del__(self) -> None:
         if getattr(self, "_state", "new") == "open":

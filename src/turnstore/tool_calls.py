@@ -10,24 +10,15 @@ from typing import Final
 from msgspec import UNSET, UnsetType
 from sqlalchemy import Connection, bindparam
 
-from turnstore import _codec
+from turnstore import _arguments, _codec
 from turnstore._heads import require_session
 from turnstore._rows import Query, Value
 from turnstore._selects import SESSION_IS, TOOL_CALL
-from turnstore._tool_call_writes import (
-    CreateToolCalls,
-    InterruptToolCalls,
-    ToolCallRow,
-    UpdateToolCall,
-)
+from turnstore._tool_call_writes import InterruptToolCalls
 from turnstore.backends.base import Backend
-from turnstore.errors import InvalidArgument
 from turnstore.options import StoreOptions
 from turnstore.records import Json, ToolCall, ToolCallStatus
 from turnstore.schema import IS_OPEN, tool_calls
-
-ROW_BYTES: Final = 300
-"""About what a tool call takes beside its payloads, for the bound on a batch."""
 
 Status = ToolCallStatus | str
 Calls = list[ToolCall]
@@ -72,25 +63,19 @@ class ToolCalls:
         way the call returns its result, and the cancellation comes at the caller's
         next await.
         """
-        row = ToolCallRow(
-            id=_codec.new_id() if id is None else _codec.check_id(id, "id"),
-            is_own_id=id is not None,
-            name=_codec.check_text(name, "name"),
-            arguments=_codec.encode_or_none(arguments, self._bytes_max),
-            call_id=_codec.check_text_or_none(call_id, "call_id"),
-            message_id=None
-            if message_id is None
-            else _codec.check_id(message_id, "message_id"),
-            kind=_codec.check_text(kind, "kind"),
-            status=_status(status),
-            created_at=_codec.micros_or_none(created_at, "created_at"),
+        row = _arguments.tool_call_row(
+            name,
+            arguments,
+            id,
+            call_id,
+            message_id,
+            kind,
+            status,
+            created_at,
+            self._bytes_max,
         )
         [call] = await self._backend.write(
-            CreateToolCalls(
-                _codec.check_id(session_id, "session_id"),
-                ROW_BYTES + len(row.arguments or ""),
-                (row,),
-            )
+            _arguments.create_tool_calls(session_id, [row])
         )
         return call
 
@@ -123,34 +108,18 @@ class ToolCalls:
 
         Cancellation: as ``create``.
         """
-        columns: dict[str, Value] = {}
-        if status is not UNSET:
-            columns["status"] = _status(status)
-        elif error is not UNSET and error is not None:
-            columns["status"] = str(ToolCallStatus.FAILED)
-        for name, text in (("output", output), ("error", error)):
-            if text is not UNSET:
-                checked = None if text is None else _codec.check_free_text(text, name)
-                columns[name] = _codec.encode_or_none(checked, self._bytes_max)
-        for name, value in (("result", result), ("error_details", error_details)):
-            if value is not UNSET:
-                columns[name] = _codec.encode_or_none(value, self._bytes_max)
-        if kind is not UNSET:
-            columns["kind"] = _codec.check_text(kind, "kind")
-        if execution_time_ms is not UNSET:
-            columns["execution_time_ms"] = (
-                None
-                if execution_time_ms is None
-                else _codec.check_integer(execution_time_ms, "execution_time_ms", 0)
-            )
-        texts = [each for each in columns.values() if isinstance(each, str)]
+        fields = {
+            "status": status,
+            "output": output,
+            "result": result,
+            "error": error,
+            "error_details": error_details,
+            "kind": kind,
+            "execution_time_ms": execution_time_ms,
+        }
         return await self._backend.write(
-            UpdateToolCall(
-                _codec.check_id(session_id, "session_id"),
-                ROW_BYTES + sum(map(len, texts)),
-                _codec.check_id(id, "id"),
-                columns,
-                None if expected_status is None else _expected(expected_status),
+            _arguments.update_tool_call(
+                session_id, id, fields, expected_status, self._bytes_max
             )
         )
 
@@ -203,7 +172,9 @@ class ToolCalls:
         Cancellation: as ``create``.
         """
         return await self._backend.write(
-            InterruptToolCalls(_codec.check_id(session_id, "session_id"), ROW_BYTES)
+            InterruptToolCalls(
+                _codec.check_id(session_id, "session_id"), _arguments.TOOL_CALL_BYTES
+            )
         )
 
     async def list(
@@ -217,7 +188,7 @@ class ToolCalls:
         """
         if status is None:
             return await self._read(_LIST, session_id)
-        wanted = _status(status, readable=True)
+        wanted = _arguments.tool_call_status(status)
         return await self._read(_LIST_STATUS, session_id, status=wanted)
 
     async def _read(
@@ -246,25 +217,6 @@ def _list(
     if not found:
         require_session(connection, session_id)
     return found
-
-
-def _status(value: object, *, readable: bool = False) -> str:
-    known = [
-        str(each)
-        for each in ToolCallStatus
-        if readable or each is not ToolCallStatus.UNKNOWN
-    ]
-    if value not in known:
-        raise InvalidArgument(
-            f"status must be one of {', '.join(known)}, got {value!r}"
-        )
-    return str(value)
-
-
-def _expected(given: Status | Collection[Status]) -> frozenset[str]:
-    name = "expected_status"
-    several = [given] if isinstance(given, str) else _codec.check_texts(given, name)
-    return frozenset(_status(each, readable=True) for each in several)
 
 
 _ALL: Final = TOOL_CALL.where(SESSION_IS).order_by(tool_calls.c.seq)

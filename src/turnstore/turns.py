@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
 
-from turnstore.backends.base import Command, Outcome, stages
+from turnstore.backends.base import Command, Outcome, apply_together
+from turnstore.following import Announced, Followers
 
 
-class Turn(Command[list[Any]]):
+class Turn(Announced[list[Any]]):
     """Applies commands of several rooms, all or none; the result lists theirs.
 
     The outcome is the first command's error that has one, and nothing was written
@@ -19,25 +20,41 @@ class Turn(Command[list[Any]]):
 
     commands: Sequence[Command[Any]]
 
+    @property
+    def session_ids(self) -> Collection[str]:
+        return {self.session_id}.union(*(each.session_ids for each in self.commands))
+
+    def announce(self, outcome: list[Any], followers: Followers) -> None:
+        for command, result in zip(self.commands, outcome, strict=True):
+            if isinstance(command, Announced):
+                command.announce(result, followers)
+
     @staticmethod
     def apply(connection: Connection, commands: Sequence[Turn]) -> list[Outcome]:
-        return [_apply(connection, each.commands) for each in commands]
-
-
-def _apply(connection: Connection, commands: Sequence[Command[Any]]) -> Outcome:
-    connection.exec_driver_sql("SAVEPOINT turn")
-    results: list[Outcome] = [None] * len(commands)
-    failed: Exception | None = None
-    for kind, places in stages(commands):
-        outcomes = kind.apply(connection, [commands[at] for at in places])
-        failed = next((each for each in outcomes if isinstance(each, Exception)), None)
+        """Apply the commands of all turns together; where one fails, each half of the
+        turns by itself, until those that fail stand alone."""
+        connection.exec_driver_sql("SAVEPOINT turns")
+        found = iter(
+            apply_together(
+                connection, [each for turn in commands for each in turn.commands]
+            )
+        )
+        outcomes = [[next(found) for _ in turn.commands] for turn in commands]
+        failed = next(
+            (each for turn in outcomes for each in turn if isinstance(each, Exception)),
+            None,
+        )
         if failed is not None:
-            # What follows may build on what failed.
-            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT turn")
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT turns")
             # Keys of sessions that were undone are given again.
             connection.info.clear()
-            break
-        for at, outcome in zip(places, outcomes, strict=True):
-            results[at] = outcome
-    connection.exec_driver_sql("RELEASE SAVEPOINT turn")
-    return results if failed is None else failed
+        connection.exec_driver_sql("RELEASE SAVEPOINT turns")
+        if failed is None:
+            return outcomes
+        if len(commands) == 1:
+            return [failed]
+        half = len(commands) // 2
+        return [
+            *Turn.apply(connection, commands[:half]),
+            *Turn.apply(connection, commands[half:]),
+        ]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.dialects import sqlite
 
-from turnstore import _listing, events, messages, sessions, tool_calls
+from turnstore import _listing, _message_reads, events, sessions, tool_calls
 from turnstore._rows import Query
 
 QUERIES = {
     "sessions": sessions._SESSION,
     "listing": _listing._AT_KEYS,
-    "messages": messages._OLDEST,
+    "messages": _message_reads._HISTORIES["all", False]._own,
     "tool calls": tool_calls._LIST,
-    "events": events._LIST,
+    "events": events._ALL._own,
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from hypothesis import given
@@ -15,6 +15,11 @@ from turnstore.backends.base import Command, apply_together, stages
 
 class Traced(Command[str]):
     place: int
+    others: str = ""
+
+    @property
+    def session_ids(self) -> Collection[str]:
+        return {self.session_id, *self.others}
 
     @classmethod
     def trace(cls, connection: Connection, commands: Sequence[Traced]) -> list[str]:
@@ -41,9 +46,11 @@ class C(Traced):
 
 
 def batch(text: str) -> list[Traced]:
-    """Make commands from text like ``"Ax Bx"``: kind and session."""
+    """Make commands from text like ``"Ax Bxy"``: kind and sessions."""
     kinds = {"A": A, "B": B, "C": C}
-    return [kinds[word[0]](word[1:], 0, at) for at, word in enumerate(text.split())]
+    return [
+        kinds[word[0]](word[1], 0, at, word[2:]) for at, word in enumerate(text.split())
+    ]
 
 
 def shape(text: str) -> list[tuple[str, list[int]]]:
@@ -66,11 +73,32 @@ def test_only_the_session_that_must_opens_a_stage() -> None:
     assert shape("Ax Bx Ay Ax By") == [("A", [0, 2]), ("B", [1, 4]), ("A", [3])]
 
 
-def test_a_new_stage_takes_what_comes_later() -> None:
-    assert shape("Ax Bx Ax Ay") == [("A", [0]), ("B", [1]), ("A", [2, 3])]
+def test_a_command_joins_the_first_stage_it_can() -> None:
+    assert shape("Ax Bx Ax Ay") == [("A", [0, 3]), ("B", [1]), ("A", [2])]
 
 
-words = st.tuples(st.sampled_from("ABC"), st.sampled_from("xyz")).map("".join)
+def test_a_pattern_that_many_sessions_repeat_takes_as_many_stages_as_it_has() -> None:
+    turns = " ".join(" ".join(f"{kind}{name}" for kind in "ABAB") for name in "uvwxyz")
+    assert [kind for kind, _ in shape(turns)] == ["A", "B", "A", "B"]
+
+
+def test_a_command_of_several_sessions_keeps_its_place_in_each() -> None:
+    assert shape("Ax By Cxy Ay Bx") == [
+        ("A", [0]),
+        ("B", [1]),
+        ("C", [2]),
+        ("A", [3]),
+        ("B", [4]),
+    ]
+
+
+def test_a_command_does_not_pass_one_that_has_its_session_second() -> None:
+    assert shape("Cz Axz Cz") == [("C", [0]), ("A", [1]), ("C", [2])]
+
+
+words = st.tuples(
+    st.sampled_from("ABC"), st.sampled_from(["x", "y", "z", "xy", "yz", "zx"])
+).map("".join)
 
 
 @given(st.lists(words, min_size=1, max_size=30).map(" ".join))
@@ -80,7 +108,7 @@ def test_any_batch_keeps_the_order_of_each_session(text: str) -> None:
     applied = [at for _, places in found for at in places]
     assert sorted(applied) == list(range(len(commands)))
     for session in "xyz":
-        ours = [at for at in applied if commands[at].session_id == session]
+        ours = [at for at in applied if session in commands[at].session_ids]
         assert ours == sorted(ours)
     for kind, places in found:
         assert {type(commands[at]) for at in places} == {kind}

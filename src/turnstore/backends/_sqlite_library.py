@@ -11,6 +11,7 @@ would drop the other's locks.
 from __future__ import annotations
 
 import sqlite3
+import warnings
 from functools import cache
 from types import ModuleType
 
@@ -43,6 +44,17 @@ def is_fixed(version: tuple[int, ...]) -> bool:
     if version < (3, 7, 0) or version >= (3, 51, 3):
         return True
     return (3, 44, 6) <= version < (3, 45) or (3, 50, 7) <= version < (3, 51)
+
+
+def warn_of(used: Library) -> None:
+    """Warn where a library can corrupt a file."""
+    if not used.is_fixed:
+        warnings.warn(
+            f"{used.name} can corrupt a file when several processes checkpoint "
+            f"it: install pysqlite3, or a Python with SQLite 3.51.3 or later",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def _describe(module: ModuleType, name: str) -> Library:

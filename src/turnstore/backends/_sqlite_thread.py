@@ -193,3 +193,10 @@ def set_pragma(driver: Any, name: str, value: int | str) -> None:
     actual = None if row is None else row[0]
     if str(actual).lower() != str(value).lower():
         raise BackendError(f"PRAGMA {name} is {actual!r}, could not be set to {value}")
+
+
+def data_version(thread: SqliteThread) -> tuple[int, int]:
+    """Return what differs once another connection has committed, or since this one
+    was replaced."""
+    version = thread.driver.execute("PRAGMA data_version").fetchone()[0]
+    return id(thread.driver), version

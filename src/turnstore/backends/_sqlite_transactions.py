@@ -26,7 +26,7 @@ def begin(driver: Any, timeout_s: float, stop: Event) -> None:
     :param stop: ends the wait early.
     :raises DatabaseBusy: another process kept the write lock for ``timeout_s``.
     """
-    _retry(lambda: driver.execute("BEGIN IMMEDIATE"), timeout_s, stop)
+    retry(lambda: driver.execute("BEGIN IMMEDIATE"), timeout_s, stop)
 
 
 def commit(driver: Any) -> None:
@@ -58,10 +58,14 @@ def enter_wal(driver: Any, timeout_s: float, stop: Event) -> None:
             driver.execute("PRAGMA auto_vacuum = INCREMENTAL")
             set_pragma(driver, "journal_mode", "wal")
 
-    _retry(enter, timeout_s, stop)
+    retry(enter, timeout_s, stop)
 
 
-def _retry(take: Callable[[], object], timeout_s: float, stop: Event) -> None:
+def retry(take: Callable[[], object], timeout_s: float, stop: Event) -> None:
+    """Call ``take`` again until it gets the lock.
+
+    :raises DatabaseBusy: another process kept it for ``timeout_s``.
+    """
     deadline_s = monotonic() + timeout_s
     wait_s = WAIT_S_MIN
     while True:

@@ -98,12 +98,20 @@ class Wal:
 
         On the writing thread, outside a transaction.
         """
-        if self._path is None or not self._may_checkpoint():
-            return
         try:
-            thread.driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self.checkpoint(thread)
         except Exception as error:
             LOG.warning("checkpoint of %s failed", self._path, exc_info=error)
+
+    def checkpoint(self, thread: SqliteThread) -> bool:
+        """As ``truncate``, with errors raised; tell whether all of it was moved."""
+        if self._path is None:
+            return True
+        if not self._may_checkpoint():
+            return False
+        pragma = "PRAGMA wal_checkpoint(TRUNCATE)"
+        is_busy, _, _ = thread.driver.execute(pragma).fetchone()
+        return not is_busy
 
     def hold_back(self, thread: SqliteThread, stop: Event) -> None:
         """Before a batch: while readers keep the log past its bound, wait for them.

@@ -27,7 +27,7 @@ from enum import Enum, auto
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
-from turnstore.backends.base import Command, Outcome
+from turnstore.backends.base import Command, Listener, Outcome
 from turnstore.errors import BackendError, OutcomeUnknown, QueueFull, StoreClosed
 from turnstore.options import StoreOptions
 
@@ -92,6 +92,7 @@ class Writer:
         self._scheduled = False
         self._closing = False
         self._drained: asyncio.Future[None] | None = None
+        self.listener: Listener | None = None
         self.batches = 0
         self.commands = 0
         self.batch_sizes: deque[int] = deque(maxlen=SAMPLES)
@@ -260,6 +261,9 @@ class Writer:
         # Behind the callers just woken, so that their next writes join the batch.
         self._scheduled = True
         self._loop.call_soon(self._dispatch)
+        if self.listener is not None:
+            commands = [entry.command for entry in batch]
+            self.listener(commands, None if error is not None else outcomes)
 
     def _settle(self, entry: _Entry, outcome: Outcome) -> None:
         entry.state = _State.DONE

@@ -9,7 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Hashable,
+    Iterator,
+    Sequence,
+)
+from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -45,6 +55,20 @@ class Command(msgspec.Struct, Generic[R], gc=False):
     nothing; raising means that all of them failed and the transaction is void.
     """
 
+    @property
+    def session_ids(self) -> Collection[str]:
+        """The sessions it touches: it keeps its place among the commands of each."""
+        return (self.session_id,)
+
+
+Listener: TypeAlias = Callable[[Sequence[Command[Any]], Sequence[Outcome] | None], None]
+"""Called with a batch and its outcomes; None where it failed, and perhaps only after
+its commit."""
+
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with what is done and the total."""
+
 
 class Backend(ABC):
     """Connections to one database. Belongs to the event loop that opened it."""
@@ -67,6 +91,18 @@ class Backend(ABC):
             so by itself; beginning and ending cost two more turns at the GIL.
         """
 
+    async def read_at_once(
+        self,
+        at_once: Callable[[Connection], T | None],
+        in_steps: Callable[[Connection], T],
+    ) -> T:
+        """Read by one statement where that is enough, which needs no transaction;
+        where ``at_once`` gives None, in steps within a snapshot."""
+        found = await self.read(at_once)
+        if found is None:
+            found = await self.read(in_steps, snapshot=True)
+        return found
+
     @abstractmethod
     def write(self, command: Command[R]) -> Coroutine[Any, Any, R]:
         """Commit ``command`` with what else is waiting; return its result.
@@ -75,7 +111,36 @@ class Backend(ABC):
         """
 
     @abstractmethod
+    def listen(self, listener: Listener | None) -> None:
+        """Have a function called on the loop after each batch, in order of commits,
+        when its callers have their outcomes and the next batch is on its way."""
+
+    @abstractmethod
+    async def data_version(self) -> Hashable:
+        """Return what differs once another store has committed; None where no other
+        can."""
+
+    @abstractmethod
     def statistics(self) -> StoreStatistics: ...
+
+    @abstractmethod
+    async def backup(self, path: Path, on_progress: Progress | None = None) -> None:
+        """Write a copy of the database, as it is at one moment, to a new file."""
+
+    @abstractmethod
+    async def checkpoint(self) -> bool:
+        """Empty what is kept beside the database into it; tell whether all was."""
+
+    @abstractmethod
+    async def check(self) -> list[str]:
+        """Return what is wrong with the database itself, a problem a line."""
+
+    @abstractmethod
+    async def reclaim(self) -> None:
+        """Give free pages back to the file system in steps between batches.
+
+        A cancellation leaves those given back so far.
+        """
 
 
 async def see_through(work: Awaitable[T]) -> T:
@@ -104,8 +169,8 @@ def apply_together(
     """Apply commands in bulk, each kind with one call where order allows.
 
     Commands of different sessions may change places, those of one session may not:
-    a command joins the latest stage of its kind unless its session has a command in
-    a later stage, and opens a new stage then.
+    a command joins the first stage of its kind that is not before a stage of one of
+    its sessions, and opens a new stage where there is none.
     """
     outcomes: list[Outcome] = [None] * len(commands)
     for kind, places in stages(commands):
@@ -171,14 +236,21 @@ def stages(
     if all(type(command) is kind for command in commands):
         return [(kind, list(range(len(commands))))]
     found: list[tuple[type[Command[Any]], list[int]]] = []
-    latest: dict[type[Command[Any]], int] = {}
+    of_kind: dict[type[Command[Any]], list[int]] = {}
     reached: dict[str, int] = {}
     for at, command in enumerate(commands):
         kind = type(command)
-        stage = latest.get(kind, -1)
-        if stage < reached.get(command.session_id, 0):
-            stage = latest[kind] = len(found)
+        touched = command.session_ids
+        first = 0
+        for each in touched:
+            first = max(first, reached.get(each, 0))
+        own = of_kind.setdefault(kind, [])
+        place = bisect_left(own, first)
+        if place == len(own):
+            own.append(len(found))
             found.append((kind, []))
+        stage = own[place]
         found[stage][1].append(at)
-        reached[command.session_id] = stage
+        for each in touched:
+            reached[each] = stage
     return found

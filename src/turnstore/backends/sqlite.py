@@ -16,10 +16,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import warnings
 import weakref
 from asyncio import get_running_loop
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -30,14 +29,15 @@ from sqlalchemy import Connection
 from turnstore.backends import _sqlite_files as files
 from turnstore.backends._readers import ReaderPool
 from turnstore.backends._sqlite_errors import is_io_error, translate
-from turnstore.backends._sqlite_library import library
-from turnstore.backends._sqlite_thread import SqliteThread, set_pragma
+from turnstore.backends._sqlite_library import library, warn_of
+from turnstore.backends._sqlite_maintenance import SqliteMaintenance
+from turnstore.backends._sqlite_thread import SqliteThread, data_version, set_pragma
 from turnstore.backends._sqlite_transactions import begin, commit, enter_wal
 from turnstore.backends._sqlite_wal import Wal
 from turnstore.backends._writer import Done, Writer, percentile
 from turnstore.backends.base import (
-    Backend,
     Command,
+    Listener,
     Outcome,
     apply_apart,
     apply_together,
@@ -67,10 +67,11 @@ IDLE_S: Final = 1.0
 CACHE_KIB: Final = 65_536
 
 
-class SqliteBackend(Backend):
+class SqliteBackend(SqliteMaintenance):
     """:param path: absolute path of the file, None for a private store in memory."""
 
     def __init__(self, path: Path | None, options: StoreOptions) -> None:
+        super().__init__()
         self._path = path
         self._options = options
         self._closed_reason: str | None = "the store is not open"
@@ -108,7 +109,7 @@ class SqliteBackend(Backend):
                 files.check_file(self._path)
             else:
                 files.prepare_file(self._path)
-                _warn_of_library()
+                warn_of(library())
         if not self._options.read_only:
             self._writing = await self._connect(read_only=False)
             await self._run(self._writing, partial(self._prepare, prepare))
@@ -194,6 +195,7 @@ class SqliteBackend(Backend):
 
     async def _disconnect(self) -> None:
         timeout_s = self._options.close_timeout_s
+        await self._end_beside()
         if self._readers is not None:
             await self._readers.close(timeout_s)
         for thread in self._reading:
@@ -223,13 +225,18 @@ class SqliteBackend(Backend):
             raise ReadOnlyStore("the store was opened with read_only")
         return self._writer.write(command)
 
+    def listen(self, listener: Listener | None) -> None:
+        if self._writer is not None:
+            self._writer.listener = listener
+
     def _commit(self, commands: list[Command[Any]], done: Done) -> None:
         """Start the commit of a batch; called on the loop."""
         assert self._writing is not None and self._loop is not None
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         self._idle_timer = self._loop.call_later(IDLE_S, self._rest)
-        self._writing.call(partial(self._commit_batch, self._writing, commands), done)
+        work = partial(self._commit_batch, commands)
+        self._writing.call(partial(self._guard, work, self._writing), done)
 
     def _rest(self) -> None:
         """Empty the log once nothing has been written for a while."""
@@ -243,8 +250,21 @@ class SqliteBackend(Backend):
         if self._wal.size_bytes > 0 and self._writer.idle:
             self._idle_timer = self._loop.call_later(IDLE_S, self._rest)
 
+    def _guard(self, work: Callable[[SqliteThread], T], thread: SqliteThread) -> T:
+        """Run ``work``, on a new connection where the last one met an I/O error."""
+        try:
+            if self._is_suspect:
+                thread.reopen()
+                self._is_suspect = False
+            return work(thread)
+        except Exception as error:
+            translated = translate(error)
+            if is_io_error(translated.__cause__) and self._path is not None:
+                self._is_suspect = True
+            raise translated from translated.__cause__
+
     def _commit_batch(
-        self, thread: SqliteThread, commands: list[Command[Any]]
+        self, commands: list[Command[Any]], thread: SqliteThread
     ) -> list[Outcome]:
         """Commit a batch, on the writing thread.
 
@@ -252,26 +272,17 @@ class SqliteBackend(Backend):
         what the commands read (heads, keys, statuses) is true until they are
         committed. Encoding, waiting and waking callers are left outside.
         """
+        self._wal.hold_back(thread, self._stop)
+        begin(thread.driver, self._options.busy_timeout_s, self._stop)
         try:
-            if self._is_suspect:
-                thread.reopen()
-                self._is_suspect = False
-            self._wal.hold_back(thread, self._stop)
-            begin(thread.driver, self._options.busy_timeout_s, self._stop)
-            try:
-                outcomes = self._apply(thread, commands)
-                commit(thread.driver)
-            except BaseException:
-                self._roll_back(thread)
-                raise
-            # Before anything is acknowledged.
-            self._wal.check_identity()
-            return outcomes
-        except Exception as error:
-            translated = translate(error)
-            if is_io_error(translated.__cause__) and self._path is not None:
-                self._is_suspect = True
-            raise translated from translated.__cause__
+            outcomes = self._apply(thread, commands)
+            commit(thread.driver)
+        except BaseException:
+            self._roll_back(thread)
+            raise
+        # Before anything is acknowledged.
+        self._wal.check_identity()
+        return outcomes
 
     def _apply(
         self, thread: SqliteThread, commands: list[Command[Any]]
@@ -298,6 +309,12 @@ class SqliteBackend(Backend):
             thread.driver.execute("ROLLBACK")
 
     # Facts
+
+    async def data_version(self) -> Hashable:
+        self._check_open()
+        if self._path is None:
+            return None
+        return await self._run(self._writing or self._reading[0], data_version)
 
     def statistics(self) -> StoreStatistics:
         self._check_open()
@@ -335,7 +352,7 @@ class SqliteBackend(Backend):
         self._closed_reason = (
             "the store was opened before fork(): open another one in the child"
         )
-        for thread in [*self._reading, self._writing]:
+        for thread in [*self._reading, self._writing, *self._connected_beside]:
             if thread is not None:
                 thread.keep_for_ever()
 
@@ -386,16 +403,6 @@ def _read(work: Callable[[Connection], T], snapshot: bool, thread: SqliteThread)
     except Exception as error:
         translated = translate(error)
         raise translated from translated.__cause__
-
-
-def _warn_of_library() -> None:
-    if not library().is_fixed:
-        warnings.warn(
-            f"{library().name} can corrupt a file when several processes checkpoint "
-            f"it: install pysqlite3, or a Python with SQLite 3.51.3 or later",
-            RuntimeWarning,
-            stacklevel=2,
-        )
 
 
 _OPEN: weakref.WeakSet[SqliteBackend] = weakref.WeakSet()

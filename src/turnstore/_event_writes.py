@@ -1,0 +1,181 @@
+"""The commands that append and delete events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, delete
+
+from turnstore import _codec, _idempotency
+from turnstore._forks import pass_over_events, settle_forks_of
+from turnstore._heads import Head, Heads, save_models
+from turnstore._rows import Insert
+from turnstore.backends.base import Command, Outcome
+from turnstore.errors import SequenceConflict, SessionNotFound
+from turnstore.following import Announced, Followers
+from turnstore.records import Event
+from turnstore.schema import events, session_heads
+
+ROW_BYTES: Final = 100
+"""About what an event takes beside its data, for the bound on a batch."""
+
+EventRow = tuple[str, str | None, str | None, str | None, int | None]
+"""Type, encoded data, model, turn id, microseconds or None for now."""
+
+
+class EventHead(Head):
+    event_head: int
+    last_model: str | None
+
+
+class AppendEvents(Announced[int]):
+    """Appends events to one session; the result is the first one's seq.
+
+    ``written``, set when it is applied: the key of the session and the time. None:
+    it wrote nothing, as its idempotency key was used before.
+    """
+
+    rows: Sequence[EventRow]
+    expected_head: int | None = None
+    idempotency_key: str | None = None
+    written: tuple[int, int] | None = None
+
+    def announce(self, outcome: int, followers: Followers) -> None:
+        if self.written is not None and self.rows:
+            followers.appended(
+                self.session_id,
+                self.written[0],
+                range(outcome, outcome + len(self.rows)),
+                self.size_bytes,
+                partial(self._events, outcome, self.written[1]),
+            )
+
+    def _events(self, first: int, now: int) -> list[Event]:
+        return [
+            Event(
+                session_id=self.session_id,
+                seq=seq,
+                type=kind,
+                data=_codec.decode(data),
+                model=model,
+                turn_id=turn_id,
+                created_at=_codec.moment(now if created_at is None else created_at),
+            )
+            for seq, (kind, data, model, turn_id, created_at) in enumerate(
+                self.rows, first
+            )
+        ]
+
+    @staticmethod
+    def apply(
+        connection: Connection, commands: Sequence[AppendEvents]
+    ) -> list[Outcome]:
+        heads = _HEADS.load(connection, {each.session_id for each in commands})
+        written = _idempotency.find(connection, "event", _places(commands, heads))
+        fresh: list[tuple[_idempotency.Place, int]] = []
+        now = _codec.now_micros()
+        rows: list[Sequence[str | int | None]] = []
+        changed: dict[str, EventHead] = {}
+        models: dict[int, str] = {}
+        outcomes: list[Outcome] = []
+        for command in commands:
+            session_id = command.session_id
+            head = heads.get(session_id)
+            if head is None:
+                outcomes.append(SessionNotFound(session_id))
+                continue
+            key, seq = head.session_key, head.event_head
+            if command.idempotency_key is not None:
+                place = (key, command.idempotency_key)
+                if place in written:
+                    command.written = None
+                    outcomes.append(written[place])
+                    continue
+            if command.expected_head is not None and command.expected_head != seq:
+                outcomes.append(
+                    SequenceConflict(session_id, command.expected_head, seq)
+                )
+                continue
+            outcomes.append(seq + 1)
+            command.written = (key, now)
+            if command.idempotency_key is not None:
+                written[place] = seq + 1
+                fresh.append((place, seq + 1))
+            for kind, data, model, turn_id, created_at in command.rows:
+                seq += 1
+                rows.append(
+                    (
+                        key,
+                        seq,
+                        kind,
+                        data,
+                        model,
+                        turn_id,
+                        now if created_at is None else created_at,
+                    )
+                )
+                if model is not None and model != head.last_model:
+                    head.last_model = models[key] = model
+            if command.rows:
+                head.event_head = seq
+                changed[session_id] = head
+        _INSERT(connection, rows)
+        _HEADS.save(connection, changed.values(), now)
+        save_models(connection, models)
+        _idempotency.remember(connection, "event", fresh)
+        return outcomes
+
+
+class DeleteEvents(Command[int]):
+    """Deletes the events before a seq; the result is their count."""
+
+    before: int
+
+    @staticmethod
+    def apply(
+        connection: Connection, commands: Sequence[DeleteEvents]
+    ) -> list[Outcome]:
+        heads = _HEADS.load(connection, {each.session_id for each in commands})
+        outcomes: list[Outcome] = []
+        for command in commands:
+            head = heads.get(command.session_id)
+            if head is None:
+                outcomes.append(SessionNotFound(command.session_id))
+                continue
+            key = head.session_key
+            settle_forks_of(connection, [key])
+            deleted = connection.execute(
+                _DELETE, {"key": key, "before": command.before}
+            )
+            outcomes.append(
+                deleted.rowcount + pass_over_events(connection, key, command.before)
+            )
+        return outcomes
+
+
+def _places(
+    commands: Sequence[AppendEvents], heads: dict[str, EventHead]
+) -> set[_idempotency.Place]:
+    return {
+        (heads[each.session_id].session_key, each.idempotency_key)
+        for each in commands
+        if each.idempotency_key is not None and each.session_id in heads
+    }
+
+
+_HEADS: Final = Heads(EventHead, session_heads.c.event_head)
+_INSERT: Final = Insert(
+    events,
+    events.c.session_key,
+    events.c.seq,
+    events.c.type,
+    events.c.data,
+    events.c.model,
+    events.c.turn_id,
+    events.c.created_at,
+)
+_DELETE: Final = delete(events).where(
+    events.c.session_key == bindparam("key"), events.c.seq < bindparam("before")
+)

@@ -1,0 +1,143 @@
+"""What followers read: heads of sessions, and pages of events.
+
+The heads of all sessions are read by *blocks* of keys. First a digest of each block:
+one statement, without giving rows out. A block's digest changes exactly when one of
+its sessions gets events, comes or goes: heads only grow, and a new session has a
+greater key than any before it. So only blocks that changed are read row by row.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, bindparam, func, literal_column, select
+
+from turnstore import _codec
+from turnstore._forks import History
+from turnstore._heads import find_keys
+from turnstore._rows import Query, in_array
+from turnstore._selects import EVENT_COLUMNS, SESSION_IS
+from turnstore.backends.base import Backend
+from turnstore.records import Event
+from turnstore.schema import events, session_heads, sessions
+
+BLOCK_KEYS: Final = 1_024
+PAGE_EVENTS: Final = 500
+
+
+class SessionHead(msgspec.Struct, gc=False):
+    id: str
+    session_key: int
+    event_head: int
+
+
+class Page(msgspec.Struct):
+    """Events of a session after a seq, and its key; None: there is no such session."""
+
+    session_key: int | None
+    events: list[Event]
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.events) == PAGE_EVENTS
+
+
+class _Block(msgspec.Struct, gc=False):
+    number: int
+    digest: str
+
+
+def find_heads(
+    connection: Connection, session_ids: list[str]
+) -> dict[str, SessionHead]:
+    """Return the heads of the sessions that exist, by id."""
+    found = _HEADS(connection, ids=_codec.array(session_ids))
+    return {each.id: each for each in found}
+
+
+def list_blocks(connection: Connection) -> dict[int, str]:
+    """Return the digest of each block, by number."""
+    last_key = connection.execute(_LAST_KEY).scalar_one_or_none() or 0
+    numbers = _codec.array(range(last_key // BLOCK_KEYS + 1))
+    return {each.number: each.digest for each in _BLOCKS(connection, numbers=numbers)}
+
+
+def list_heads(connection: Connection, block: int) -> list[SessionHead]:
+    """Return the heads of a block in order of keys."""
+    first = block * BLOCK_KEYS
+    return _BLOCK_HEADS(connection, first=first, last=first + BLOCK_KEYS - 1)
+
+
+async def read_page(backend: Backend, session_id: str, after: int) -> Page:
+    """Read the first ``PAGE_EVENTS`` after a seq, with those of a fork's sources."""
+    return await backend.read_at_once(
+        partial(_page_at_once, session_id=session_id, after=after),
+        partial(_page_in_steps, session_id=session_id, after=after),
+    )
+
+
+def _page_at_once(connection: Connection, session_id: str, after: int) -> Page | None:
+    answer = _EVENTS.at_once(
+        connection,
+        PAGE_EVENTS,
+        session=session_id,
+        after=after,
+        before=_codec.INTEGER_MAX,
+    )
+    if answer is None:
+        return None
+    found, [session_key] = answer
+    return Page(session_key, found)
+
+
+def _page_in_steps(connection: Connection, session_id: str, after: int) -> Page:
+    found = _EVENTS.in_steps(
+        connection,
+        PAGE_EVENTS,
+        session=session_id,
+        after=after,
+        before=_codec.INTEGER_MAX,
+    )
+    return Page(find_keys(connection, [session_id]).get(session_id), found)
+
+
+_COLUMNS: Final = select(
+    sessions.c.id, session_heads.c.session_key, session_heads.c.event_head
+).join(sessions, sessions.c.session_key == session_heads.c.session_key)
+_HEADS: Final = Query(
+    _COLUMNS.where(sessions.c.id.in_(in_array(bindparam("ids")))), SessionHead
+)
+_BLOCK_HEADS: Final = Query(
+    _COLUMNS.where(
+        session_heads.c.session_key.between(bindparam("first"), bindparam("last"))
+    ).order_by(session_heads.c.session_key),
+    SessionHead,
+)
+_LAST_KEY: Final = select(func.max(session_heads.c.session_key))
+_number: Any = (
+    func.json_each(bindparam("numbers")).table_valued("value", name="block").c.value
+)
+_first_key: Any = _number * literal_column(str(BLOCK_KEYS))
+_DIGEST: Final = (
+    select(
+        func.printf(
+            literal_column("'%d %d %d'"),
+            func.count(),
+            func.sum(session_heads.c.session_key),
+            func.sum(session_heads.c.event_head),
+        )
+    )
+    .where(
+        session_heads.c.session_key.between(
+            _first_key, _first_key + literal_column(str(BLOCK_KEYS - 1))
+        )
+    )
+    .correlate(_number.table)
+    .scalar_subquery()
+)
+# In a join the planner could turn it around, and read every head for every block.
+_BLOCKS: Final = Query(select(_number.label("number"), _DIGEST.label("digest")), _Block)
+_KEY: Final = select(sessions.c.session_key).where(SESSION_IS).scalar_subquery()
+_EVENTS: Final = History("event", events, EVENT_COLUMNS, Event, beside=(_KEY,))

@@ -1,0 +1,40 @@
+"""``store.questions``: what agents ask the user, and the answers."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from turnstore import _codec
+from turnstore._rows import Value
+from turnstore._user_input import Form, UserInput
+from turnstore.errors import PayloadInvalid
+from turnstore.records import Question
+from turnstore.schema import questions
+
+
+class Questions(UserInput[Question]):
+    """The questions of every session. Reach it as ``store.questions``.
+
+    ``default``, ``options`` and answers are JSON.
+    """
+
+    form: ClassVar[Form[Question]] = Form(
+        Question,
+        questions,
+        name=questions.c.question_id,
+        value=questions.c.answer,
+        given_at=questions.c.answered_at,
+    )
+
+    def _values(self, given: Question) -> dict[str, Value]:
+        if given.options is not None and not isinstance(given.options, list | tuple):
+            raise PayloadInvalid("options must be a list")
+        return {
+            "question_id": _codec.check_id(given.question_id, "question_id"),
+            "question": self._text(given.question, "question"),
+            "description": self._text_or_none(given.description, "description"),
+            "response_type": _codec.check_text(given.response_type, "response_type"),
+            "default": self._json(given.default),
+            "options": self._json(given.options),
+            "answer": self._encode(given.answer, given.question_id),
+        }

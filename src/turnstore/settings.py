@@ -1,0 +1,47 @@
+"""``store.settings``: what agents need from the user to be set, and the values."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from turnstore import _codec
+from turnstore._rows import Value
+from turnstore._user_input import Form, UserInput
+from turnstore.errors import InvalidArgument, PayloadInvalid
+from turnstore.records import Json, Setting
+from turnstore.schema import settings
+
+
+class Settings(UserInput[Setting]):
+    """The settings of every session. Reach it as ``store.settings``.
+
+    Values are JSON. No error quotes one, as it may be secret.
+    """
+
+    form: ClassVar[Form[Setting]] = Form(
+        Setting,
+        settings,
+        name=settings.c.setting_key,
+        value=settings.c.value,
+        given_at=settings.c.updated_at,
+    )
+
+    def _values(self, given: Setting) -> dict[str, Value]:
+        if not isinstance(given.secret, bool):
+            raise InvalidArgument("secret must be True or False")
+        return {
+            "setting_key": _codec.check_id(given.setting_key, "setting_key"),
+            "setting_name": self._text(given.setting_name, "setting_name"),
+            "description": self._text_or_none(given.description, "description"),
+            "setting_type": _codec.check_text(given.setting_type, "setting_type"),
+            "value": self._encode(given.value, given.setting_key),
+            "secret": int(given.secret),
+        }
+
+    def _encode(self, value: Json, name: str) -> str | None:
+        try:
+            return super()._encode(value, name)
+        except PayloadInvalid:
+            pass
+        # Raised out here, so that what was found wrong is not its context either.
+        raise PayloadInvalid(f"the value of setting {name!r} is not JSON")

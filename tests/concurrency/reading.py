@@ -1,0 +1,66 @@
+"""What the tests of followers share: taking events, and keeping readers busy."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from forcing import GATE_TIMEOUT_S, until
+from sqlalchemy import Connection
+
+from turnstore import Event, SessionStore
+from turnstore._follower import Follower
+
+NEVER_S = 60.0
+"""As ``poll_interval_s``: in the time of a test there is no poll."""
+SOON_S = 0.001
+
+
+async def take(follower: Follower, count: int) -> list[Event]:
+    """Return the next events."""
+    async with asyncio.timeout(GATE_TIMEOUT_S):
+        return [await anext(follower) for _ in range(count)]
+
+
+async def taken(follower: Follower, count: int) -> list[int]:
+    """Return the ``seq`` of the next events."""
+    return [event.seq for event in await take(follower, count)]
+
+
+def places(events: list[Event]) -> list[tuple[str, int]]:
+    return [(event.session_id, event.seq) for event in events]
+
+
+async def waits(store: SessionStore, count: int = 1) -> None:
+    """Wait until that many followers have nothing to do but to wait."""
+    await until(lambda: len(store._followers._waiting) == count)
+
+
+@asynccontextmanager
+async def busy_readers(store: SessionStore) -> AsyncIterator[None]:
+    """Keep every reader of a store in use."""
+    opened = threading.Event()
+    entered = [threading.Event() for _ in range(store.options.readers)]
+
+    def block(connection: Connection, entered: threading.Event) -> None:
+        entered.set()
+        assert opened.wait(GATE_TIMEOUT_S), "nobody opened the gate"
+
+    reading = [
+        asyncio.create_task(store._backend.read(partial(block, entered=each)))
+        for each in entered
+    ]
+    await until(lambda: all(each.is_set() for each in entered))
+    try:
+        yield
+    finally:
+        opened.set()
+        await asyncio.gather(*reading)
+
+
+async def reader_waits(store: SessionStore, more: int, since: int) -> None:
+    """Wait until that many reads more than ``since`` had to wait for a reader."""
+    await until(lambda: store._backend.statistics().reader_waits == since + more)
