@@ -11,7 +11,19 @@ import pytest
 import turnstore
 from turnstore import SessionStore, errors, records
 
-ROOMS = ("sessions", "messages", "tool_calls", "events")
+ROOMS = (
+    "sessions",
+    "messages",
+    "tool_calls",
+    "events",
+    "usage",
+    "metadata",
+    "todos",
+    "questions",
+    "settings",
+    "archive",
+    "admin",
+)
 
 
 def public_methods() -> list[tuple[str, str]]:

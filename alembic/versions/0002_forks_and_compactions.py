@@ -55,9 +55,7 @@ def upgrade() -> None:
             "session_key", "position", name=op.f("pk_fork_sources")
         ),
     )
-    op.create_index(
-        op.f("ix_fork_sources_source_key"), "fork_sources", ["source_key"]
-    )
+    op.create_index(op.f("ix_fork_sources_source_key"), "fork_sources", ["source_key"])
 
     op.create_table(
         "imports",

@@ -12,6 +12,9 @@ Rooms of a store: ``sessions``, ``messages``, ``tool_calls``, ``events``, ``usag
 error is a ``StoreError``; the tree is drawn in ``turnstore.errors``.
 """
 
+import importlib
+import typing
+
 from msgspec import UNSET as UNSET
 
 from turnstore.errors import AcquireTimeout as AcquireTimeout
@@ -63,6 +66,16 @@ from turnstore.records import ToolCallStatus as ToolCallStatus
 from turnstore.records import ToolPolicy as ToolPolicy
 from turnstore.records import Usage as Usage
 from turnstore.store import SessionStore as SessionStore
+
+if typing.TYPE_CHECKING:
+    from turnstore import transfer as transfer
+
+
+def __getattr__(name: str) -> typing.Any:
+    if name == "transfer":  # loaded when it is used
+        return importlib.import_module("turnstore.transfer")
+    raise AttributeError(f"module 'turnstore' has no attribute {name!r}")
+
 
 __all__ = [
     "UNSET",

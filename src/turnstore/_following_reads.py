@@ -12,13 +12,14 @@ from functools import partial
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, bindparam, func, literal_column, select
+from sqlalchemy import BigInteger, Connection, bindparam, func, literal_column, select
 
 from turnstore import _codec
 from turnstore._forks import History
 from turnstore._heads import find_keys
-from turnstore._rows import Query, in_array
+from turnstore._rows import Query, is_in
 from turnstore._selects import EVENT_COLUMNS, SESSION_IS
+from turnstore._sql import Elements, Formatted, Scalar
 from turnstore.backends.base import Backend
 from turnstore.records import Event
 from turnstore.schema import events, session_heads, sessions
@@ -107,7 +108,7 @@ _COLUMNS: Final = select(
     sessions.c.id, session_heads.c.session_key, session_heads.c.event_head
 ).join(sessions, sessions.c.session_key == session_heads.c.session_key)
 _HEADS: Final = Query(
-    _COLUMNS.where(sessions.c.id.in_(in_array(bindparam("ids")))), SessionHead
+    _COLUMNS.where(is_in(sessions.c.id, bindparam("ids"))), SessionHead
 )
 _BLOCK_HEADS: Final = Query(
     _COLUMNS.where(
@@ -116,14 +117,13 @@ _BLOCK_HEADS: Final = Query(
     SessionHead,
 )
 _LAST_KEY: Final = select(func.max(session_heads.c.session_key))
-_number: Any = (
-    func.json_each(bindparam("numbers")).table_valued("value", name="block").c.value
-)
+_block = Elements(bindparam("numbers")).table_valued("value", name="block")
+_number: Any = Scalar(_block.c.value, BigInteger())
 _first_key: Any = _number * literal_column(str(BLOCK_KEYS))
 _DIGEST: Final = (
     select(
-        func.printf(
-            literal_column("'%d %d %d'"),
+        Formatted(
+            literal_column("'%s %s %s'"),
             func.count(),
             func.sum(session_heads.c.session_key),
             func.sum(session_heads.c.event_head),
@@ -134,7 +134,7 @@ _DIGEST: Final = (
             _first_key, _first_key + literal_column(str(BLOCK_KEYS - 1))
         )
     )
-    .correlate(_number.table)
+    .correlate(_block)
     .scalar_subquery()
 )
 # In a join the planner could turn it around, and read every head for every block.

@@ -147,6 +147,25 @@ def save_models(connection: Connection, models: Mapping[int, str]) -> None:
     _SAVE_MODELS(connection, list(models.items()))
 
 
+def lock_heads(connection: Connection, session_ids: Collection[str]) -> None:
+    """Lock heads until the transaction ends, in the order of their keys, so that two
+    transactions never wait for each other.
+
+    For databases where several write at a time.
+    """
+    _LOCK(connection, ids=_codec.array(session_ids))
+
+
+_LOCK: Final = Query(
+    select(session_heads.c.session_key)
+    .join(sessions, sessions.c.session_key == session_heads.c.session_key)
+    .where(is_in(sessions.c.id, bindparam("ids")))
+    .order_by(session_heads.c.session_key)
+    .with_for_update(of=session_heads),
+    Head,
+)
+
+
 def require_session(connection: Connection, session_id: str) -> None:
     """:raises SessionNotFound: no such session."""
     if not find_keys(connection, [session_id]):

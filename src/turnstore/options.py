@@ -24,7 +24,7 @@ _BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "poll_interval_s": (0.001, 60),
 }
 _CHOICES: Final[dict[str, tuple[object, ...]]] = {
-    "durability": ("normal", "full"),
+    "durability": (None, "normal", "full"),
     "migrate": (None, "auto", "check"),
     "read_only": (False, True),
 }
@@ -36,7 +36,7 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     :param readers: connections that read at the same time. More than a few don't
         help under the GIL.
     :param durability: ``"normal"``: a returned write survives the death of the
-        process. ``"full"``: power loss too.
+        process. ``"full"``: power loss too. None: normal on SQLite, full on PostgreSQL.
     :param busy_timeout_s: longest wait for another process's write lock, then
         ``DatabaseBusy``.
     :param acquire_timeout_s: longest wait for a reader, then ``AcquireTimeout``.
@@ -57,7 +57,7 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     readers: int = 2
-    durability: Literal["normal", "full"] = "normal"
+    durability: Literal["normal", "full"] | None = None
     busy_timeout_s: float = 5.0
     acquire_timeout_s: float = 30.0
     close_timeout_s: float = 30.0

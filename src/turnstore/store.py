@@ -12,6 +12,7 @@ from typing import Self
 from sqlalchemy import Connection
 
 from turnstore import migrations
+from turnstore._heads import lock_heads
 from turnstore.admin import Admin
 from turnstore.archive import Archive
 from turnstore.backends._sqlite_files import absolute, path_of_url
@@ -133,8 +134,10 @@ class SessionStore:
 
     @staticmethod
     def _prepare(connection: Connection, options: StoreOptions) -> None:
-        mode = "check" if options.read_only else options.migrate or "auto"
-        migrations.prepare(connection, mode)
+        mode = options.migrate
+        if mode is None:
+            mode = "auto" if connection.dialect.name == "sqlite" else "check"
+        migrations.prepare(connection, "check" if options.read_only else mode)
 
 
 def _backend(url: str | Path | None, options: StoreOptions) -> Backend:
@@ -147,8 +150,21 @@ def _backend(url: str | Path | None, options: StoreOptions) -> Backend:
     scheme = url.partition(":")[0]
     if scheme == "sqlite":
         return SqliteBackend(path_of_url(url), options)
-    if scheme.startswith("postgres"):
-        raise InvalidArgument("this release keeps its stores in SQLite files alone")
+    if scheme == "postgresql":
+        return _postgres(url, options)
     raise InvalidArgument(
-        f"unknown URL {url!r}: write sqlite:///relative.db or sqlite:////absolute.db"
+        f"unknown URL {url!r}: write sqlite:///relative.db, sqlite:////absolute.db or "
+        f"postgresql://user@host/database"
     )
+
+
+def _postgres(url: str, options: StoreOptions) -> Backend:
+    try:
+        import asyncpg  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise InvalidArgument(
+            "PostgreSQL needs the extra: pip install 'turnstore[postgres]'"
+        ) from error
+    from turnstore.backends.postgres import PostgresBackend
+
+    return PostgresBackend(url, options, lock_heads)

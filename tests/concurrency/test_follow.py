@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reading import NEVER_S, SOON_S, busy_readers, reader_waits, take, taken, waits
+from watching import NEVER_S, SOON_S, busy_readers, reader_waits, take, taken, waits
 
 from turnstore import (
     AcquireTimeout,

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from reading import NEVER_S, SOON_S, places, take, waits
 from sqlalchemy import Connection
+from watching import NEVER_S, SOON_S, places, take, waits
 
 from turnstore import NewEvent, SessionNotFound, SessionStore, StoreOptions
 from turnstore._following_reads import BLOCK_KEYS, list_blocks

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from forcing import until
-from reading import NEVER_S, SOON_S, take, taken, waits
 from test_processes import Child, finished, go, line
 from test_processes import start as start
+from watching import NEVER_S, SOON_S, take, taken, waits
 
 from turnstore import BackendError, SessionNotFound, SessionStore, StoreOptions
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from reading import SOON_S
+from watching import SOON_S
 
 from turnstore import Event, NewEvent, SessionStore, StoreOptions
 from turnstore._event_writes import AppendEvents

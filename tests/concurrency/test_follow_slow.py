@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from forcing import opened, until
-from reading import NEVER_S, SOON_S, take, taken, waits
+from watching import NEVER_S, SOON_S, take, taken, waits
 
 from turnstore import NewEvent, SessionStore, StoreOptions
 from turnstore._intake import BUFFER_BYTES, BUFFER_EVENTS, Intake

@@ -50,6 +50,10 @@ async def update_session(store: SessionStore, event: Any) -> int:
     return await store.events.append("1", event["method"], event)
 
 
+def files(folder: Path) -> list[str]:
+    return sorted(each.relative_to(folder).as_posix() for each in folder.rglob("*"))
+
+
 def types(events: list[Event]) -> list[str]:
     return [each.type for each in events]
 
@@ -268,8 +272,7 @@ async def test_a_path_like_id_is_only_an_id(tmp_path: Path) -> None:
         init = {**INIT, "params": {**INIT["params"], "session_id": name}}
         await create_session(store, init)
         assert types(await store.events.list(name)) == ["session.init"]
-    assert [each.name for each in tmp_path.iterdir()] == ["a"]
-    assert [each.name for each in (tmp_path / "a").iterdir()] == ["sessions.db"]
+    assert files(tmp_path) == ["a", "a/sessions.db"]
 
 
 async def test_a_fork_begins_with_the_events_of_its_parent(

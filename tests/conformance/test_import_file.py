@@ -261,9 +261,11 @@ async def test_what_is_no_known_format_is_refused(
 ) -> None:
     path = write(tmp_path / "a.jsonl", '{"rows": []}', "text")
 
-    with pytest.raises(InvalidArgument, match="known are .*chat"):
+    with pytest.raises(InvalidArgument, match=r"known are .*chat"):
         await import_file(store, path)
-    with pytest.raises(InvalidArgument, match="unknown format 'csv': known are .*chat"):
+    with pytest.raises(
+        InvalidArgument, match=r"unknown format 'csv': known are .*chat"
+    ):
         await import_file(store, path, "csv")
     with pytest.raises(FileNotFoundError):
         await import_file(store, tmp_path / "missing.jsonl", "chat")

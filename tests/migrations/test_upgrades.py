@@ -20,10 +20,20 @@ pytestmark = pytest.mark.anyio
 SESSION = {"session_key": 1, "id": "s", "agent_name": "coder", "status": "idle"}
 HEAD = {"session_key": 1, "created_at": 5, "updated_at": 9, "message_head": 2}
 COUNTERS = (
-    "event_head message_count tool_call_head tool_call_count pending_tool_calls "
-    "usage_head prompt_tokens completion_tokens cache_read_tokens "
-    "cache_creation_tokens thinking_tokens api_calls total_tokens"
-).split()
+    "event_head",
+    "message_count",
+    "tool_call_head",
+    "tool_call_count",
+    "pending_tool_calls",
+    "usage_head",
+    "prompt_tokens",
+    "completion_tokens",
+    "cache_read_tokens",
+    "cache_creation_tokens",
+    "thinking_tokens",
+    "api_calls",
+    "total_tokens",
+)
 
 
 def made_at(path: Path, revision: str, fill: Callable[[Connection], None]) -> None:
@@ -50,7 +60,7 @@ def insert(connection: Connection, table: str, **row: Any) -> None:
 
 def fill_0001(connection: Connection) -> None:
     insert(connection, "sessions", **SESSION, created_at=5)
-    head = {name: 0 for name in COUNTERS} | {"message_count": 2, "event_head": 1}
+    head = dict.fromkeys(COUNTERS, 0) | {"message_count": 2, "event_head": 1}
     insert(connection, "session_heads", **HEAD, **head)
     for seq, text in ((1, '"one"'), (2, '"two"')):
         insert(

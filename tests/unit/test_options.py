@@ -26,7 +26,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "poll_interval_s": (0.001, 60),
 }
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "durability": ("normal", "full"),
+    "durability": (None, "normal", "full"),
     "migrate": (None, "auto", "check"),
     "read_only": (False, True),
 }
@@ -43,7 +43,7 @@ def test_every_option_is_tested_here() -> None:
 def test_the_documented_defaults() -> None:
     options = StoreOptions()
     assert options.readers == 2
-    assert options.durability == "normal"
+    assert options.durability is None
     assert options.busy_timeout_s == 5.0
     assert options.queue_commands_max == 10_000
     assert options.queue_timeout_s == 30
@@ -89,11 +89,6 @@ def test_choices(name: str) -> None:
     for value in ("FULL", "", 0, 1, b"auto", ["auto"]):
         with pytest.raises(ValueError, match=name):
             made(name, value)
-
-
-def test_durability_is_not_optional() -> None:
-    with pytest.raises(ValueError, match="durability"):
-        made("durability", None)
 
 
 def test_options_do_not_change() -> None:

@@ -2,26 +2,24 @@
 
 Reading commands take ``--from URL``, open the store ``read_only`` and make no
 database; writing ones take ``--into URL``. Both default to the default store. Exit
-codes: 0 done; 1 an import left lines out; 2 wrong usage, or an error of the store;
-130 interrupted.
+codes: 0 done; 1 an import left something out, or a check found something wrong; 2
+wrong usage, or an error of the store; 130 interrupted.
 """
 
 from __future__ import annotations
 
 from functools import partial
 from importlib import resources
-from pathlib import Path
 from typing import Final, Literal, get_args
 
 import click
-from click.exceptions import Exit
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from turnstore import transfer
+from turnstore.cli.admin import backup, check
+from turnstore.cli.files import exporting, from_store, importing
 from turnstore.cli.show import print_state
-from turnstore.cli.terminal import console, counted, fail, plain, print_json, run
+from turnstore.cli.terminal import console, fail, plain, print_json, run
 from turnstore.options import StoreOptions
 from turnstore.records import (
     Session,
@@ -40,16 +38,6 @@ UUID_CHARS: Final = 36
 
 Order = Literal["created_at", "updated_at", "message_count", "total_tokens"]
 
-from_store = click.option(
-    "--from",
-    "source",
-    metavar="URL",
-    help="Store to read.",
-    show_default="the default store",
-)
-into_store = click.option(
-    "--into", metavar="URL", help="Store to write.", show_default="the default store"
-)
 json_lines = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, one object a line."
 )
@@ -60,31 +48,10 @@ def app() -> None:
     """Keep, import and look at agent sessions."""
 
 
-@app.group("import", no_args_is_help=True)
-def importing() -> None:
-    """Import conversations from a file."""
-
-
-@importing.command("chat")
-@click.argument(
-    "file",
-    metavar="FILE.jsonl",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-)
-@into_store
-def import_chat(file: Path, into: str | None) -> None:
-    """Import conversations in the OpenAI chat format, each as one session.
-
-    FILE.jsonl has one conversation a line: a JSON object with a list of messages.
-
-    Importing a file again adds nothing. A bad line is left out whole and reported.
-    """
-    report = run(partial(_import, file, "chat", into))
-    for problem in report.problems:
-        click.echo(plain(str(problem)), err=True)
-    click.echo(_summary(report))
-    if report.problems:
-        raise Exit(1)
+app.add_command(importing)
+app.add_command(exporting)
+app.add_command(backup)
+app.add_command(check)
 
 
 @app.command()
@@ -176,32 +143,6 @@ def stats(source: str | None, as_json: bool) -> None:
         out.print(f"{name:24}{getattr(statistics, name)!s:>12}", soft_wrap=True)
 
 
-async def _import(file: Path, format: str, into: str | None) -> transfer.ImportReport:
-    err = console(stderr=True)
-    bar = Progress(
-        TextColumn("importing"),
-        BarColumn(),
-        DownloadColumn(),
-        console=err,
-        transient=True,
-        disable=not err.is_terminal,
-    )
-    try:
-        async with SessionStore(into) as store:
-            with bar:
-                task = bar.add_task("importing", total=None)
-                return await transfer.import_file(
-                    store,
-                    file,
-                    format,
-                    on_progress=lambda done_bytes, total_bytes: bar.update(
-                        task, completed=done_bytes, total=total_bytes
-                    ),
-                )
-    except OSError as error:
-        fail(f"can't read {file}: {error.strerror or error}")
-
-
 async def _list(
     source: str | None,
     wanted: SessionFilter,
@@ -250,20 +191,6 @@ def _pair(given: str) -> tuple[str, str]:
     if not separator:
         raise click.BadParameter(f"{given!r} is not KEY=VALUE", param_hint="--metadata")
     return key, value
-
-
-def _summary(report: transfer.ImportReport) -> str:
-    parts = [
-        counted(report.sessions, "session"),
-        counted(report.messages, "message"),
-        counted(report.tool_calls, "tool call"),
-        counted(report.events, "event"),
-    ]
-    if report.sessions_skipped:
-        parts.append(f"{counted(report.sessions_skipped, 'session')} there already")
-    if report.problems:
-        parts.append(f"{counted(len(report.problems), 'line')} left out")
-    return ", ".join(parts)
 
 
 def _print_table(found: list[Session]) -> None:

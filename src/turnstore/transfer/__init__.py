@@ -1,49 +1,46 @@
-"""Taking in what other systems wrote.
+"""Moving sessions between stores and other systems' files.
 
-``import_file`` reads a file of conversations into a store. It reads line by line and
-writes each line as one transaction, so an import that was stopped can be run again.
+``import_file`` reads a file into a store, ``export_file`` writes sessions to a new
+one. What a system's file says and the store has no place for is kept beside the
+session, or with the file, and an export to the same system puts it back.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
-import msgspec
-from anyio import create_task_group, to_thread
+from anyio import CancelScope, to_thread
 
-from turnstore.errors import (
-    InvalidArgument,
-    PayloadInvalid,
-    PayloadTooLarge,
-    SessionExists,
-    StoreError,
-)
-from turnstore.records import Session, SessionFilter
+from turnstore import _codec
+from turnstore.errors import InvalidArgument
 from turnstore.store import SessionStore
-from turnstore.transfer import chat
-from turnstore.transfer.report import ImportReport, Problem
+from turnstore.transfer import koda, microagents, nocodo, steer
+from turnstore.transfer.chat_export import ChatExport
+from turnstore.transfer.chat_lines import ChatFile, ChatImport
+from turnstore.transfer.exporting import SqliteExport
+from turnstore.transfer.importing import SqliteImport
+from turnstore.transfer.report import ExportReport, ImportReport, Problem
+from turnstore.transfer.source import Source
+from turnstore.transfer.system import System
 
-__all__ = ["ImportReport", "Problem", "import_file"]
+__all__ = [
+    "FORMATS",
+    "ExportReport",
+    "ImportReport",
+    "Problem",
+    "export_file",
+    "import_file",
+]
 
-FORMATS: Final = ("chat",)
-LINE_BYTES_MAX: Final = 64 * 1024 * 1024
-BATCH_LINES: Final = 64
-"""Conversations in flight at once, so that they share commits."""
-BATCH_BYTES: Final = 8 * 1024 * 1024
-"""A batch ends with the line that reaches this."""
-RECOGNISED_LINES: Final = 10
+SYSTEMS: Final[dict[str, System]] = {
+    each.name: each
+    for each in (nocodo.SYSTEM, microagents.SYSTEM, koda.SYSTEM, steer.SYSTEM)
+}
+FORMATS: Final = (*SYSTEMS, "chat")
 
 OnProgress = Callable[[int, int], None]
-
-
-class _Line(msgspec.Struct, frozen=True):
-    """One line of the file: what it holds, or why that can't be stored."""
-
-    number: int
-    content: chat.Conversation | str
 
 
 async def import_file(
@@ -52,199 +49,93 @@ async def import_file(
     format: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> ImportReport:
-    """Store the conversations of a file, each line as one session.
+    """Store the sessions of another system's file.
 
-    Each line is one transaction. A line that can't be stored leaves nothing behind
-    and is reported, and the rest goes in. A line whose session is there already is
-    skipped; where that session came from another line, or from elsewhere, it is
+    Each session is one transaction. One that is there already is skipped; where its
+    source has changed since, or it came from elsewhere, it is left as it is and
     reported. So running it again, after an interruption too, adds only what is
-    missing. Blank lines are passed over.
+    missing. Of the chat format each line is one session, and a line that can't be
+    stored is left out and reported.
 
-    Memory is bounded by the batch: 64 lines or 8 MiB and one line. A line of more
-    than 64 MiB is reported.
+    A database is opened read-only and read in one transaction with its write-ahead
+    log, so its program may go on writing. SQLite may leave an empty ``-wal`` and a
+    ``-shm`` beside it.
 
-    :param format: ``"chat"``, see ``turnstore.transfer.chat``. None recognises it by
-        the first 10 lines.
-    :param on_progress: called after each batch with the bytes done and the file's
-        size, in bytes.
-    :raises InvalidArgument: an unknown format, or none recognised.
+    Memory is bounded by the batch: 64 sessions, or 8 MiB and one session.
+
+    :param format: one of ``FORMATS``. None recognises it: a database by the columns of
+        its tables, chat by the first 10 lines.
+    :param on_progress: called after each batch with what is done and what there is:
+        rows of a database, bytes of a chat file.
+    :raises InvalidArgument: an unknown format, none recognised, or not of this format.
     :raises OSError: the file can't be read.
-    :raises StoreError: the store failed; lines before are written, each whole.
+    :raises StoreError: the store failed, or the file is locked or damaged; sessions
+        before are written, each whole.
     """
-    if format is not None and format not in FORMATS:
-        raise InvalidArgument(f"unknown format {format!r}: known are {_known()}")
-    source = _Source(Path(path), store.options.payload_bytes_max)
+    _check_format(format, may_be_none=True)
+    if format == "chat":
+        return await ChatImport(store, ChatFile(path, store.options)).run(on_progress)
+    source = Source(path)
     try:
-        await to_thread.run_sync(source.open)
-        if format is None:
-            await to_thread.run_sync(source.recognise)
-        importing = _Importing(store, str(path))
-        while batch := await to_thread.run_sync(source.read_batch):
-            await importing.add(batch)
-            if on_progress is not None:
-                on_progress(source.done_bytes, source.total_bytes)
+        if await to_thread.run_sync(source.open):
+            system = SYSTEMS[format] if format else _recognise(source)
+            return await SqliteImport(store, source, system, str(path)).run(on_progress)
     finally:
-        source.close()
-    return importing.report()
+        with CancelScope(shield=True):
+            await to_thread.run_sync(source.close)
+    if format is not None:
+        raise InvalidArgument(f"{path} is no {format} file: it is no SQLite database")
+    lines = ChatFile(path, store.options, known=", ".join(FORMATS))
+    return await ChatImport(store, lines).run(on_progress)
 
 
-class _Source:
-    """Reads a file in batches of lines. Used from one thread at a time."""
+async def export_file(
+    store: SessionStore,
+    path: str | os.PathLike[str],
+    format: str,
+    session_ids: Sequence[str] | None = None,
+    on_progress: OnProgress | None = None,
+) -> ExportReport:
+    """Write sessions to a new file of another system, in the order of their making.
 
-    def __init__(self, path: Path, payload_bytes_max: int) -> None:
-        self._path = path
-        self._payload_bytes_max = payload_bytes_max
-        self._file: BinaryIO | None = None
-        self._number = 0
-        self.done_bytes = 0
-        self.total_bytes = 0
+    What was imported from the system comes back as it was, with the file's own tables.
+    Of other sessions the file holds what the system has a place for; the report counts
+    the rest. The file gets its name when it is whole: an export that is stopped or
+    fails leaves nothing.
 
-    def open(self) -> None:
-        self._file = self._path.open("rb")
-        self.total_bytes = os.fstat(self._file.fileno()).st_size
+    Each chunk of sessions is read from one snapshot. Memory is bounded by the chunk:
+    4,096 rows, or one session.
 
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def recognise(self) -> None:
-        """:raises InvalidArgument: none of the first lines is of a known format."""
-        lines = (self._next_line() for _ in range(RECOGNISED_LINES))
-        if not any(chat.is_chat(line) for line in lines if line):
-            raise InvalidArgument(
-                f"{self._path}: no known format: known are {_known()}"
-            )
-        assert self._file is not None
-        self._file.seek(0)
-        self._number = self.done_bytes = 0
-
-    def read_batch(self) -> list[_Line]:
-        """Return the next lines that are not blank; none at the end of the file."""
-        batch: list[_Line] = []
-        start_bytes = self.done_bytes
-        while len(batch) < BATCH_LINES and self.done_bytes - start_bytes < BATCH_BYTES:
-            line = self._next_line()
-            if line == b"":
-                break
-            if line is None:
-                reason = f"more than {LINE_BYTES_MAX} bytes"
-                batch.append(_Line(self._number, reason))
-            elif not line.isspace():
-                batch.append(_Line(self._number, self._content(line)))
-        return batch
-
-    def _content(self, line: bytes) -> chat.Conversation | str:
-        try:
-            return chat.read(line, self._payload_bytes_max)
-        except (InvalidArgument, PayloadInvalid, PayloadTooLarge) as error:
-            return str(error)
-
-    def _next_line(self) -> bytes | None:
-        """Return the next line with its end, empty at the end of the file; None for
-        one that is too long."""
-        assert self._file is not None
-        line = self._file.readline(LINE_BYTES_MAX + 1)
-        size_bytes = len(line)
-        is_whole = size_bytes <= LINE_BYTES_MAX or line.endswith(b"\n")
-        rest = line
-        while size_bytes > LINE_BYTES_MAX and rest and not rest.endswith(b"\n"):
-            rest = self._file.readline(LINE_BYTES_MAX)
-            size_bytes += len(rest)
-        self.done_bytes += size_bytes
-        self._number += 1
-        if self._number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        return line if is_whole else None
+    :param session_ids: the sessions to write; None for all, with the rows of imported
+        files that belong to no session.
+    :param on_progress: called after each chunk with the sessions written and in all.
+    :raises InvalidArgument: an unknown format, or there is a file already.
+    :raises SessionNotFound: one of the sessions is not there.
+    :raises OSError: the file can't be written.
+    :raises StoreError: the store failed.
+    """
+    _check_format(format)
+    ids = (
+        None if session_ids is None else _codec.check_texts(session_ids, "session_ids")
+    )
+    if format == "chat":
+        return await ChatExport(store, path, ids).run(on_progress)
+    return await SqliteExport(store, path, SYSTEMS[format], ids).run(on_progress)
 
 
-class _Importing:
-    """Writes batches and counts what was added."""
-
-    def __init__(self, store: SessionStore, file: str) -> None:
-        self._store = store
-        self._file = file
-        self._sessions = self._messages = self._calls = self._events = 0
-        self._skipped = 0
-        self._problems: list[Problem] = []
-        self._error: StoreError | None = None
-
-    def report(self) -> ImportReport:
-        return ImportReport(
-            sessions=self._sessions,
-            messages=self._messages,
-            tool_calls=self._calls,
-            events=self._events,
-            sessions_skipped=self._skipped,
-            problems=tuple(sorted(self._problems, key=lambda each: each.line)),
+def _check_format(format: str | None, *, may_be_none: bool = False) -> None:
+    if format not in FORMATS and not (format is None and may_be_none):
+        raise InvalidArgument(
+            f"unknown format {format!r}: known are {', '.join(FORMATS)}"
         )
 
-    async def add(self, batch: Sequence[_Line]) -> None:
-        """Write a batch's conversations at once, so that they share commits.
 
-        :raises StoreError: the first that is not about a single conversation.
-        """
-        conversations: list[tuple[int, chat.Conversation]] = []
-        for line in batch:
-            if isinstance(line.content, str):
-                self._report(line.number, line.content)
-            else:
-                conversations.append((line.number, line.content))
-        there = await self._there([each for _, each in conversations])
-        async with create_task_group() as group:
-            for number, conversation in conversations:
-                session = there.get(conversation.session_id)
-                if session is not None:
-                    self._skip(number, conversation, session)
-                else:
-                    group.start_soon(self._add, number, conversation)
-        if self._error is not None:
-            raise self._error
-
-    async def _there(
-        self, conversations: Sequence[chat.Conversation]
-    ) -> dict[str, Session]:
-        wanted = SessionFilter(ids=[each.session_id for each in conversations])
-        page = await self._store.sessions.list(wanted, limit=BATCH_LINES)
-        return {session.id: session for session in page.items}
-
-    async def _add(self, number: int, conversation: chat.Conversation) -> None:
-        try:
-            await self._store._backend.write(conversation.turn)
-        except SessionExists:
-            await self._skip_existing(number, conversation)
-        except StoreError as error:
-            # Kept and raised once, rather than as a group of equal ones.
-            self._error = self._error or error
-        else:
-            self._sessions += 1
-            self._messages += conversation.messages
-            self._calls += conversation.tool_calls
-            self._events += conversation.events
-
-    async def _skip_existing(
-        self, number: int, conversation: chat.Conversation
-    ) -> None:
-        """Skip a session that an earlier line, or another process, has just made."""
-        there = await self._there([conversation])
-        session = there.get(conversation.session_id)
-        if session is None:
-            self._report(number, "its session was deleted meanwhile")
-        else:
-            self._skip(number, conversation, session)
-
-    def _skip(
-        self, number: int, conversation: chat.Conversation, session: Session
-    ) -> None:
-        if chat.is_from(session, conversation):
-            self._skipped += 1
-        else:
-            self._report(
-                number, f"session {session.id!r} is there already, with other content"
-            )
-
-    def _report(self, number: int, reason: str) -> None:
-        self._problems.append(Problem(file=self._file, line=number, reason=reason))
-
-
-def _known() -> str:
-    return ", ".join(FORMATS)
+def _recognise(source: Source) -> System:
+    """:raises InvalidArgument: none of the systems has a file with these columns."""
+    columns = source.columns()
+    for system in SYSTEMS.values():
+        if system.recognises(columns):
+            return system
+    raise InvalidArgument(
+        f"{source.path}: no known format: known are {', '.join(FORMATS)}"
+    )

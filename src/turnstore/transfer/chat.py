@@ -30,12 +30,12 @@ from typing import Any, Final
 import msgspec
 
 from turnstore import _codec
+from turnstore._event_writes import AppendEvents, EventRow
 from turnstore._message_writes import AppendMessages, MessageRow
 from turnstore._session_writes import CreateSession
 from turnstore._tool_call_writes import CreateToolCalls, ToolCallRow, UpdateToolCall
 from turnstore.backends.base import Command
 from turnstore.errors import InvalidArgument, PayloadInvalid, PayloadTooLarge
-from turnstore.events import AppendEvents, EventRow
 from turnstore.records import Json, Session
 from turnstore.turns import Turn
 
@@ -83,7 +83,7 @@ def read(line: bytes, payload_bytes_max: int) -> Conversation:
     :raises PayloadInvalid, PayloadTooLarge: one of the object's other values.
     """
     given = _object(line)
-    digest = hashlib.sha256(msgspec.json.encode(given)).hexdigest()
+    digest = hashlib.sha256(msgspec.json.encode(given, order="sorted")).hexdigest()
     own_id = _valid_id(given.get("id"))
     session_id = own_id or f"chat-{digest[:32]}"
     kept_apart = {"messages"} if own_id is None else {"messages", "id"}

@@ -1,0 +1,221 @@
+"""The commands that move sessions between stores and other systems' files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import click
+from click.exceptions import Exit
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from turnstore import transfer
+from turnstore.cli.terminal import console, counted, fail, plain, run
+from turnstore.options import StoreOptions
+from turnstore.store import SessionStore
+
+SYSTEMS: Final = tuple(each for each in transfer.FORMATS if each != "chat")
+
+into_store = click.option(
+    "--into", metavar="URL", help="Store to write.", show_default="the default store"
+)
+from_store = click.option(
+    "--from",
+    "source",
+    metavar="URL",
+    help="Store to read.",
+    show_default="the default store",
+)
+given_file = click.argument(
+    "file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+new_file = click.argument(
+    "file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path)
+)
+some_sessions = click.option(
+    "--session",
+    "session_ids",
+    metavar="ID",
+    multiple=True,
+    help="Export this session. May be given several times.",
+    show_default="all",
+)
+
+
+class _Importing(click.Group):
+    """Takes a file without a format as one to recognise."""
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        first = arguments[0]
+        if self.get_command(context, first) is None and Path(first).exists():
+            return _RECOGNISED, self.commands[_RECOGNISED], arguments
+        return super().resolve_command(context, arguments)
+
+
+_RECOGNISED: Final = "recognised"
+
+
+@click.group("import", cls=_Importing, no_args_is_help=True)
+def importing() -> None:
+    """Import sessions from a file.
+
+    With FILE in place of a command its format is recognised.
+    """
+
+
+@click.group("export", no_args_is_help=True)
+def exporting() -> None:
+    """Export sessions to a new file."""
+
+
+@importing.command("chat")
+@given_file
+@into_store
+def import_chat(file: Path, into: str | None) -> None:
+    """Import conversations in the OpenAI chat format, each as one session.
+
+    FILE has one conversation a line: a JSON object with a list of messages.
+
+    Importing a file again adds nothing. A bad line is left out whole and reported.
+    """
+    _import(file, "chat", into)
+
+
+@importing.command(_RECOGNISED, hidden=True)
+@given_file
+@into_store
+def import_recognised(file: Path, into: str | None) -> None:
+    """Import a file whose format is recognised."""
+    _import(file, None, into)
+
+
+@exporting.command("chat")
+@new_file
+@from_store
+@some_sessions
+def export_chat(file: Path, source: str | None, session_ids: tuple[str, ...]) -> None:
+    """Export sessions as conversations in the OpenAI chat format, one a line."""
+    _export(file, "chat", source, session_ids)
+
+
+def _add_system(system: str) -> None:
+    """Add the commands of a system with a database."""
+
+    @importing.command(
+        system,
+        help=f"Import the sessions of a {system} database.\n\n"
+        f"FILE is opened read-only. Importing it again adds nothing. What has no place "
+        f"here is kept, and an export puts it back.",
+    )
+    @given_file
+    @into_store
+    def import_system(file: Path, into: str | None) -> None:
+        _import(file, system, into)
+
+    @exporting.command(
+        system,
+        help=f"Export sessions to a new {system} database.\n\n"
+        f"What was imported from {system} comes back as it was.",
+    )
+    @new_file
+    @from_store
+    @some_sessions
+    def export_system(
+        file: Path, source: str | None, session_ids: tuple[str, ...]
+    ) -> None:
+        _export(file, system, source, session_ids)
+
+
+for _system in SYSTEMS:
+    _add_system(_system)
+
+
+def _import(file: Path, format: str | None, into: str | None) -> None:
+    report = run(partial(_run_import, file, format, into))
+    for problem in report.problems:
+        click.echo(plain(str(problem)), err=True)
+    parts = [*_counts(report)]
+    if report.sessions_skipped:
+        parts.append(f"{counted(report.sessions_skipped, 'session')} there already")
+    if report.rows_kept:
+        parts.append(f"{counted(report.rows_kept, 'row')} kept aside")
+    if report.problems:
+        lines = [each for each in report.problems if each.line is not None]
+        noun = "line" if lines else "session"
+        parts.append(f"{counted(len(report.problems), noun)} left out")
+    click.echo(", ".join(parts))
+    _print_reasons(report.reasons)
+    if report.problems:
+        raise Exit(1)
+
+
+def _export(
+    file: Path, format: str, source: str | None, session_ids: tuple[str, ...]
+) -> None:
+    report = run(partial(_run_export, file, format, source, list(session_ids) or None))
+    parts = [*_counts(report)]
+    if report.rows_restored:
+        parts.append(f"{counted(report.rows_restored, 'row')} restored")
+    click.echo(", ".join(parts))
+    _print_reasons(report.reasons)
+
+
+def _counts(report: transfer.ImportReport | transfer.ExportReport) -> list[str]:
+    return [
+        counted(report.sessions, "session"),
+        counted(report.messages, "message"),
+        counted(report.tool_calls, "tool call"),
+        counted(report.events, "event"),
+    ]
+
+
+def _print_reasons(reasons: dict[str, int]) -> None:
+    for reason, count in reasons.items():
+        click.echo(f"  {count:>8} {plain(reason)}")
+
+
+async def _run_import(
+    file: Path, format: str | None, into: str | None
+) -> transfer.ImportReport:
+    try:
+        async with SessionStore(into) as store:
+            with _bar("importing") as on_progress:
+                return await transfer.import_file(store, file, format, on_progress)
+    except OSError as error:
+        fail(f"can't read {file}: {error.strerror or error}")
+
+
+async def _run_export(
+    file: Path, format: str, source: str | None, session_ids: list[str] | None
+) -> transfer.ExportReport:
+    options = StoreOptions(read_only=True)
+    try:
+        async with SessionStore(source, options) as store:
+            with _bar("exporting") as on_progress:
+                return await transfer.export_file(
+                    store, file, format, session_ids, on_progress
+                )
+    except OSError as error:
+        fail(f"can't write {file}: {error.strerror or error}")
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on a terminal while the block runs; it is moved by what is given."""
+    err = console(stderr=True)
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    )
+    with progress:
+        task = progress.add_task(name, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
