@@ -1,4 +1,4 @@
-"""What the tests of followers share: taking events, and keeping readers busy."""
+"""What the tests of followers share: stores, taking events, keeping readers busy."""
 
 from __future__ import annotations
 
@@ -7,16 +7,43 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
+import pytest
 from forcing import GATE_TIMEOUT_S, until
 from sqlalchemy import Connection
 
-from turnstore import Event, SessionStore
+from turnstore import Event, NewEvent, SessionStore, StoreOptions
 from turnstore._follower import Follower
 
 NEVER_S = 60.0
 """As ``poll_interval_s``: in the time of a test there is no poll."""
 SOON_S = 0.001
+
+
+@pytest.fixture(params=["file", "memory"])
+async def store(
+    request: pytest.FixtureRequest, store_path: Path
+) -> AsyncIterator[SessionStore]:
+    """A store that does not poll while a test runs."""
+    url = store_path if request.param == "file" else "sqlite://"
+    options = StoreOptions(poll_interval_s=NEVER_S, readers=1)
+    async with SessionStore(url, options) as opened:
+        await opened.sessions.create(id="s")
+        yield opened
+
+
+@pytest.fixture
+async def file_store(store_path: Path) -> AsyncIterator[SessionStore]:
+    options = StoreOptions(poll_interval_s=NEVER_S, readers=1)
+    async with SessionStore(store_path, options) as opened:
+        await opened.sessions.create(id="s")
+        yield opened
+
+
+async def append(store: SessionStore, count: int = 1, session_id: str = "s") -> None:
+    new = [NewEvent(type="t", data={"at": at}) for at in range(count)]
+    await store.events.append_many(session_id, new)
 
 
 async def take(follower: Follower, count: int) -> list[Event]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import koda_files
 import pytest
-from koda_files import ADDED, FIRST, HINT, ONE, TWO, KodaFile
+from koda_tables import ADDED, FIRST, HINT, ONE, TWO, KodaFile
 from round_trip import check_round_trip, connect, dump
 
 from turnstore import (

@@ -6,7 +6,8 @@ import random
 from pathlib import Path
 
 import pytest
-from koda_files import ADDED, BUILDERS, FIRST, LATER, KodaFile
+from koda_files import BUILDERS
+from koda_tables import ADDED, FIRST, LATER, KodaFile
 from odd_values import ODD_IDS, scatter
 from reading import read_all
 from round_trip import check_round_trip

@@ -9,7 +9,8 @@ import pytest
 from odd_values import ODD_IDS, scatter
 from reading import read_all
 from round_trip import check_round_trip
-from steer_files import BUILDERS, DOMAIN, EARLY, REST, TRIGGER, SteerFile
+from steer_files import BUILDERS
+from steer_tables import DOMAIN, EARLY, REST, TRIGGER, SteerFile
 
 from turnstore import SessionStore
 from turnstore.transfer import import_file

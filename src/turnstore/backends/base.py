@@ -47,6 +47,11 @@ class Command(msgspec.Struct, Generic[R], gc=False):
     session_id: str
     size_bytes: int
 
+    def __repr__(self) -> str:
+        # aiosqlite logs what it runs; what a command writes is the store's alone.
+        kind = type(self).__name__
+        return f"{kind}({self.session_id!r}, {self.size_bytes} bytes)"
+
     apply: ClassVar[Callable[..., list[Outcome]]]
     """``apply(connection, commands)`` applies commands of this kind, in order, inside
     the caller's transaction.
@@ -54,6 +59,12 @@ class Command(msgspec.Struct, Generic[R], gc=False):
     Returns an outcome for each. A command whose outcome is an error has written
     nothing; raising means that all of them failed and the transaction is void.
     """
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether applying it again, when it may have been committed or not, has its
+        effect once and gives the outcome that it had."""
+        return False
 
     @property
     def session_ids(self) -> Collection[str]:
@@ -111,9 +122,15 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def listen(self, listener: Listener | None) -> None:
+    def listen(
+        self, listener: Listener | None, heard: Callable[[], None] | None = None
+    ) -> None:
         """Have a function called on the loop after each batch, in order of commits,
-        when its callers have their outcomes and the next batch is on its way."""
+        when its callers have their outcomes and the next batch is on its way.
+
+        :param heard: called when another store says that it has committed, where the
+            database passes that on. A call may be missing, or one too many.
+        """
 
     @abstractmethod
     async def data_version(self) -> Hashable:

@@ -1,0 +1,281 @@
+"""The life of a store: making it, its options, open and close, statistics.
+
+Left to a backend's own tests: the modes of files and folders, the path of a URL and
+the default one, and a schema that is older or newer than this release.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import pytest
+
+from turnstore import (
+    InvalidArgument,
+    NewEvent,
+    NewMessage,
+    Session,
+    SessionStore,
+    StoreClosed,
+    StoreError,
+    StoreOptions,
+    StoreStatistics,
+    Usage,
+)
+from turnstore.testing.fixtures import Fixtures, OpenStore
+
+Call: TypeAlias = Callable[[SessionStore], Awaitable[Any]]
+
+
+async def one_event(store: SessionStore) -> None:
+    async with store.turn("s") as turn:
+        turn.event("e")
+
+
+URLS: Final = [None, "sqlite://", "sqlite:///a.db", "sqlite:////a.db", Path("a.db")]
+USES: Final[dict[str, Call]] = {
+    "sessions.create": lambda store: store.sessions.create(),
+    "sessions.get": lambda store: store.sessions.get("s"),
+    "sessions.load": lambda store: store.sessions.load("s"),
+    "sessions.update": lambda store: store.sessions.update("s", title="t"),
+    "sessions.list": lambda store: store.sessions.list(),
+    "sessions.count": lambda store: store.sessions.count(),
+    "sessions.delete": lambda store: store.sessions.delete("s"),
+    "sessions.fork": lambda store: store.sessions.fork("s"),
+    "messages.append": lambda store: store.messages.append("s", "user"),
+    "messages.append_many": lambda store: store.messages.append_many(
+        "s", [NewMessage(role="user")]
+    ),
+    "messages.list": lambda store: store.messages.list("s"),
+    "messages.recent_user": lambda store: store.messages.recent_user(1),
+    "messages.context": lambda store: store.messages.context("s"),
+    "messages.compact": lambda store: store.messages.compact("s", "so far"),
+    "tool_calls.create": lambda store: store.tool_calls.create("s", "ls", {}),
+    "tool_calls.pending": lambda store: store.tool_calls.pending("s"),
+    "events.append": lambda store: store.events.append("s", "e"),
+    "events.append_many": lambda store: store.events.append_many(
+        "s", [NewEvent(type="e")]
+    ),
+    "events.list": lambda store: store.events.list("s"),
+    "events.stream": lambda store: anext(aiter(store.events.stream("s"))),
+    "events.follow": lambda store: anext(store.events.follow("s")),
+    "events.follow_all": lambda store: anext(store.events.follow_all()),
+    "events.head": lambda store: store.events.head("s"),
+    "turn": one_event,
+    "usage.session": lambda store: store.usage.session("s"),
+    "usage.by_day": lambda store: store.usage.by_day(),
+    "usage.record": lambda store: store.usage.record("s", Usage()),
+    "metadata.set": lambda store: store.metadata.set("s", "k", "v"),
+    "metadata.all": lambda store: store.metadata.all("s"),
+    "todos.get": lambda store: store.todos.get("s"),
+    "questions.pending": lambda store: store.questions.pending("s"),
+    "settings.pending": lambda store: store.settings.pending("s"),
+    "archive.statistics": lambda store: store.archive.statistics(),
+    "archive.purge": lambda store: store.archive.purge(older_than_days=0),
+    "admin.check": lambda store: store.admin.check(),
+    "admin.recover": lambda store: store.admin.recover(),
+    "admin.vacuum": lambda store: store.admin.vacuum(),
+    "statistics": lambda store: store.statistics(),
+}
+every_use = pytest.mark.parametrize("use", USES.values(), ids=USES)
+
+OPTIONS: Final = StoreOptions.__struct_fields__
+NUMBERS: Final = [
+    name
+    for name in OPTIONS
+    if isinstance(getattr(StoreOptions(), name), int | float)
+    and not isinstance(getattr(StoreOptions(), name), bool)
+]
+
+
+class Lifecycle(Fixtures):
+    """What holds of making, opening and closing a store."""
+
+    # Making
+
+    @pytest.mark.parametrize("url", URLS, ids=str)
+    async def test_making_a_store_does_no_io(
+        self, url: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        SessionStore(url)
+        assert os.listdir(tmp_path) == []
+
+    async def test_a_postgresql_url_is_taken_without_a_server(self) -> None:
+        pytest.importorskip("asyncpg")
+        store = SessionStore("postgresql://nobody@nowhere.invalid/store")
+        assert store.options == StoreOptions()
+
+    @pytest.mark.parametrize("url", ["", "store.db", "mysql://host/a", 5, b"sqlite://"])
+    async def test_another_url_is_an_invalid_argument(self, url: Any) -> None:
+        with pytest.raises(InvalidArgument):
+            SessionStore(url)
+
+    # Options
+
+    async def test_options_have_the_documented_defaults(self) -> None:
+        options = StoreOptions()
+        assert (options.readers, options.busy_timeout_s) == (2, 5.0)
+        assert (options.queue_commands_max, options.queue_timeout_s) == (10_000, 30)
+        assert options.batch_commands_max == 2_048
+        assert options.payload_bytes_max == 16 * 1024 * 1024
+        assert (options.read_only, options.poll_interval_s) == (False, 0.1)
+
+    async def test_options_do_not_change(self) -> None:
+        options = StoreOptions()
+        with pytest.raises(AttributeError):
+            options.readers = 3  # type: ignore[misc]
+        assert options == StoreOptions(readers=2)
+
+    async def test_options_are_given_by_keyword(self) -> None:
+        with pytest.raises(TypeError):
+            StoreOptions(3)  # type: ignore[call-arg]
+        assert StoreOptions(readers=3).readers == 3
+
+    @pytest.mark.parametrize("name", OPTIONS)
+    async def test_an_option_of_the_wrong_type_is_a_value_error(
+        self, name: str
+    ) -> None:
+        wrong: list[Any] = ["fast", 0.5j, [2], b"2"]
+        for value in wrong:
+            with pytest.raises(ValueError, match=name):
+                StoreOptions(**{name: value})
+
+    @pytest.mark.parametrize("name", NUMBERS)
+    async def test_an_option_out_of_bounds_is_a_value_error(self, name: str) -> None:
+        outside: list[Any] = [-1, 2**63, math.inf, math.nan]
+        for value in outside:
+            with pytest.raises(ValueError, match=name):
+                StoreOptions(**{name: value})
+
+    @pytest.mark.parametrize("durability", ["normal", "full"])
+    async def test_each_durability_opens_and_writes(
+        self, open_store: OpenStore, durability: str
+    ) -> None:
+        store = await open_store(durability=durability)
+        assert store.options.durability == durability
+        assert (await store.sessions.create(id="s")).id == "s"
+
+    # Open and close
+
+    async def test_an_open_store_takes_sessions_messages_and_events(
+        self, store: SessionStore
+    ) -> None:
+        session = await store.sessions.create(
+            agent_name="coder", project_root="/repo", model="gpt-5.5"
+        )
+        await store.messages.append(session.id, "user", "List the failing tests")
+        data = {"text": "…"}
+        seq = await store.events.append(
+            session.id, "message.complete", data, model="gpt-5.5"
+        )
+        assert seq == 1
+
+    @every_use
+    async def test_use_before_open_raises_store_closed(self, use: Call) -> None:
+        with pytest.raises(StoreClosed):
+            await use(SessionStore("sqlite://"))
+
+    @every_use
+    async def test_use_after_close_raises_store_closed(
+        self, store: SessionStore, session: Session, use: Call
+    ) -> None:
+        await store.close()
+        with pytest.raises(StoreClosed):
+            await use(store)
+
+    async def test_a_second_close_does_nothing(self, store: SessionStore) -> None:
+        await store.close()
+        await store.close()
+        with pytest.raises(StoreClosed):
+            await store.sessions.count()
+
+    async def test_a_store_that_was_never_opened_can_be_closed(self) -> None:
+        store = SessionStore("sqlite://")
+        await store.close()
+        with pytest.raises(StoreError):
+            await store.open()
+
+    async def test_a_second_open_is_a_store_error_and_the_store_goes_on(
+        self, store: SessionStore
+    ) -> None:
+        with pytest.raises(StoreError):
+            await store.open()
+        assert (await store.sessions.create(id="s")).id == "s"
+
+    async def test_a_closed_store_cannot_be_opened_again(
+        self, store: SessionStore
+    ) -> None:
+        await store.close()
+        with pytest.raises(StoreError):
+            await store.open()
+
+    async def test_close_commits_what_was_queued(self, open_store: OpenStore) -> None:
+        store = await open_store(batch_commands_max=1)
+        await store.sessions.create(id="s")
+        appends = [asyncio.create_task(store.events.append("s", "e")) for _ in range(9)]
+        closing = asyncio.create_task(store.close())
+        assert await asyncio.gather(*appends) == [*range(1, 10)]
+        await closing
+
+    # Statistics
+
+    async def test_statistics_count_commands_and_batches(
+        self, store: SessionStore
+    ) -> None:
+        before = await store.statistics()
+        await asyncio.gather(*(store.sessions.create() for _ in range(5)))
+        after = await store.statistics()
+        assert after.commands - before.commands == 5
+        assert 1 <= after.batches - before.batches <= 5
+
+    async def test_statistics_are_a_record_of_the_writer_and_the_readers(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        found = await store.statistics()
+        assert isinstance(found, StoreStatistics)
+        assert (found.queue_depth, found.reader_waits) == (0, 0)
+        assert 1 <= found.batch_size_p50 <= found.batch_size_p99
+        assert 0 < found.commit_ms_p50 <= found.commit_ms_p99
+        assert found.wal_bytes >= 0
+
+    async def test_statistics_count_reads_that_waited(
+        self, open_store: OpenStore
+    ) -> None:
+        store = await open_store(readers=1)
+        await store.sessions.create(id="s")
+        await asyncio.gather(*(store.sessions.get("s") for _ in range(9)))
+        assert (await store.statistics()).reader_waits > 0
+
+
+class SharedLifecycle(Fixtures):
+    """What holds of opening one database several times."""
+
+    async def test_stores_opened_at_once_share_one_database(
+        self, open_store: OpenStore
+    ) -> None:
+        stores = await asyncio.gather(*(open_store() for _ in range(4)))
+        await stores[0].sessions.create(id="s")
+        found = [await each.sessions.get("s") for each in stores]
+        assert [each and each.id for each in found] == ["s"] * 4
+
+    async def test_what_was_written_is_there_when_opened_again(
+        self, store: SessionStore, session: Session, open_store: OpenStore
+    ) -> None:
+        await store.messages.append("s", "user", "hello", usage=Usage())
+        await store.tool_calls.create("s", "ls", {})
+        before = await store.sessions.load("s")
+        await store.close()
+        assert await (await open_store()).sessions.load("s") == before
+
+    async def test_check_opens_a_database_that_is_up_to_date(
+        self, store: SessionStore, session: Session, open_store: OpenStore
+    ) -> None:
+        checked = await open_store(migrate="check")
+        assert await checked.sessions.get("s") == session

@@ -1,0 +1,137 @@
+"""``store.messages.list``, ``last`` and ``recent_user``: what was said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from turnstore import (
+    InvalidArgument,
+    NewMessage,
+    Role,
+    Session,
+    SessionNotFound,
+    SessionStore,
+)
+from turnstore.testing.fixtures import Fixtures
+
+
+class MessageReads(Fixtures):
+    """Messages are read."""
+
+    @pytest.mark.parametrize(
+        ("window", "expected"),
+        [
+            ({}, [1, 2, 3, 4, 5, 6]),
+            ({"after": 0}, [1, 2, 3, 4, 5, 6]),
+            ({"after": 2}, [3, 4, 5, 6]),
+            ({"after": 6}, []),
+            ({"before": 3}, [1, 2]),
+            ({"before": 1}, []),
+            ({"after": 1, "before": 5}, [2, 3, 4]),
+            ({"limit": 2}, [1, 2]),
+            ({"limit": 99}, [1, 2, 3, 4, 5, 6]),
+            ({"after": 3, "limit": 2}, [4, 5]),
+            ({"last": 2}, [5, 6]),
+            ({"last": 99}, [1, 2, 3, 4, 5, 6]),
+            ({"before": 4, "last": 2}, [2, 3]),
+            ({"after": 4, "last": 4}, [5, 6]),
+            ({"role": "user"}, [1, 4]),
+            ({"role": "user", "last": 1}, [4]),
+            ({"role": Role.TOOL, "limit": 1}, [3]),
+            ({"role": "assistant", "after": 2}, [5]),
+            ({"role": "system"}, []),
+        ],
+        ids=str,
+    )
+    async def test_list_gives_a_window_by_seq(
+        self,
+        store: SessionStore,
+        session: Session,
+        window: dict[str, Any],
+        expected: list[int],
+    ) -> None:
+        roles = ["user", "assistant", "tool"] * 2
+        await store.messages.append_many("s", [NewMessage(role=each) for each in roles])
+        found = await store.messages.list("s", **window)
+        assert [each.seq for each in found] == expected
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"limit": 1, "last": 1},
+            {"limit": 0},
+            {"last": 0},
+            {"after": -1},
+            {"before": -1},
+            {"role": "nobody"},
+        ],
+        ids=str,
+    )
+    async def test_a_window_out_of_bounds_is_refused(
+        self, store: SessionStore, session: Session, wrong: dict[str, Any]
+    ) -> None:
+        with pytest.raises(InvalidArgument):
+            await store.messages.list("s", **wrong)
+
+    async def test_list_gives_the_messages_of_one_session(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        await store.sessions.create(id="other")
+        mine = await store.messages.append("s", "user", "mine")
+        await store.messages.append("other", "user", "theirs")
+        assert await store.messages.list("s") == [mine]
+
+    async def test_list_of_messages_of_an_unknown_session(
+        self, store: SessionStore
+    ) -> None:
+        with pytest.raises(SessionNotFound) as caught:
+            await store.messages.list("gone")
+        assert caught.value.session_id == "gone"
+
+    # last and recent_user
+
+    async def test_last_is_the_newest_message_of_a_role(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        made = [await store.messages.append("s", role) for role in ("user",) * 2]
+        await store.messages.append("s", "assistant")
+        assert await store.messages.last("s", "user") == made[1]
+        assert await store.messages.last("s", Role.TOOL) is None
+
+    async def test_last_of_an_unknown_session_or_role(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        with pytest.raises(SessionNotFound):
+            await store.messages.last("gone", "user")
+        with pytest.raises(InvalidArgument):
+            await store.messages.last("s", "nobody")
+
+    async def test_recent_user_gives_texts_of_users_newest_first(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        await store.sessions.create(id="other")
+        for name, text in (("s", "one"), ("other", "two"), ("s", "three")):
+            await store.messages.append(name, "user", text)
+            await store.messages.append(name, "assistant", "no")
+        assert await store.messages.recent_user(9) == ["three", "two", "one"]
+        assert await store.messages.recent_user(2) == ["three", "two"]
+
+    async def test_recent_user_stays_within_the_project_asked_for(
+        self, store: SessionStore
+    ) -> None:
+        for root in ("/a", "/b", None):
+            made = await store.sessions.create(project_root=root)
+            await store.messages.append(made.id, "user", f"of {root}")
+        assert await store.messages.recent_user(9, project_root="/a") == ["of /a"]
+        assert await store.messages.recent_user(9, project_root="/c") == []
+        assert len(await store.messages.recent_user(9)) == 3
+
+    @pytest.mark.parametrize("content", [None, ""], ids=repr)
+    async def test_recent_user_passes_over_messages_without_text(
+        self, store: SessionStore, session: Session, content: Any
+    ) -> None:
+        await store.messages.append("s", "user", "text")
+        await store.messages.append("s", "user", content)
+        assert await store.messages.recent_user(1) == ["text"]

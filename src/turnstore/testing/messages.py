@@ -1,0 +1,260 @@
+"""``store.messages.append`` and ``append_many``: what is said."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import pytest
+
+from turnstore import (
+    InvalidArgument,
+    Message,
+    MessageExists,
+    MessageNotFound,
+    NewMessage,
+    PayloadInvalid,
+    Role,
+    Session,
+    SessionNotFound,
+    SessionStore,
+    Usage,
+)
+from turnstore.testing.fixtures import Fixtures, OpenStore
+
+MOMENT: Final = datetime(2024, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
+CALLS: Final = [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]
+
+
+class Messages(Fixtures):
+    """Messages are appended."""
+
+    async def test_append_stores_every_field(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        await store.messages.append("s", "user", "root", id="root")
+        fields: dict[str, Any] = {
+            "id": "m",
+            "tool_calls": CALLS,
+            "tool_call_id": "t",
+            "name": "n",
+            "usage": Usage(prompt_tokens=1, thinking_tokens=3, api_calls=4),
+            "agent_name": "a",
+            "model": "mo",
+            "parent_id": "root",
+            "created_at": MOMENT,
+        }
+        content = [{"type": "text", "text": "x"}]
+        made = await store.messages.append("s", "assistant", content, **fields)
+        assert made == Message(
+            session_id="s", seq=2, role=Role.ASSISTANT, content=content, **fields
+        )
+        assert await store.messages.list("s", after=1) == [made]
+
+    @pytest.mark.parametrize("role", ["system", "user", "assistant", "tool"])
+    async def test_a_message_needs_only_a_role(
+        self, store: SessionStore, session: Session, role: str
+    ) -> None:
+        made = await store.messages.append("s", role)
+        assert made == Message(
+            id=made.id,
+            session_id="s",
+            seq=1,
+            role=Role(role),
+            created_at=made.created_at,
+        )
+        assert await store.messages.list("s") == [made]
+
+    @pytest.mark.parametrize("content", ["", "x", None, {}, [], 0, False, {"a": None}])
+    async def test_content_is_text_or_json_or_none(
+        self, store: SessionStore, session: Session, content: Any
+    ) -> None:
+        await store.messages.append("s", "user", content)
+        [message] = await store.messages.list("s")
+        assert (message.content, type(message.content)) == (content, type(content))
+
+    async def test_no_tool_calls_and_an_empty_list_of_them_stay_apart(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        await store.messages.append("s", "assistant")
+        await store.messages.append("s", "assistant", tool_calls=[])
+        found = await store.messages.list("s")
+        assert [each.tool_calls for each in found] == [None, []]
+
+    @pytest.mark.parametrize("wrong", ["text", {"id": "c"}, 5, ["c"], [None]], ids=str)
+    async def test_tool_calls_of_a_message_are_a_list_of_objects(
+        self, store: SessionStore, session: Session, wrong: Any
+    ) -> None:
+        with pytest.raises(PayloadInvalid):
+            await store.messages.append("s", "assistant", tool_calls=wrong)
+        assert await store.messages.list("s") == []
+
+    @pytest.mark.parametrize("role", ["unknown", "phase", "User", None], ids=str)
+    async def test_an_unknown_role_is_refused(
+        self, store: SessionStore, session: Session, role: Any
+    ) -> None:
+        with pytest.raises(InvalidArgument):
+            await store.messages.append("s", role)
+        assert await store.messages.list("s") == []
+
+    async def test_messages_keep_their_order_whatever_their_times(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        for n in range(3):
+            moment = MOMENT - timedelta(days=n)
+            await store.messages.append("s", "user", n, created_at=moment)
+        found = await store.messages.list("s")
+        assert [(each.seq, each.content) for each in found] == [(1, 0), (2, 1), (3, 2)]
+
+    async def test_append_refuses_a_message_id_that_its_session_has(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        await store.sessions.create(id="other")
+        first = await store.messages.append("s", "user", "first", id="m")
+        with pytest.raises(MessageExists) as caught:
+            await store.messages.append("s", "user", "second", id="m")
+        assert (caught.value.session_id, caught.value.message_id) == ("s", "m")
+        other = await store.messages.append("other", "user", "theirs", id="m")
+        assert await store.messages.list("s") == [first]
+        assert await store.messages.list("other") == [other]
+
+    async def test_append_refuses_a_parent_that_is_not_in_the_session(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        await store.sessions.create(id="other")
+        await store.messages.append("other", "user", id="theirs")
+        with pytest.raises(MessageNotFound) as caught:
+            await store.messages.append("s", "user", parent_id="theirs")
+        assert (caught.value.session_id, caught.value.message_id) == ("s", "theirs")
+        assert await store.messages.list("s") == []
+
+    async def test_append_to_an_unknown_session(self, store: SessionStore) -> None:
+        with pytest.raises(SessionNotFound):
+            await store.messages.append("gone", "user")
+        with pytest.raises(SessionNotFound):
+            await store.messages.append_many("gone", [NewMessage(role="user")])
+        assert await store.sessions.get("gone") is None
+
+    async def test_a_message_counts_in_its_session(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        await store.messages.append("s", "user")
+        await store.messages.append("s", "assistant", model="m")
+        found = await store.sessions.get("s")
+        assert found is not None
+        assert (found.message_count, found.message_head) == (2, 2)
+        assert found.last_model == "m"
+        assert found.updated_at > session.updated_at
+
+    async def test_usage_of_messages_adds_up(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        used = Usage(prompt_tokens=1, completion_tokens=2, cache_read_tokens=3)
+        await store.messages.append("s", "assistant", usage=used)
+        await store.messages.append("s", "user")
+        await store.messages.append_many(
+            "s", [NewMessage(role="assistant", usage=used)] * 2
+        )
+        found = await store.sessions.get("s")
+        assert found is not None
+        assert found.usage == used + used + used + Usage(api_calls=3)
+
+    @pytest.mark.parametrize(("given", "counted"), [(0, 1), (1, 1), (3, 3)])
+    async def test_api_calls_is_1_unless_the_usage_says_otherwise(
+        self, store: SessionStore, session: Session, given: int, counted: int
+    ) -> None:
+        await store.messages.append("s", "assistant", usage=Usage(api_calls=given))
+        await store.messages.append("s", "assistant")
+        assert await store.usage.session("s") == Usage(api_calls=counted)
+
+    async def test_a_repeated_message_key_returns_the_first_and_writes_nothing(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        first = await store.messages.append("s", "user", 1, idempotency_key="k")
+        before = await store.sessions.get("s")
+        again = await store.messages.append("s", "tool", 2, idempotency_key="k")
+        assert again == first
+        assert await store.messages.list("s") == [first]
+        assert await store.sessions.get("s") == before
+
+    async def test_a_message_key_belongs_to_its_session(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        await store.sessions.create(id="other")
+        await store.messages.append("s", "user", 1, idempotency_key="k")
+        other = await store.messages.append("other", "user", 2, idempotency_key="k")
+        assert (other.session_id, other.content) == ("other", 2)
+
+    # append_many
+
+    async def test_append_many_gives_the_messages_in_order(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        new = [NewMessage(role="user", content=n) for n in range(3)]
+        made = await store.messages.append_many("s", new)
+        assert [(each.seq, each.content) for each in made] == [(1, 0), (2, 1), (3, 2)]
+        assert await store.messages.list("s") == made
+
+    async def test_append_many_of_none_writes_nothing(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        assert await store.messages.append_many("s", []) == []
+        assert await store.sessions.get("s") == session
+
+    @pytest.mark.parametrize(
+        ("wrong", "error"),
+        [
+            (NewMessage(role="user", id="m"), MessageExists),
+            (NewMessage(role="user", parent_id="gone"), MessageNotFound),
+            (NewMessage(role="nobody"), InvalidArgument),
+            (NewMessage(role="user", content={1: 2}), PayloadInvalid),
+        ],
+    )
+    async def test_append_many_is_all_or_nothing(
+        self,
+        store: SessionStore,
+        session: Session,
+        wrong: NewMessage,
+        error: type[Exception],
+    ) -> None:
+        first = await store.messages.append("s", "user", id="m")
+        before = await store.sessions.get("s")
+        good = NewMessage(role="user", usage=Usage(prompt_tokens=1))
+        with pytest.raises(error):
+            await store.messages.append_many("s", [good, wrong, good])
+        assert await store.messages.list("s") == [first]
+        assert await store.sessions.get("s") == before
+
+
+class SharedMessages(Fixtures):
+    """Messages that several stores append to one session."""
+
+    async def test_messages_of_two_stores_are_numbered_without_a_gap(
+        self, open_store: OpenStore
+    ) -> None:
+        stores = [await open_store(), await open_store()]
+        await stores[0].sessions.create(id="s")
+        made = await asyncio.gather(
+            *(stores[n % 2].messages.append("s", "user", n) for n in range(40))
+        )
+        assert sorted(each.seq for each in made) == list(range(1, 41))
+        for parity in (0, 1):
+            seqs = [each.seq for each in made[parity::2]]
+            assert seqs == sorted(seqs)
+        found = await stores[1].messages.list("s")
+        assert found == sorted(made, key=lambda each: each.seq)
+        assert [each.parent_id for each in found[1:]] == [
+            each.id for each in found[:-1]
+        ]
+
+    async def test_a_message_key_holds_between_stores(
+        self, open_store: OpenStore
+    ) -> None:
+        stores = [await open_store(), await open_store()]
+        await stores[0].sessions.create(id="s")
+        made = await asyncio.gather(
+            *(each.messages.append("s", "user", idempotency_key="k") for each in stores)
+        )
+        assert made[0] == made[1]
+        assert await stores[0].messages.list("s") == [made[0]]

@@ -1,0 +1,264 @@
+"""``store.usage``: what model calls have cost, by session, agent, model and day."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any, Final, TypeAlias
+
+import pytest
+
+from turnstore import (
+    InvalidArgument,
+    NewMessage,
+    Session,
+    SessionFilter,
+    SessionNotFound,
+    SessionStore,
+    Usage,
+)
+from turnstore.testing.fixtures import Fixtures, OpenStore
+
+Call: TypeAlias = Callable[[SessionStore], Awaitable[Any]]
+
+FULL: Final = Usage(
+    prompt_tokens=1,
+    completion_tokens=2,
+    cache_read_tokens=3,
+    cache_creation_tokens=4,
+    thinking_tokens=5,
+    api_calls=6,
+)
+UNKNOWN: Final[dict[str, Call]] = {
+    "session": lambda store: store.usage.session("gone"),
+    "by_agent": lambda store: store.usage.by_agent("gone"),
+    "by_model": lambda store: store.usage.by_model("gone"),
+    "record": lambda store: store.usage.record("gone", Usage()),
+}
+
+
+def tokens(prompt: int, calls: int = 1) -> Usage:
+    return Usage(prompt_tokens=prompt, api_calls=calls)
+
+
+class UsageTotals(Fixtures):
+    """What holds of the usage of sessions."""
+
+    async def test_a_session_without_usage_has_zeros(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        assert await store.usage.session("s") == Usage()
+        assert await store.usage.by_agent("s") == {}
+        assert await store.usage.by_model("s") == {}
+        assert await store.usage.by_day() == {}
+
+    async def test_usage_adds_every_count(self) -> None:
+        twice = FULL + FULL
+        assert twice == Usage(
+            prompt_tokens=2,
+            completion_tokens=4,
+            cache_read_tokens=6,
+            cache_creation_tokens=8,
+            thinking_tokens=10,
+            api_calls=12,
+        )
+        assert FULL + Usage() == FULL
+
+    async def test_usage_is_of_messages_and_records(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        await store.messages.append("s", "assistant", usage=FULL)
+        await store.messages.append("s", "user")
+        await store.usage.record("s", FULL)
+        assert await store.usage.session("s") == FULL + FULL
+
+    async def test_the_session_record_has_its_usage(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        new = [NewMessage(role="assistant", usage=FULL) for _ in range(3)]
+        await store.messages.append_many("s", new)
+        found = await store.sessions.get("s")
+        assert found is not None
+        assert found.usage == await store.usage.session("s") == FULL + FULL + FULL
+
+    async def test_a_message_with_usage_is_one_api_call(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        await store.messages.append("s", "user", usage=Usage(prompt_tokens=3))
+        assert await store.usage.session("s") == tokens(3, calls=1)
+
+    async def test_a_record_is_one_api_call_unless_it_says_otherwise(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        await store.usage.record("s", Usage(prompt_tokens=3))
+        await store.usage.record("s", Usage(prompt_tokens=4, api_calls=5))
+        assert await store.usage.session("s") == tokens(7, calls=6)
+
+    async def test_a_record_leaves_no_message(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        await store.usage.record("s", FULL, "namer", "small")
+        found = await store.sessions.get("s")
+        assert found is not None
+        assert (found.message_count, found.last_model) == (0, None)
+
+    # Shares
+
+    async def test_usage_by_agent(self, store: SessionStore) -> None:
+        await store.sessions.create(id="s", agent_name="main")
+        await store.messages.append(
+            "s", "assistant", usage=tokens(1), agent_name="scout"
+        )
+        await store.usage.record("s", tokens(2), agent_name="scout")
+        await store.usage.record("s", tokens(4), agent_name="main")
+        assert await store.usage.by_agent("s") == {
+            "scout": tokens(3, calls=2),
+            "main": tokens(4),
+        }
+
+    async def test_usage_by_model(self, store: SessionStore, session: Session) -> None:
+        await store.messages.append("s", "assistant", usage=tokens(1), model="small")
+        await store.usage.record("s", tokens(2), model="small")
+        await store.usage.record("s", tokens(4), model="big")
+        assert await store.usage.by_model("s") == {
+            "small": tokens(3, calls=2),
+            "big": tokens(4),
+        }
+
+    async def test_the_shares_of_a_session_add_up_to_its_total(
+        self, store: SessionStore
+    ) -> None:
+        await store.sessions.create(id="s", agent_name="main", model="big")
+        for name in (None, "scout", None, "main"):
+            await store.messages.append(
+                "s", "assistant", usage=FULL, agent_name=name, model=name
+            )
+        total = await store.usage.session("s")
+        for shares in (
+            await store.usage.by_agent("s"),
+            await store.usage.by_model("s"),
+        ):
+            assert sum(shares.values(), Usage()) == total
+
+    async def test_usage_is_of_one_session(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        await store.sessions.create(id="other")
+        await store.usage.record("other", FULL, "agent", "model")
+        assert await store.usage.session("s") == Usage()
+        assert await store.usage.by_agent("s") == {}
+        assert await store.usage.by_model("s") == {}
+
+    # Days
+
+    async def test_usage_by_utc_day(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        late = datetime(2024, 2, 29, 23, 59, 59, 999_999, tzinfo=UTC)
+        there = datetime(2024, 3, 1, 1, tzinfo=timezone(timedelta(hours=2)))
+        for n, moment in enumerate([late, late + timedelta(microseconds=1), there]):
+            await store.messages.append(
+                "s", "assistant", usage=tokens(10**n), created_at=moment
+            )
+        assert await store.usage.by_day() == {
+            date(2024, 2, 29): tokens(101, calls=2),
+            date(2024, 3, 1): tokens(10),
+        }
+
+    async def test_usage_by_day_of_what_a_filter_matches(
+        self, store: SessionStore
+    ) -> None:
+        for name, root in [("a", "/x"), ("b", "/y"), ("c", "/x")]:
+            await store.sessions.create(id=name, project_root=root)
+            await store.usage.record(name, tokens(1))
+        found = await store.usage.by_day(SessionFilter(project_root="/x"))
+        assert sum(found.values(), Usage()) == tokens(2, calls=2)
+        assert await store.usage.by_day(SessionFilter(ids=[])) == {}
+
+    # What leaves the ledger alone
+
+    async def test_compaction_leaves_usage_alone(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        new = [NewMessage(role="user", usage=tokens(1)) for _ in range(6)]
+        await store.messages.append_many("s", new)
+        done = await store.messages.compact("s", "so far", preserve=1)
+        assert done.archived == 5
+        assert await store.usage.session("s") == tokens(6, calls=6)
+
+    async def test_purge_leaves_usage_alone(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        new = [NewMessage(role="user", usage=tokens(1)) for _ in range(6)]
+        await store.messages.append_many("s", new)
+        await store.messages.compact("s", "so far", preserve=1)
+        before = await store.usage.by_day()
+        assert await store.archive.purge(older_than_days=0) == 5
+        assert await store.usage.session("s") == tokens(6, calls=6)
+        assert await store.usage.by_model("s") == {"": tokens(6, calls=6)}
+        assert await store.usage.by_day() == before
+
+    async def test_a_compactions_own_usage_counts(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        new = [NewMessage(role="user") for _ in range(6)]
+        await store.messages.append_many("s", new)
+        await store.messages.compact("s", "so far", usage=tokens(9), model="small")
+        assert await store.usage.by_model("s") == {"small": tokens(9)}
+
+    async def test_a_fork_has_no_usage_of_its_own(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        await store.messages.append("s", "assistant", usage=FULL)
+        fork = await store.sessions.fork("s")
+        assert fork.usage == await store.usage.session(fork.id) == Usage()
+        assert await store.usage.session("s") == FULL
+
+    # Arguments
+
+    @pytest.mark.parametrize("call", UNKNOWN.values(), ids=UNKNOWN)
+    async def test_usage_of_an_unknown_session(
+        self, store: SessionStore, call: Call
+    ) -> None:
+        with pytest.raises(SessionNotFound):
+            await call(store)
+        assert await store.usage.by_day() == {}
+
+    @pytest.mark.parametrize(
+        "wrong", [None, 5, {}, Usage(prompt_tokens=-1), Usage(api_calls=-1)], ids=str
+    )
+    async def test_a_record_of_no_usage_is_refused(
+        self, store: SessionStore, session: Session, wrong: Any
+    ) -> None:
+        with pytest.raises(InvalidArgument):
+            await store.usage.record("s", wrong)
+        assert await store.usage.session("s") == Usage()
+
+    async def test_gathered_records_are_all_counted(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        await asyncio.gather(
+            *(store.usage.record("s", tokens(1), f"agent {n % 2}") for n in range(20))
+        )
+        assert await store.usage.session("s") == tokens(20, calls=20)
+        assert await store.usage.by_agent("s") == {
+            "agent 0": tokens(10, calls=10),
+            "agent 1": tokens(10, calls=10),
+        }
+
+
+class SharedUsageTotals(Fixtures):
+    """What holds of usage that several stores record in one database."""
+
+    async def test_what_several_stores_record_is_all_counted(
+        self, open_store: OpenStore
+    ) -> None:
+        stores = [await open_store(), await open_store()]
+        await stores[0].sessions.create(id="s")
+        await asyncio.gather(
+            *(each.usage.record("s", tokens(1)) for each in stores for _ in range(20))
+        )
+        assert await stores[1].usage.session("s") == tokens(40, calls=40)
+        found = await stores[0].usage.by_day()
+        assert sum(found.values(), Usage()) == tokens(40, calls=40)
