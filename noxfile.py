@@ -47,6 +47,13 @@ def migrations(session: nox.Session) -> None:
 
 
 @nox.session
+def postgres(session: nox.Session) -> None:
+    """Does all of it hold on PostgreSQL? Starts a server of its own."""
+    install(session, "test")
+    session.run("pytest", "tests/postgres", *session.posargs)
+
+
+@nox.session
 def crash(session: nox.Session) -> None:
     """Is every acknowledged write there after a kill? Many rounds."""
     install(session, "test")
@@ -71,5 +78,7 @@ def wheel(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Do the benchmarks run? A smoke run; ``python -m bench`` measures."""
     install(session, "bench")
-    session.run("pytest", "bench", "--benchmark-disable", "-q", "-p", "benchmark")
+    session.run(
+        "pytest", "bench", "-n0", "--benchmark-disable", "-q", "-p", "benchmark"
+    )
     session.run("python", "-m", "bench", "--quick", "append")

@@ -28,9 +28,23 @@ def run(connection: Connection) -> None:
         context.run_migrations()
 
 
+def write(dialect: str) -> None:
+    """Write the SQL to the configuration's buffer; connects to nothing."""
+    context.configure(
+        dialect_name=dialect,
+        target_metadata=metadata,
+        literal_binds=True,
+        transactional_ddl=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
 given: Any = context.config.attributes.get("connection")
 if given is not None:
     run(given)
+elif context.is_offline_mode():
+    write(context.config.attributes["dialect"])
 else:
     url = context.get_x_argument(as_dictionary=True)["url"]
     with create_engine(url).connect() as opened:

@@ -8,6 +8,7 @@ from typing import Final
 from bench import appends, reads, turns
 from bench.follow import follow
 from bench.measure import Comparison
+from bench.postgres import postgres
 from bench.setting import Setting
 
 WORKLOADS: Final[dict[str, Callable[[Setting], list[Comparison]]]] = {
@@ -23,4 +24,5 @@ WORKLOADS: Final[dict[str, Callable[[Setting], list[Comparison]]]] = {
     "turn": turns.turn,
     "follow": follow,
     "full_durability": appends.full_durability,
+    "postgres": postgres,
 }

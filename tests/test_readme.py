@@ -43,5 +43,5 @@ def test_the_map_names_every_module() -> None:
         path.name
         for path in [*source.glob("*.py"), *source.glob("backends/*.py")]
         if path.stem not in ("__init__", "__main__")
-    } | {"backends/", "transfer/", "cli/"}
+    } | {"backends/", "transfer/", "cli/", "testing/"}
     assert {name for name in named if name != "__init__.py"} == there

@@ -394,7 +394,7 @@ def upgrade() -> None:
         postgresql_where=sa.text("call_id IS NOT NULL"),
     )
 
-    if op.get_bind().dialect.name == "sqlite":
+    if op.get_context().dialect.name == "sqlite":
         _index_titles()
 
 

@@ -6,14 +6,23 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Text,
+    bindparam,
+    delete,
+    select,
+    type_coerce,
+)
 
 from turnstore import _codec, _idempotency
 from turnstore._forks import pass_over_events, settle_forks_of
 from turnstore._heads import Head, Heads, save_models
-from turnstore._rows import Insert
+from turnstore._rows import Insert, Query
 from turnstore.backends.base import Command, Outcome
-from turnstore.errors import SequenceConflict, SessionNotFound
+from turnstore.errors import OutcomeUnknown, SequenceConflict, SessionNotFound
 from turnstore.following import Announced, Followers
 from turnstore.records import Event
 from turnstore.schema import events, session_heads
@@ -23,6 +32,16 @@ ROW_BYTES: Final = 100
 
 EventRow = tuple[str, str | None, str | None, str | None, int | None]
 """Type, encoded data, model, turn id, microseconds or None for now."""
+
+
+class _Row(msgspec.Struct):
+    """A row as it is stored."""
+
+    type: str
+    data: str | None
+    model: str | None
+    turn_id: str | None
+    created_at: int
 
 
 class EventHead(Head):
@@ -35,12 +54,24 @@ class AppendEvents(Announced[int]):
 
     ``written``, set when it is applied: the key of the session and the time. None:
     it wrote nothing, as its idempotency key was used before.
+
+    Applied again after a commit whose outcome is not known, it knows its own rows by
+    that time, which it gave them.
     """
 
     rows: Sequence[EventRow]
     expected_head: int | None = None
     idempotency_key: str | None = None
     written: tuple[int, int] | None = None
+
+    @property
+    def is_repeatable(self) -> bool:
+        if self.idempotency_key is not None:
+            return True
+        # Rows of the caller's own times can't be told from another's.
+        return self.expected_head is not None and any(
+            row[4] is None for row in self.rows
+        )
 
     def announce(self, outcome: int, followers: Followers) -> None:
         if self.written is not None and self.rows:
@@ -94,9 +125,7 @@ class AppendEvents(Announced[int]):
                     outcomes.append(written[place])
                     continue
             if command.expected_head is not None and command.expected_head != seq:
-                outcomes.append(
-                    SequenceConflict(session_id, command.expected_head, seq)
-                )
+                outcomes.append(_conflict(connection, command, seq))
                 continue
             outcomes.append(seq + 1)
             command.written = (key, now)
@@ -155,6 +184,27 @@ class DeleteEvents(Command[int]):
         return outcomes
 
 
+def _conflict(connection: Connection, command: AppendEvents, head: int) -> Outcome:
+    """Return the conflict, unless it is the command's own rows that are in its way."""
+    expected = command.expected_head
+    assert expected is not None
+    if command.written is None or head < expected + len(command.rows):
+        return SequenceConflict(command.session_id, expected, head)
+    key, now = command.written
+    found = _WRITTEN(
+        connection, key=key, after=expected, upto=expected + len(command.rows)
+    )
+    own = [
+        _Row(kind, data, model, turn_id, now if created_at is None else created_at)
+        for kind, data, model, turn_id, created_at in command.rows
+    ]
+    if found == own:
+        return expected + 1
+    if len(found) < len(own):
+        return OutcomeUnknown("the events that would tell were deleted meanwhile")
+    return SequenceConflict(command.session_id, expected, head)
+
+
 def _places(
     commands: Sequence[AppendEvents], heads: dict[str, EventHead]
 ) -> set[_idempotency.Place]:
@@ -175,6 +225,22 @@ _INSERT: Final = Insert(
     events.c.model,
     events.c.turn_id,
     events.c.created_at,
+)
+_WRITTEN: Final = Query(
+    select(
+        events.c.type,
+        type_coerce(events.c.data, Text).label("data"),
+        events.c.model,
+        events.c.turn_id,
+        type_coerce(events.c.created_at, BigInteger).label("created_at"),
+    )
+    .where(
+        events.c.session_key == bindparam("key"),
+        events.c.seq > bindparam("after"),
+        events.c.seq <= bindparam("upto"),
+    )
+    .order_by(events.c.seq),
+    _Row,
 )
 _DELETE: Final = delete(events).where(
     events.c.session_key == bindparam("key"), events.c.seq < bindparam("before")

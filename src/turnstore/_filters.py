@@ -15,7 +15,6 @@ from sqlalchemy import (
     Select,
     Table,
     and_,
-    exists,
     literal,
     literal_column,
     select,
@@ -169,7 +168,8 @@ def _keys(keys: Collection[str] | None) -> list[Condition]:
 def _in_metadata(where: ColumnElement[bool]) -> Condition:
     def test(base: Table, _: Column[Any]) -> ColumnElement[bool]:
         inner = session_metadata.alias()
-        return exists(
+        # Not EXISTS: PostgreSQL would weigh every order of joining a hundred of them.
+        one: Select[Any] = (
             select(literal_column("1"))
             .select_from(inner)
             .where(
@@ -177,6 +177,7 @@ def _in_metadata(where: ColumnElement[bool]) -> Condition:
                 _moved(where, inner),
             )
         )
+        return one.scalar_subquery().is_not(None)
 
     return Condition(
         test=test,

@@ -57,6 +57,10 @@ class AppendMessages(Command[list[Message]]):
     rows: Sequence[MessageRow]
     idempotency_key: str | None = None
 
+    @property
+    def is_repeatable(self) -> bool:
+        return self.idempotency_key is not None
+
     @staticmethod
     def apply(
         connection: Connection, commands: Sequence[AppendMessages]

@@ -13,7 +13,8 @@ Followers are told
 
 - of commits of this store by its writer, on the event loop, with the events;
 - of those of other stores by a timer, which asks for the database's version and, when
-  it has changed, looks at the heads of the sessions that are followed.
+  it has changed, looks at the heads of the sessions that are followed. Where the
+  database passes on that another store has committed, it does not wait for the timer.
 
 A follower (``_follower``) reads in the task of its caller alone. What it took in is
 known here by a weak reference: a follower that its caller has dropped is forgotten, and
@@ -62,6 +63,7 @@ class Followers:
         self._waiting: set[Intake] = set()
         self._polling: asyncio.TimerHandle | asyncio.Task[None] | None = None
         self._version: Hashable = None
+        self._must_poll_again = False
 
     def add(self, intake: Intake) -> weakref.ref[Intake]:
         self._forget_dropped()
@@ -71,7 +73,7 @@ class Followers:
             self._by_session.setdefault(name, set()).add(ref)
         if intake.is_of_all:
             self._of_all.add(ref)
-        self.backend.listen(self._committed)
+        self.backend.listen(self._committed, self._heard)
         if self._polling is None:
             self._set_timer()
         return ref
@@ -158,7 +160,16 @@ class Followers:
             self._polling.cancel()
         self._polling = self._version = None
 
+    def _heard(self) -> None:
+        """Another store has committed: look now."""
+        if isinstance(self._polling, asyncio.TimerHandle):
+            self._polling.cancel()
+            self.begin_poll()
+        elif self._polling is not None:
+            self._must_poll_again = True
+
     def begin_poll(self) -> None:
+        self._must_poll_again = False
         self._polling = asyncio.ensure_future(self._poll())
 
     async def _poll(self) -> None:
@@ -177,6 +188,8 @@ class Followers:
         self._forget_dropped()
         if self._known:
             self._set_timer()
+            if self._must_poll_again:
+                self._heard()
 
     async def _look_at_heads(self) -> None:
         for intake in _alive(self._of_all):

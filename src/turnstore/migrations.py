@@ -7,18 +7,20 @@ wheel. There is one way to make a schema: upgrade from nothing.
 from __future__ import annotations
 
 import threading
+from io import StringIO
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from sqlalchemy import Connection, column, inspect, select, table
 
-from turnstore.errors import SchemaTooNew, SchemaTooOld, StoreError
+from turnstore.errors import InvalidArgument, SchemaTooNew, SchemaTooOld, StoreError
 
-REVISIONS: Final = ("0001", "0002")
+REVISIONS: Final = ("0001", "0002", "0003")
 """Every revision, oldest first. Alembic itself is loaded only to upgrade."""
 
 TITLE_INDEX: Final = "session_titles"
-"""SQLite's full-text index of titles; its tables are not in ``schema.metadata``."""
+"""The index of titles, on SQLite a full-text one with tables of its own, on PostgreSQL
+an index that needs an extension; it is not in ``schema.metadata``."""
 
 _VERSIONS: Final = table("alembic_version", column("version_num"))
 # Alembic keeps its context in module globals: one upgrade at a time in a process.
@@ -45,7 +47,8 @@ def prepare(connection: Connection, mode: Literal["auto", "check"]) -> None:
     if mode == "check":
         raise SchemaTooOld(
             f"the database has {f'schema {revision}' if revision else 'no schema'}, "
-            f"this release needs {REVISIONS[-1]}: open it once with migrate='auto'"
+            f"this release needs {REVISIONS[-1]}: run `turnstore migrate --into URL`, "
+            f"or open it once with migrate='auto'"
         )
     _upgrade(connection)
 
@@ -68,17 +71,43 @@ def scripts() -> Path:
 
 
 def is_ours(name: str | None, kind: str, _parents: Any) -> bool:
-    """Tell alembic's comparison which tables ``schema.metadata`` answers for."""
-    return kind != "table" or not (name or "").startswith(TITLE_INDEX)
+    """Tell alembic's comparison which tables and indexes ``schema.metadata`` answers
+    for."""
+    return kind not in ("table", "index") or not (name or "").startswith(TITLE_INDEX)
+
+
+def sql(dialect: str, since: str | None = None) -> str:
+    """Return the SQL of an upgrade, in one transaction; connects to nothing.
+
+    :param dialect: ``"sqlite"`` or ``"postgresql"``.
+    :param since: the revision that the database is at; None where it has none.
+    :raises InvalidArgument: no such dialect or revision.
+    """
+    if dialect not in ("sqlite", "postgresql"):
+        raise InvalidArgument(f"no dialect {dialect!r}: sqlite or postgresql")
+    if since is not None and since not in REVISIONS:
+        raise InvalidArgument(f"no revision {since!r}: {', '.join(REVISIONS)}")
+    if since == REVISIONS[-1]:
+        return ""
+    written = StringIO()
+    _run_alembic(f"{since}:head" if since else "head", written, dialect=dialect)
+    return written.getvalue()
 
 
 def _upgrade(connection: Connection) -> None:
+    _run_alembic("head", connection=connection)
+
+
+def _run_alembic(
+    revision: str, written: StringIO | None = None, **attributes: Any
+) -> None:
+    """Run the scripts, or where ``written`` is given write their SQL there."""
     from alembic import command
     from alembic.config import Config
 
-    config = Config()
+    config = Config(output_buffer=written)
     config.set_main_option("script_location", str(scripts()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
+    config.attributes.update(attributes)
     with _ALEMBIC:
-        command.upgrade(config, "head")
+        command.upgrade(config, revision, sql=written is not None)

@@ -12,8 +12,10 @@ GIB: Final = 1024 * MIB
 
 _BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "readers": (1, 64),
+    "lanes": (1, 64),
     "busy_timeout_s": (0, 3_600),
     "acquire_timeout_s": (0, 3_600),
+    "answer_timeout_s": (0.01, 3_600),
     "close_timeout_s": (0, 3_600),
     "queue_commands_max": (1, 1_000_000),
     "queue_timeout_s": (0, 3_600),
@@ -27,6 +29,7 @@ _CHOICES: Final[dict[str, tuple[object, ...]]] = {
     "durability": (None, "normal", "full"),
     "migrate": (None, "auto", "check"),
     "read_only": (False, True),
+    "behind_pooler": (False, True),
 }
 
 
@@ -35,11 +38,15 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     :param readers: connections that read at the same time. More than a few don't
         help under the GIL.
+    :param lanes: PostgreSQL: connections that write at the same time.
     :param durability: ``"normal"``: a returned write survives the death of the
         process. ``"full"``: power loss too. None: normal on SQLite, full on PostgreSQL.
     :param busy_timeout_s: longest wait for another process's write lock, then
-        ``DatabaseBusy``.
+        ``DatabaseBusy``. PostgreSQL: how long what failed for a passing reason is
+        tried again, too.
     :param acquire_timeout_s: longest wait for a reader, then ``AcquireTimeout``.
+    :param answer_timeout_s: PostgreSQL: longest wait for the server's answer to a
+        statement, then ``BackendUnavailable``; to a commit, then ``OutcomeUnknown``.
     :param close_timeout_s: how long ``close`` lets queued writes finish; what is
         left then gets ``StoreClosed``.
     :param queue_commands_max: writes waiting at most; beyond it callers wait.
@@ -53,13 +60,18 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     :param migrate: ``"auto"`` upgrades the schema on open, ``"check"`` refuses an
         older one. None: auto on SQLite, check on PostgreSQL.
     :param read_only: open without write access; writes raise ``ReadOnlyStore``.
+    :param behind_pooler: PostgreSQL: between store and server is a pooler that gives
+        each transaction another connection. The server then parses statements each
+        time, and followers learn of other stores' writes by polling alone.
     :param poll_interval_s: how often followers look for other processes' writes.
     """
 
     readers: int = 2
+    lanes: int = 4
     durability: Literal["normal", "full"] | None = None
     busy_timeout_s: float = 5.0
     acquire_timeout_s: float = 30.0
+    answer_timeout_s: float = 30.0
     close_timeout_s: float = 30.0
     queue_commands_max: int = 10_000
     queue_timeout_s: float = 30.0
@@ -69,6 +81,7 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     wal_bytes_max: int = 1 * GIB
     migrate: Literal["auto", "check"] | None = None
     read_only: bool = False
+    behind_pooler: bool = False
     poll_interval_s: float = 0.1
 
     def __post_init__(self) -> None:

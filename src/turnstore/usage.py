@@ -187,7 +187,8 @@ def _by_day(connection: Connection, wanted: Sequence[Condition]) -> list[_Day]:
     statement = _DAYS
     if wanted:
         order = order_of("created_at", descending=True)
-        matches = plan(connection, wanted, order, rows_max=-1).order_by(None).subquery()
+        every = plan(connection, wanted, order, rows_max=None).order_by(None)
+        matches = every.subquery()
         statement = _DAYS.where(
             usage_ledger.c.session_key.in_(select(matches.c.session_key))
         )

@@ -7,7 +7,6 @@ new file gets its schema is for ``tests/migrations`` and ``tests/backends``.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -24,16 +23,6 @@ from turnstore.testing import (
 )
 
 Upgrade: TypeAlias = Callable[[Connection], None]
-
-
-def test_no_chapter_hides_a_test_of_another() -> None:
-    names = [
-        name
-        for chapter in SharedStoreConformance.__mro__
-        for name in vars(chapter)
-        if name.startswith("test_")
-    ]
-    assert [name for name, count in Counter(names).items() if count > 1] == []
 
 
 class TestSqliteFile(SharedStoreConformance):

@@ -14,8 +14,10 @@ GIB = 1024 * MIB
 
 BOUNDS: dict[str, tuple[float, float]] = {
     "readers": (1, 64),
+    "lanes": (1, 64),
     "busy_timeout_s": (0, 3_600),
     "acquire_timeout_s": (0, 3_600),
+    "answer_timeout_s": (0.01, 3_600),
     "close_timeout_s": (0, 3_600),
     "queue_commands_max": (1, 1_000_000),
     "queue_timeout_s": (0, 3_600),
@@ -29,6 +31,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "durability": (None, "normal", "full"),
     "migrate": (None, "auto", "check"),
     "read_only": (False, True),
+    "behind_pooler": (False, True),
 }
 
 
@@ -43,6 +46,9 @@ def test_every_option_is_tested_here() -> None:
 def test_the_documented_defaults() -> None:
     options = StoreOptions()
     assert options.readers == 2
+    assert options.lanes == 4
+    assert options.answer_timeout_s == 30
+    assert options.behind_pooler is False
     assert options.durability is None
     assert options.busy_timeout_s == 5.0
     assert options.queue_commands_max == 10_000

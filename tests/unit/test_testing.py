@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from turnstore import testing
+from turnstore import SessionStore, testing
+from turnstore.testing import calls
 from turnstore.testing.fixtures import Fixtures
 
 
@@ -62,3 +63,16 @@ def test_without_pytest_it_says_what_to_install(
     )
     assert "turnstore.testing needs pytest: pip install pytest" in done.stderr
     assert done.returncode == 1
+
+
+def test_the_suite_calls_every_method() -> None:
+    store = SessionStore("sqlite://")
+    methods = {
+        f"{room}.{name}"
+        for room, each in vars(store).items()
+        if not room.startswith("_") and room != "options"
+        for name, _ in inspect.getmembers(each, callable)
+        if not name.startswith("_")
+    }
+    called = {name.partition(" ")[0] for name in calls.EVERY}
+    assert called - {"turn", "statistics"} == methods

@@ -33,6 +33,9 @@ FAR = [
 class NoOffset(tzinfo):
     """A time zone that does not know where it is."""
 
+    def __repr__(self) -> str:
+        return "NoOffset()"  # without its address: it names a test
+
     def utcoffset(self, when: datetime | None) -> None:
         return None
 

@@ -225,7 +225,9 @@ class SqliteBackend(SqliteMaintenance):
             raise ReadOnlyStore("the store was opened with read_only")
         return self._writer.write(command)
 
-    def listen(self, listener: Listener | None) -> None:
+    def listen(
+        self, listener: Listener | None, heard: Callable[[], None] | None = None
+    ) -> None:
         if self._writer is not None:
             self._writer.listener = listener
 

@@ -17,7 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from turnstore.cli.admin import backup, check
+from turnstore.cli.copy import copy
 from turnstore.cli.files import exporting, from_store, importing
+from turnstore.cli.migrate import migrate
 from turnstore.cli.show import print_state
 from turnstore.cli.terminal import console, fail, plain, print_json, run
 from turnstore.options import StoreOptions
@@ -52,6 +54,8 @@ app.add_command(importing)
 app.add_command(exporting)
 app.add_command(backup)
 app.add_command(check)
+app.add_command(copy)
+app.add_command(migrate)
 
 
 @app.command()

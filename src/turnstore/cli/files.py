@@ -184,7 +184,7 @@ async def _run_import(
 ) -> transfer.ImportReport:
     try:
         async with SessionStore(into) as store:
-            with _bar("importing") as on_progress:
+            with bar("importing") as on_progress:
                 return await transfer.import_file(store, file, format, on_progress)
     except OSError as error:
         fail(f"can't read {file}: {error.strerror or error}")
@@ -196,7 +196,7 @@ async def _run_export(
     options = StoreOptions(read_only=True)
     try:
         async with SessionStore(source, options) as store:
-            with _bar("exporting") as on_progress:
+            with bar("exporting") as on_progress:
                 return await transfer.export_file(
                     store, file, format, session_ids, on_progress
                 )
@@ -205,7 +205,7 @@ async def _run_export(
 
 
 @contextmanager
-def _bar(name: str) -> Iterator[Callable[[int, int], None]]:
+def bar(name: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar on a terminal while the block runs; it is moved by what is given."""
     err = console(stderr=True)
     progress = Progress(

@@ -130,15 +130,6 @@ class Archive(Fixtures):
         assert found is not None
         assert (found.message_count, found.message_head) == (2, 5)
 
-    async def test_numbers_of_purged_messages_are_not_used_again(
-        self, store: SessionStore
-    ) -> None:
-        await compacted(store, "s", 3)
-        await store.messages.compact("s", "again", preserve=0)
-        await store.archive.purge(older_than_days=0)
-        assert (await store.messages.append("s", "user")).seq == 7
-        assert [each.seq for each in await store.messages.list("s")] == [6, 7]
-
     async def test_a_purge_leaves_what_was_archived_lately(
         self, store: SessionStore
     ) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 
 from turnstore import (
     MessageNotFound,
     NewMessage,
     Session,
-    SessionNotFound,
     SessionStore,
 )
 from turnstore.testing.fixtures import Fixtures, OpenStore
@@ -107,6 +109,21 @@ class Branches(Fixtures):
             await store.messages.set_active("s", "gone")
         assert await active(store) == "e"
 
+    async def test_gathered_appends_and_set_active_keep_call_order(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        outcomes: Any = await asyncio.gather(
+            store.messages.append("s", "user", id="a"),
+            store.messages.append("s", "user", id="b"),
+            store.messages.set_active("s", "a"),
+            store.messages.append("s", "user", id="c"),
+            store.messages.set_active("s", "d"),
+            store.messages.append("s", "user", id="d"),
+            return_exceptions=True,
+        )
+        assert isinstance(outcomes[4], MessageNotFound)
+        assert (outcomes[3].parent_id, outcomes[5].parent_id) == ("a", "c")
+
     async def test_a_branch_stays_in_its_session(
         self, store: SessionStore, session: Session
     ) -> None:
@@ -122,14 +139,6 @@ class Branches(Fixtures):
         ]
         with pytest.raises(MessageNotFound):
             await store.messages.set_active("s", "theirs")
-
-    async def test_branches_of_an_unknown_session(self, store: SessionStore) -> None:
-        with pytest.raises(SessionNotFound):
-            await store.messages.branch("gone")
-        with pytest.raises(SessionNotFound):
-            await store.messages.branch("gone", "m")
-        with pytest.raises(SessionNotFound):
-            await store.messages.set_active("gone", None)
 
 
 class SharedBranches(Fixtures):

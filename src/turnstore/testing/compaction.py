@@ -13,7 +13,6 @@ from turnstore import (
     PendingToolCalls,
     Role,
     Session,
-    SessionNotFound,
     SessionStore,
     Usage,
 )
@@ -248,10 +247,6 @@ class Compactions(Fixtures):
         with pytest.raises(InvalidArgument):
             await store.messages.compact("s", "so far", preserve=wrong)
         assert await archived(store) == []
-
-    async def test_compact_of_an_unknown_session(self, store: SessionStore) -> None:
-        with pytest.raises(SessionNotFound):
-            await store.messages.compact("gone", "so far")
 
 
 class SharedCompactions(Fixtures):

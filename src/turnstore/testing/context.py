@@ -12,7 +12,6 @@ from turnstore import (
     NewMessage,
     Role,
     Session,
-    SessionNotFound,
     SessionStore,
 )
 from turnstore.testing.fixtures import Fixtures
@@ -25,10 +24,6 @@ class Context(Fixtures):
         self, store: SessionStore, session: Session
     ) -> None:
         assert await store.messages.context("s") == []
-
-    async def test_context_of_an_unknown_session(self, store: SessionStore) -> None:
-        with pytest.raises(SessionNotFound):
-            await store.messages.context("gone")
 
     async def test_a_context_is_the_messages_by_seq(
         self, store: SessionStore, session: Session
@@ -63,12 +58,25 @@ class Context(Fixtures):
         found = await context(store, ask("a", "b", text="looking"))
         assert found == [("assistant", "looking", None)]
 
-    @pytest.mark.parametrize("text", [None, ""], ids=repr)
+    @pytest.mark.parametrize("text", [None, "", " \n", []], ids=repr)
     async def test_a_message_left_with_neither_calls_nor_text_goes(
         self, store: SessionStore, session: Session, text: Json
     ) -> None:
         found = await context(store, say("user", "go"), ask("a", text=text))
         assert found == [("user", "go", None)]
+
+    async def test_an_empty_list_of_calls_goes_and_the_text_stays(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        found = await context(store, ask(text="x"))
+        assert found == [("assistant", "x", None)]
+
+    async def test_a_call_without_an_id_goes(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        calls: list[Any] = [{"function": {}}, {"id": 7}]
+        new = NewMessage(role=Role.ASSISTANT, content="x", tool_calls=calls)
+        assert await context(store, new) == [("assistant", "x", None)]
 
     async def test_a_result_without_its_call_goes(
         self, store: SessionStore, session: Session

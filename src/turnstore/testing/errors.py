@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import pickle
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 import pytest
 
@@ -39,11 +38,9 @@ from turnstore import (
     StoreError,
     ToolCallExists,
     ToolCallNotFound,
-    Usage,
 )
+from turnstore.testing.calls import OF_A_SESSION, Call, outcomes_of
 from turnstore.testing.fixtures import Fixtures, OpenStore
-
-Call: TypeAlias = Callable[[SessionStore], Awaitable[Any]]
 
 BASES: Final[dict[str, list[type[BaseException]]]] = {
     "StoreError": [Exception],
@@ -80,44 +77,6 @@ RETRYABLE: Final = [
     "BackendUnavailable",
     "DatabaseBusy",
 ]
-WITHOUT_SESSION: Final[dict[str, Call]] = {
-    "sessions.update": lambda store: store.sessions.update("gone", title="t"),
-    "sessions.fork": lambda store: store.sessions.fork("gone"),
-    "messages.append": lambda store: store.messages.append("gone", "user"),
-    "messages.append_many": lambda store: store.messages.append_many(
-        "gone", [NewMessage(role="user")]
-    ),
-    "messages.list": lambda store: store.messages.list("gone"),
-    "messages.context": lambda store: store.messages.context("gone"),
-    "messages.branch": lambda store: store.messages.branch("gone"),
-    "messages.set_active": lambda store: store.messages.set_active("gone", None),
-    "messages.last": lambda store: store.messages.last("gone", "user"),
-    "messages.compact": lambda store: store.messages.compact("gone", "so far"),
-    "messages.uncompact": lambda store: store.messages.uncompact("gone"),
-    "tool_calls.create": lambda store: store.tool_calls.create("gone", "ls", {}),
-    "tool_calls.update": lambda store: store.tool_calls.update("gone", "c", output=""),
-    "tool_calls.find": lambda store: store.tool_calls.find("gone", "c"),
-    "tool_calls.list": lambda store: store.tool_calls.list("gone"),
-    "tool_calls.pending": lambda store: store.tool_calls.pending("gone"),
-    "tool_calls.has_pending": lambda store: store.tool_calls.has_pending("gone"),
-    "tool_calls.interrupt": lambda store: store.tool_calls.interrupt("gone"),
-    "events.append": lambda store: store.events.append("gone", "e"),
-    "events.append_many": lambda store: store.events.append_many(
-        "gone", [NewEvent(type="e")]
-    ),
-    "events.list": lambda store: store.events.list("gone"),
-    "events.stream": lambda store: anext(aiter(store.events.stream("gone"))),
-    "events.head": lambda store: store.events.head("gone"),
-    "events.delete_before": lambda store: store.events.delete_before("gone", 1),
-    "usage.session": lambda store: store.usage.session("gone"),
-    "usage.by_agent": lambda store: store.usage.by_agent("gone"),
-    "usage.record": lambda store: store.usage.record("gone", Usage()),
-    "metadata.set": lambda store: store.metadata.set("gone", "k", "v"),
-    "metadata.all": lambda store: store.metadata.all("gone"),
-    "todos.set": lambda store: store.todos.set("gone", "x"),
-    "questions.pending": lambda store: store.questions.pending("gone"),
-    "settings.list": lambda store: store.settings.list("gone"),
-}
 
 
 class Errors(Fixtures):
@@ -148,11 +107,12 @@ class Errors(Fixtures):
 
     # What is not there
 
-    @pytest.mark.parametrize("call", WITHOUT_SESSION.values(), ids=WITHOUT_SESSION)
-    async def test_session_not_found(self, store: SessionStore, call: Call) -> None:
-        with pytest.raises(SessionNotFound) as caught:
-            await call(store)
-        assert caught.value.session_id == "gone"
+    async def test_session_not_found(self, store: SessionStore) -> None:
+        outcomes = await outcomes_of(OF_A_SESSION, store)
+        found = {name: type(each) for name, each in outcomes.items()}
+        assert found == dict.fromkeys(OF_A_SESSION, SessionNotFound)
+        named = {getattr(each, "session_id", None) for each in outcomes.values()}
+        assert named == {"gone"}
         assert await store.sessions.count() == 0
 
     async def test_get_and_load_of_an_unknown_session_give_none(
@@ -161,11 +121,6 @@ class Errors(Fixtures):
         assert await store.sessions.get("gone") is None
         assert await store.sessions.load("gone") is None
         assert await store.tool_calls.get("gone", "c") is None
-
-    async def test_delete_of_an_unknown_session_gives_false(
-        self, store: SessionStore
-    ) -> None:
-        assert await store.sessions.delete("gone") is False
 
     @pytest.mark.parametrize(
         "call",
@@ -200,13 +155,6 @@ class Errors(Fixtures):
             await store.sessions.create(id="s", title="other")
         assert caught.value.session_id == "s"
         assert await store.sessions.get("s") == session
-
-    async def test_session_exists_for_a_fork(
-        self, store: SessionStore, session: Session
-    ) -> None:
-        with pytest.raises(SessionExists):
-            await store.sessions.fork("s", new_id="s")
-        assert await store.sessions.count() == 1
 
     async def test_message_exists(self, store: SessionStore, session: Session) -> None:
         message = await store.messages.append("s", "user", "first", id="m")

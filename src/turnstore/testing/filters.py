@@ -68,19 +68,10 @@ class Filters(ThreeSessions):
         given = SessionFilter(**fields)
         assert names(await store.sessions.list(given, descending=False)) == expected
         assert await store.sessions.count(given) == len(expected)
-
-    @pytest.mark.parametrize(("fields", "expected"), FILTERS, ids=str)
-    @pytest.mark.parametrize("order_by", ORDERS)
-    async def test_a_filter_matches_the_same_in_each_order(
-        self,
-        store: SessionStore,
-        abc: None,
-        fields: dict[str, Any],
-        expected: str,
-        order_by: Any,
-    ) -> None:
-        found = await store.sessions.list(SessionFilter(**fields), order_by=order_by)
-        assert "".join(sorted(names(found))) == expected
+        order_by: Any
+        for order_by in ORDERS:
+            found = await store.sessions.list(given, order_by=order_by)
+            assert "".join(sorted(names(found))) == expected
 
     async def test_updated_after_and_before_are_inclusive(
         self, store: SessionStore, abc: None
@@ -163,8 +154,3 @@ class Filters(ThreeSessions):
             await store.sessions.list(given)
         with pytest.raises(InvalidArgument):
             await store.sessions.count(given)
-
-    async def test_a_filter_of_no_known_field_is_refused(self) -> None:
-        unknown: Any = {"colour": "red"}
-        with pytest.raises(TypeError):
-            SessionFilter(**unknown)

@@ -9,9 +9,7 @@ from typing import TypeAlias
 
 import pytest
 
-from turnstore.options import StoreOptions
-from turnstore.records import Session
-from turnstore.store import SessionStore
+from turnstore import Session, SessionStore, StoreOptions
 
 OpenStore: TypeAlias = Callable[..., Awaitable[SessionStore]]
 """``await open_store(**options)`` opens a store, another one with each call."""

@@ -221,11 +221,6 @@ class Following(Fixtures):
         with pytest.raises(StoreClosed):
             await anext(store.events.follow("s"))
 
-    async def test_following_an_unknown_session(self, store: SessionStore) -> None:
-        with pytest.raises(SessionNotFound) as caught:
-            await anext(store.events.follow("gone"))
-        assert caught.value.session_id == "gone"
-
     async def test_following_a_session_that_is_deleted(
         self, store: SessionStore, session: Session
     ) -> None:

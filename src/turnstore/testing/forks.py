@@ -13,7 +13,6 @@ from turnstore import (
     NewMessage,
     SessionExists,
     SessionFilter,
-    SessionNotFound,
     SessionStore,
     ToolPolicy,
     Usage,
@@ -267,11 +266,6 @@ class Forks(Fixtures):
         assert await types(store, "p") == ["p3", "p4"]
 
     # Refused
-
-    async def test_fork_of_an_unknown_session(self, store: SessionStore) -> None:
-        with pytest.raises(SessionNotFound):
-            await store.sessions.fork("gone", new_id="f")
-        assert await store.sessions.get("f") is None
 
     async def test_fork_refuses_an_id_that_is_there(
         self, store: SessionStore, parent: None

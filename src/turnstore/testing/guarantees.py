@@ -1,12 +1,13 @@
 """What a call promises: atomic, acknowledged, independent, safe to cancel.
 
-Also between several stores on one database.
+Also between several stores on one database. Several processes, and what a crash or a
+loss of power leaves, are for a backend's own tests.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
+from contextlib import suppress
 from typing import Any, Final
 
 import pytest
@@ -15,7 +16,6 @@ from turnstore import (
     MessageExists,
     NewEvent,
     NewMessage,
-    PayloadInvalid,
     SequenceConflict,
     Session,
     SessionExists,
@@ -38,41 +38,17 @@ async def steps(count: int) -> None:
         await asyncio.sleep(0)
 
 
+async def expire(timeout: asyncio.Timeout, count: int) -> None:
+    """Let a timeout expire after some steps, unless its block has been left."""
+    await steps(count)
+    with suppress(RuntimeError):
+        timeout.reschedule(0)
+
+
 class Guarantees(Fixtures):
     """What holds of each call."""
 
     # 5. Atomic
-
-    async def test_messages_appended_together_are_all_or_nothing(
-        self, store: SessionStore, session: Session
-    ) -> None:
-        await store.messages.append("s", "user", "first", id="m")
-        before = await store.sessions.load("s")
-        twice = NewMessage(role="user", id="m")
-        with pytest.raises(MessageExists):
-            await store.messages.append_many("s", [*MESSAGES, twice])
-        assert await store.sessions.load("s") == before
-
-    async def test_events_appended_together_are_all_or_nothing(
-        self, store: SessionStore, session: Session
-    ) -> None:
-        wrong = NewEvent(type="e", data=math.nan)
-        with pytest.raises(PayloadInvalid):
-            await store.events.append_many("s", [*EVENTS, wrong])
-        assert await store.events.list("s") == []
-        assert await store.events.append("s", "e") == 1
-
-    async def test_a_turn_is_all_or_nothing(
-        self, store: SessionStore, session: Session
-    ) -> None:
-        with pytest.raises(SequenceConflict):
-            async with store.turn("s") as turn:
-                turn.message("user", "first")
-                turn.update_session(title="new")
-                turn.event("e", expected_head=5)
-        state = await store.sessions.load("s")
-        assert state is not None
-        assert (state.session, state.messages) == (session, [])
 
     async def test_readers_see_all_of_a_call_or_nothing(
         self, store: SessionStore, session: Session
@@ -174,6 +150,34 @@ class Guarantees(Fixtures):
         await steps(max(step, 1))  # so that the task has begun
         task.cancel("stop it")
         assert await task == (("stop it",), 1)
+
+    @every_step
+    async def test_a_timeout_during_a_call_comes_at_the_next_await(
+        self, store: SessionStore, session: Session, step: int
+    ) -> None:
+        returned: list[int] = []
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(None) as timeout:
+                expiring = asyncio.create_task(expire(timeout, step))
+                returned.append(await store.events.append("s", "e"))
+                await asyncio.Event().wait()
+        await expiring
+        assert await store.events.head("s") == len(returned)
+
+    @every_step
+    async def test_a_timeout_block_that_ends_with_a_call_leaves_no_cancellation(
+        self, store: SessionStore, session: Session, step: int
+    ) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        returned: list[int] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None) as timeout:
+                expiring = asyncio.create_task(expire(timeout, step))
+                returned.append(await store.events.append("s", "e"))
+        await expiring
+        assert await store.events.head("s") == len(returned)
+        assert task.cancelling() == 0
 
     async def test_no_connection_is_lost_to_cancellations(
         self, open_store: OpenStore

@@ -9,16 +9,13 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import pytest
 
 from turnstore import (
     InvalidArgument,
-    NewEvent,
-    NewMessage,
     Session,
     SessionStore,
     StoreClosed,
@@ -27,63 +24,10 @@ from turnstore import (
     StoreStatistics,
     Usage,
 )
+from turnstore.testing.calls import EVERY, outcomes_of
 from turnstore.testing.fixtures import Fixtures, OpenStore
 
-Call: TypeAlias = Callable[[SessionStore], Awaitable[Any]]
-
-
-async def one_event(store: SessionStore) -> None:
-    async with store.turn("s") as turn:
-        turn.event("e")
-
-
 URLS: Final = [None, "sqlite://", "sqlite:///a.db", "sqlite:////a.db", Path("a.db")]
-USES: Final[dict[str, Call]] = {
-    "sessions.create": lambda store: store.sessions.create(),
-    "sessions.get": lambda store: store.sessions.get("s"),
-    "sessions.load": lambda store: store.sessions.load("s"),
-    "sessions.update": lambda store: store.sessions.update("s", title="t"),
-    "sessions.list": lambda store: store.sessions.list(),
-    "sessions.count": lambda store: store.sessions.count(),
-    "sessions.delete": lambda store: store.sessions.delete("s"),
-    "sessions.fork": lambda store: store.sessions.fork("s"),
-    "messages.append": lambda store: store.messages.append("s", "user"),
-    "messages.append_many": lambda store: store.messages.append_many(
-        "s", [NewMessage(role="user")]
-    ),
-    "messages.list": lambda store: store.messages.list("s"),
-    "messages.recent_user": lambda store: store.messages.recent_user(1),
-    "messages.context": lambda store: store.messages.context("s"),
-    "messages.compact": lambda store: store.messages.compact("s", "so far"),
-    "tool_calls.create": lambda store: store.tool_calls.create("s", "ls", {}),
-    "tool_calls.pending": lambda store: store.tool_calls.pending("s"),
-    "events.append": lambda store: store.events.append("s", "e"),
-    "events.append_many": lambda store: store.events.append_many(
-        "s", [NewEvent(type="e")]
-    ),
-    "events.list": lambda store: store.events.list("s"),
-    "events.stream": lambda store: anext(aiter(store.events.stream("s"))),
-    "events.follow": lambda store: anext(store.events.follow("s")),
-    "events.follow_all": lambda store: anext(store.events.follow_all()),
-    "events.head": lambda store: store.events.head("s"),
-    "turn": one_event,
-    "usage.session": lambda store: store.usage.session("s"),
-    "usage.by_day": lambda store: store.usage.by_day(),
-    "usage.record": lambda store: store.usage.record("s", Usage()),
-    "metadata.set": lambda store: store.metadata.set("s", "k", "v"),
-    "metadata.all": lambda store: store.metadata.all("s"),
-    "todos.get": lambda store: store.todos.get("s"),
-    "questions.pending": lambda store: store.questions.pending("s"),
-    "settings.pending": lambda store: store.settings.pending("s"),
-    "archive.statistics": lambda store: store.archive.statistics(),
-    "archive.purge": lambda store: store.archive.purge(older_than_days=0),
-    "admin.check": lambda store: store.admin.check(),
-    "admin.recover": lambda store: store.admin.recover(),
-    "admin.vacuum": lambda store: store.admin.vacuum(),
-    "statistics": lambda store: store.statistics(),
-}
-every_use = pytest.mark.parametrize("use", USES.values(), ids=USES)
-
 OPTIONS: Final = StoreOptions.__struct_fields__
 NUMBERS: Final = [
     name
@@ -177,18 +121,18 @@ class Lifecycle(Fixtures):
         )
         assert seq == 1
 
-    @every_use
-    async def test_use_before_open_raises_store_closed(self, use: Call) -> None:
-        with pytest.raises(StoreClosed):
-            await use(SessionStore("sqlite://"))
+    async def test_use_before_open_raises_store_closed(self) -> None:
+        outcomes = await outcomes_of(EVERY, SessionStore("sqlite://"))
+        found = {name: type(each) for name, each in outcomes.items()}
+        assert found == dict.fromkeys(EVERY, StoreClosed)
 
-    @every_use
     async def test_use_after_close_raises_store_closed(
-        self, store: SessionStore, session: Session, use: Call
+        self, store: SessionStore, session: Session
     ) -> None:
         await store.close()
-        with pytest.raises(StoreClosed):
-            await use(store)
+        outcomes = await outcomes_of(EVERY, store)
+        found = {name: type(each) for name, each in outcomes.items()}
+        assert found == dict.fromkeys(EVERY, StoreClosed)
 
     async def test_a_second_close_does_nothing(self, store: SessionStore) -> None:
         await store.close()
@@ -234,6 +178,13 @@ class Lifecycle(Fixtures):
         after = await store.statistics()
         assert after.commands - before.commands == 5
         assert 1 <= after.batches - before.batches <= 5
+
+    async def test_gathered_calls_share_commits(self, store: SessionStore) -> None:
+        before = await store.statistics()
+        await asyncio.gather(*(store.sessions.create() for _ in range(50)))
+        after = await store.statistics()
+        assert after.batches - before.batches < 50
+        assert after.batch_size_p99 > 1
 
     async def test_statistics_are_a_record_of_the_writer_and_the_readers(
         self, store: SessionStore, session: Session

@@ -11,7 +11,6 @@ from turnstore import (
     NewMessage,
     Role,
     Session,
-    SessionNotFound,
     SessionStore,
 )
 from turnstore.testing.fixtures import Fixtures
@@ -83,13 +82,6 @@ class MessageReads(Fixtures):
         await store.messages.append("other", "user", "theirs")
         assert await store.messages.list("s") == [mine]
 
-    async def test_list_of_messages_of_an_unknown_session(
-        self, store: SessionStore
-    ) -> None:
-        with pytest.raises(SessionNotFound) as caught:
-            await store.messages.list("gone")
-        assert caught.value.session_id == "gone"
-
     # last and recent_user
 
     async def test_last_is_the_newest_message_of_a_role(
@@ -100,11 +92,9 @@ class MessageReads(Fixtures):
         assert await store.messages.last("s", "user") == made[1]
         assert await store.messages.last("s", Role.TOOL) is None
 
-    async def test_last_of_an_unknown_session_or_role(
+    async def test_last_of_an_unknown_role_is_refused(
         self, store: SessionStore, session: Session
     ) -> None:
-        with pytest.raises(SessionNotFound):
-            await store.messages.last("gone", "user")
         with pytest.raises(InvalidArgument):
             await store.messages.last("s", "nobody")
 
@@ -128,7 +118,7 @@ class MessageReads(Fixtures):
         assert await store.messages.recent_user(9, project_root="/c") == []
         assert len(await store.messages.recent_user(9)) == 3
 
-    @pytest.mark.parametrize("content", [None, ""], ids=repr)
+    @pytest.mark.parametrize("content", [None, "", ["text"]], ids=repr)
     async def test_recent_user_passes_over_messages_without_text(
         self, store: SessionStore, session: Session, content: Any
     ) -> None:

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeAlias
+from typing import Any
 
 import pytest
 
 from turnstore import (
     InvalidArgument,
-    PayloadInvalid,
     PayloadTooLarge,
     Session,
     SessionFilter,
-    SessionNotFound,
     SessionStore,
 )
 from turnstore.testing.fixtures import Fixtures, OpenStore
-
-Call: TypeAlias = Callable[[SessionStore], Awaitable[Any]]
-
-UNKNOWN: Final[dict[str, Call]] = {
-    "metadata.set": lambda store: store.metadata.set("gone", "k", "v"),
-    "metadata.delete": lambda store: store.metadata.delete("gone", "k"),
-    "metadata.all": lambda store: store.metadata.all("gone"),
-    "todos.set": lambda store: store.todos.set("gone", "- [ ] all"),
-}
 
 
 class Pairs(Fixtures):
@@ -122,13 +110,6 @@ class Pairs(Fixtures):
             await store.metadata.set("s", "k", value)
         assert await store.metadata.all("s") == {}
 
-    @pytest.mark.parametrize("call", UNKNOWN.values(), ids=UNKNOWN)
-    async def test_metadata_and_todos_of_an_unknown_session(
-        self, store: SessionStore, call: Call
-    ) -> None:
-        with pytest.raises(SessionNotFound):
-            await call(store)
-
     async def test_gathered_metadata_calls_keep_their_order(
         self, store: SessionStore, session: Session
     ) -> None:
@@ -182,14 +163,6 @@ class Pairs(Fixtures):
         await store.sessions.create(id="other")
         await store.todos.set("s", ["a"])
         assert await store.todos.get("other") is None
-
-    async def test_todos_that_are_not_json_are_refused(
-        self, store: SessionStore, session: Session
-    ) -> None:
-        await store.todos.set("s", ["kept"])
-        with pytest.raises(PayloadInvalid):
-            await store.todos.set("s", {1: 2})
-        assert await store.todos.get("s") == ["kept"]
 
     async def test_todos_and_metadata_of_too_many_bytes_are_refused(
         self, open_store: OpenStore

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-import msgspec
 import pytest
 
 from turnstore import (
@@ -17,14 +16,11 @@ from turnstore import (
     PayloadInvalid,
     Question,
     Session,
-    SessionNotFound,
     SessionStore,
     Setting,
     ToolCallNotFound,
 )
 from turnstore.testing.fixtures import Fixtures, OpenStore
-
-Call: TypeAlias = Callable[[Any], Awaitable[Any]]
 
 SECRET: Final = "hunter2"
 MADE: Final[dict[str, Callable[..., Any]]] = {
@@ -35,20 +31,7 @@ MADE: Final[dict[str, Callable[..., Any]]] = {
         setting_key=name, setting_name="Name", **fields
     ),
 }
-FULL: Final[dict[str, dict[str, Any]]] = {
-    "questions": {
-        "description": "d",
-        "response_type": "multiselect",
-        "default": {"a": [1.5, None]},
-        "options": ["x", {"label": "y"}],
-    },
-    "settings": {"description": "d", "setting_type": "boolean", "secret": True},
-}
-UNKNOWN: Final[dict[str, Call]] = {
-    "list": lambda room: room.list("gone"),
-    "pending": lambda room: room.pending("gone"),
-    "answer": lambda room: room.answer("gone", {"q": 1}),
-}
+
 each_room = pytest.mark.parametrize("room", MADE)
 
 
@@ -68,16 +51,6 @@ class Questions(Fixtures):
     """What holds of questions and of settings alike, then of each."""
 
     # Both
-
-    @each_room
-    async def test_what_is_asked_keeps_every_field(
-        self, store: SessionStore, session: Session, room: str
-    ) -> None:
-        given = MADE[room]("q", **FULL[room])
-        [stored] = await getattr(store, room).store("s", [given])
-        assert stored.created_at is not None
-        assert stored == msgspec.structs.replace(given, created_at=stored.created_at)
-        assert await getattr(store, room).list("s") == [stored]
 
     @each_room
     async def test_what_is_asked_waits_until_it_is_answered(
@@ -163,21 +136,6 @@ class Questions(Fixtures):
         with pytest.raises(ToolCallNotFound):
             await one.store("s", [MADE[room]("q")], tool_call_id="c")
         assert await one.list("s") == []
-
-    @each_room
-    @pytest.mark.parametrize("call", UNKNOWN.values(), ids=UNKNOWN)
-    async def test_what_is_asked_in_an_unknown_session(
-        self, store: SessionStore, room: str, call: Call
-    ) -> None:
-        with pytest.raises(SessionNotFound):
-            await call(getattr(store, room))
-
-    @each_room
-    async def test_asking_in_an_unknown_session(
-        self, store: SessionStore, room: str
-    ) -> None:
-        with pytest.raises(SessionNotFound):
-            await getattr(store, room).store("gone", [MADE[room]("q")])
 
     @each_room
     @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -12,13 +12,13 @@ import pytest
 from turnstore import (
     InvalidArgument,
     Session,
-    SessionNotFound,
     SessionStore,
     StatusConflict,
 )
 from turnstore.testing.fixtures import Fixtures
-from turnstore.testing.sessions import ENDED, FIELDS, MOMENT, NOT_ENDED
+from turnstore.testing.sessions import ENDED, FIELDS, NOT_ENDED
 
+MOMENT: Final = datetime(2024, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 LATER: Final[dict[str, Any]] = {
     "result": [{"r": 1}],
     "error": "e",
@@ -105,12 +105,6 @@ class SessionUpdates(Fixtures):
     ) -> None:
         ended = await store.sessions.update("s", status="failed", ended_at=ended_at)
         assert ended.ended_at == ended_at
-
-    async def test_update_of_an_unknown_session(self, store: SessionStore) -> None:
-        with pytest.raises(SessionNotFound) as caught:
-            await store.sessions.update("gone", title="t")
-        assert caught.value.session_id == "gone"
-        assert await store.sessions.get("gone") is None
 
     @pytest.mark.parametrize("expected", ["idle", ["running", "idle"]], ids=str)
     async def test_update_with_the_expected_status_writes(

@@ -11,7 +11,6 @@ import pytest
 from turnstore import (
     InvalidArgument,
     Session,
-    SessionNotFound,
     SessionStore,
     StatusConflict,
     ToolCall,
@@ -174,12 +173,6 @@ class ToolCallUpdates(Fixtures):
         assert caught.value.session_id == "other"
         assert caught.value.tool_call_id == "c"
         assert await store.tool_calls.get("s", "c") == pending_call
-
-    async def test_update_of_a_tool_call_of_an_unknown_session(
-        self, store: SessionStore
-    ) -> None:
-        with pytest.raises(SessionNotFound):
-            await store.tool_calls.update("gone", "c", status="completed")
 
     @pytest.mark.parametrize(
         "wrong",

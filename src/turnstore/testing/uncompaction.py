@@ -8,7 +8,6 @@ from turnstore import (
     Compaction,
     InvalidArgument,
     Session,
-    SessionNotFound,
     SessionStore,
     Usage,
 )
@@ -97,10 +96,6 @@ class Uncompactions(Fixtures):
         await store.messages.compact("s", "two", preserve=0)
         assert await store.messages.uncompact("s") is not None
         assert await sent(store) == ["one", "m3"]
-
-    async def test_uncompact_of_an_unknown_session(self, store: SessionStore) -> None:
-        with pytest.raises(SessionNotFound):
-            await store.messages.uncompact("gone")
 
 
 class SharedUncompactions(Fixtures):

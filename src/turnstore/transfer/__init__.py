@@ -19,6 +19,7 @@ from turnstore.store import SessionStore
 from turnstore.transfer import koda, microagents, nocodo, steer
 from turnstore.transfer.chat_export import ChatExport
 from turnstore.transfer.chat_lines import ChatFile, ChatImport
+from turnstore.transfer.copy import CopyReport, copy_store
 from turnstore.transfer.exporting import SqliteExport
 from turnstore.transfer.importing import SqliteImport
 from turnstore.transfer.report import ExportReport, ImportReport, Problem
@@ -27,9 +28,11 @@ from turnstore.transfer.system import System
 
 __all__ = [
     "FORMATS",
+    "CopyReport",
     "ExportReport",
     "ImportReport",
     "Problem",
+    "copy_store",
     "export_file",
     "import_file",
 ]

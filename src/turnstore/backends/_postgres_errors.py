@@ -1,0 +1,123 @@
+"""SQLSTATE to error of this package: by code, never by message text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from turnstore.errors import (
+    BackendError,
+    BackendUnavailable,
+    DatabaseBusy,
+    DatabaseCorrupt,
+    DiskFull,
+    InvalidArgument,
+    ReadOnlyStore,
+    StoreError,
+)
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_BY_STATE: Final[dict[str, tuple[type[StoreError], str]]] = {
+    "25006": (ReadOnlyStore, "the server takes no writes"),
+    "3D000": (BackendUnavailable, "there is no such database"),
+    "40001": (DatabaseBusy, "another transaction was in the way"),
+    "40P01": (DatabaseBusy, "another transaction was in the way"),
+    "42501": (ReadOnlyStore, "the user may not do this"),
+    "53100": (DiskFull, "the server's disk is full"),
+    "54000": (InvalidArgument, "a text is too long for an index: 2,600 bytes at most"),
+    "55P03": (DatabaseBusy, "another transaction holds the lock"),
+    "57014": (BackendUnavailable, "the statement was cancelled by the server"),
+    "58030": (BackendUnavailable, "the server's disk fails"),
+    "XX001": (DatabaseCorrupt, "the server reports damaged data"),
+    "XX002": (DatabaseCorrupt, "the server reports a damaged index"),
+}
+_BY_CLASS: Final[dict[str, tuple[type[StoreError], str]]] = {
+    "08": (BackendUnavailable, "the connection to the server was lost"),
+    "25": (BackendUnavailable, "the server ended the transaction"),
+    "28": (BackendUnavailable, "the server refused the user"),
+    "53": (BackendUnavailable, "the server lacks resources"),
+    "57": (BackendUnavailable, "the server is shutting down or starting"),
+    "58": (BackendUnavailable, "the server's system fails"),
+}
+_LOST_STATES: Final = frozenset(
+    (
+        "25006",  # no primary any more: another connection may find the new one
+        "25P03",  # idle in a transaction for too long
+        "25P04",  # in a transaction for too long
+        "53300",  # too many connections
+        "57P01",
+        "57P02",
+        "57P03",  # starting up
+        "57P05",  # idle for too long
+    )
+)
+_CONFLICTS: Final = ("40001", "40P01")
+_OF_THE_DRIVER: Final = ("InterfaceError", "InternalClientError")
+
+
+def translate(error: Exception) -> Exception:
+    """Return this package's error for a driver's, with the driver's as its cause.
+
+    Errors of this package, and what is no database error, come back as they are.
+    """
+    if isinstance(error, StoreError):
+        return error
+    state = sqlstate(error)
+    if state is None:
+        if is_lost(error):
+            return _caused(
+                BackendUnavailable(
+                    f"the connection to the server was lost: {type(error).__name__}"
+                ),
+                error,
+            )
+        return error
+    found = _BY_STATE.get(state) or _BY_CLASS.get(state[:2])
+    kind, reason = found or (BackendError, "the server refused a statement")
+    return _caused(kind(f"{reason} ({state})"), error)
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """Return the server's code, None where the error did not come from it."""
+    for each in _chain(error):
+        state = getattr(each, "sqlstate", None)
+        if isinstance(state, str):
+            return state
+    return None
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Tell whether another transaction was in the way: the same batch may succeed
+    when it is run again."""
+    return sqlstate(error) in _CONFLICTS
+
+
+def is_lost(error: BaseException) -> bool:
+    """Tell whether the connection can't be used any more, or there is none."""
+    if isinstance(error, StoreError):
+        return False
+    state = sqlstate(error)
+    if state is not None:
+        return state[:2] == "08" or state in _LOST_STATES
+    # Before there is a server to give a code, when its end is gone, and when it gave
+    # no answer in time. Some of the driver's own come when its state is unclear.
+    return any(
+        isinstance(each, OSError | TimeoutError | EOFError)
+        or any(kind.__name__ in _OF_THE_DRIVER for kind in type(each).__mro__)
+        # Plans that were made before the tables changed.
+        or type(each).__name__ == "InvalidCachedStatementError"
+        for each in _chain(error)
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what lies behind it, as SQLAlchemy wraps the driver's."""
+    each: BaseException | None = error
+    while each is not None:
+        yield each
+        each = getattr(each, "orig", None) or each.__cause__
+
+
+def _caused(error: StoreError, cause: BaseException) -> StoreError:
+    *_, error.__cause__ = _chain(cause)
+    return error

@@ -1,0 +1,231 @@
+"""Writing lanes: each one connection with its queue and group commit.
+
+Critical section of a batch, from BEGIN to COMMIT: the heads of all its sessions are
+locked first, in the order of their keys. So what the commands read of these sessions
+is true until they are committed, and no two batches wait for each other's heads.
+
+A commit whose answer is lost may have happened or not. Commands that find out by
+themselves (``Command.is_repeatable``) are then applied again, which writes nothing
+where they were committed; the others get ``OutcomeUnknown``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from turnstore.backends._postgres_connections import (
+    Connector,
+    PostgresConnection,
+    settle,
+)
+from turnstore.backends._postgres_errors import is_conflict, is_lost, translate
+from turnstore.backends._postgres_retries import Retries
+from turnstore.backends._writer import Done, Writer
+from turnstore.backends.base import (
+    Command,
+    Outcome,
+    apply_apart,
+    apply_together,
+    is_fatal,
+)
+from turnstore.errors import BackendError, OutcomeUnknown, StoreError
+from turnstore.options import StoreOptions
+
+LOG: Final = logging.getLogger("turnstore")
+
+Lock = Callable[[Connection, Collection[str]], None]
+
+
+class _CommitLost(Exception):
+    """The connection was lost during the commit."""
+
+
+class Lane:
+    """:param begin: how a transaction begins.
+    :param lock: locks the heads of sessions, by id, in the order of their keys.
+    :param committed: called after each commit.
+    """
+
+    def __init__(
+        self,
+        connector: Connector,
+        begin: str,
+        lock: Lock,
+        committed: Callable[[], None],
+        options: StoreOptions,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._connector = connector
+        self._begin = begin
+        self._lock = lock
+        self._committed = committed
+        self._options = options
+        self._loop = loop
+        self._connection: PostgresConnection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._is_late = False
+        self.writer = Writer(self._start, options, loop)
+
+    async def close(self, timeout_s: float) -> None:
+        """Commit what is queued; what is under way when time is up is cut off."""
+        until_s = self._loop.time() + timeout_s
+        await self.writer.close(timeout_s)
+        if self._task is not None:
+            left_s = max(0.0, until_s - self._loop.time())
+            await asyncio.wait([self._task], timeout=left_s)
+            self._is_late = True
+            if not self._task.done() and self._connection is not None:
+                self._connection.driver.terminate()
+            await settle(self._task)
+        if self._connection is not None:
+            await self._connection.close()
+
+    def _start(self, commands: list[Command[Any]], done: Done) -> None:
+        self._task = self._loop.create_task(self._commit(commands, done))
+
+    async def _commit(self, commands: list[Command[Any]], done: Done) -> None:
+        try:
+            outcomes = await self._commit_batch(commands)
+        except BaseException as error:
+            done([], error)
+        else:
+            done(outcomes, None)
+
+    async def _commit_batch(self, commands: list[Command[Any]]) -> list[Outcome]:
+        """Commit a batch, again where nothing of it was acknowledged."""
+        outcomes: list[Outcome] = [None] * len(commands)
+        places = list(range(len(commands)))  # of those that have no outcome yet
+        lost: Exception | None = None
+        retries = Retries(self._options.busy_timeout_s, self._loop)
+        while places:
+            try:
+                found = await self._try([commands[at] for at in places])
+            except _CommitLost as error:
+                lost = error
+                for at in places:
+                    if not commands[at].is_repeatable:
+                        outcomes[at] = _unknown(error)
+                places = [at for at in places if commands[at].is_repeatable]
+                # The commit is perhaps still under way: heads are locked after it.
+                if self._is_late or not await retries.wait():
+                    break
+            except Exception as error:
+                may_pass = is_lost(error) or is_conflict(error)
+                if may_pass and not self._is_late and await retries.wait():
+                    continue
+                if lost is not None:
+                    break
+                translated = translate(error)
+                raise translated from translated.__cause__
+            else:
+                for at, outcome in zip(places, found, strict=True):
+                    outcomes[at] = outcome
+                places = []
+        for at in places:
+            assert lost is not None
+            outcomes[at] = _unknown(lost)
+        return outcomes
+
+    async def _try(self, commands: list[Command[Any]]) -> list[Outcome]:
+        connection = await self._connected()
+        try:
+            await connection.begin(self._begin)
+            outcomes = await self._apply(connection, commands)
+        except BaseException as error:
+            await self._undo(connection, error)
+            raise
+        try:
+            is_committed = await connection.commit()
+        except BaseException as error:
+            await self._drop()
+            if is_lost(error) or not isinstance(error, Exception):
+                raise _CommitLost from error
+            raise
+        if not is_committed:
+            connection.forget()
+            raise BackendError("the server rolled the transaction back")
+        self._committed()
+        return outcomes
+
+    async def _connected(self) -> PostgresConnection:
+        if self._connection is not None and self._connection.is_closed:
+            await self._drop()
+        if self._connection is None:
+            self._connection = await self._connector.connect()
+        return self._connection
+
+    async def _apply(
+        self, connection: PostgresConnection, commands: list[Command[Any]]
+    ) -> list[Outcome]:
+        names = {name for each in commands for name in each.session_ids}
+        try:
+            return await connection.run(partial(_together, self._lock, names, commands))
+        except Exception as error:
+            if is_lost(error) or is_conflict(error):
+                raise
+            translated = translate(error)
+            if is_fatal(translated):
+                raise
+            if not isinstance(translated, StoreError):
+                LOG.warning("a batch failed, its commands run apart", exc_info=error)
+        # Some command spoilt the batch for all: find it by running them apart.
+        await connection.roll_back()
+        await connection.begin(self._begin)
+        return await connection.run(partial(_apart, self._lock, names, commands))
+
+    async def _undo(self, connection: PostgresConnection, error: BaseException) -> None:
+        if isinstance(error, Exception) and not is_lost(error):
+            try:
+                await connection.roll_back()
+            except Exception as other:
+                LOG.warning("a batch could not be rolled back", exc_info=other)
+            else:
+                return
+        await self._drop()
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.discard()
+
+
+def _together(
+    lock: Lock,
+    names: Collection[str],
+    commands: list[Command[Any]],
+    connection: Connection,
+) -> list[Outcome]:
+    lock(connection, names)
+    return apply_together(connection, commands)
+
+
+def _apart(
+    lock: Lock,
+    names: Collection[str],
+    commands: list[Command[Any]],
+    connection: Connection,
+) -> list[Outcome]:
+    lock(connection, names)
+    return apply_apart(connection, commands, _translate_own)
+
+
+def _translate_own(error: Exception) -> Exception:
+    """Translate a command's error; what concerns the whole batch is raised."""
+    if is_lost(error) or is_conflict(error):
+        raise error
+    return translate(error)
+
+
+def _unknown(cause: BaseException) -> OutcomeUnknown:
+    error = OutcomeUnknown(
+        "the connection was lost during the commit: read the head to learn whether it "
+        "was written"
+    )
+    error.__cause__ = cause.__cause__
+    return error

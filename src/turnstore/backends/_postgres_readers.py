@@ -1,0 +1,166 @@
+"""The pool of reading connections, handed out first come first served.
+
+A connection is opened when it is needed, and dropped when its state is not known:
+after an error of its own, and where a cancelled read did not end soon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection
+
+from turnstore.backends._postgres_connections import (
+    SNAPSHOT,
+    Connector,
+    PostgresConnection,
+    settle,
+)
+from turnstore.backends._postgres_errors import is_conflict, is_lost, translate
+from turnstore.backends._postgres_retries import Retries
+from turnstore.errors import AcquireTimeout, StoreClosed
+from turnstore.options import StoreOptions
+
+T = TypeVar("T")
+
+CANCEL_GRACE_S: Final = 0.05
+"""How long a cancelled read may go on, which spares a new connection."""
+
+
+class PostgresReaders:
+    """:param first: a connection that is there already."""
+
+    def __init__(
+        self,
+        connector: Connector,
+        first: PostgresConnection,
+        options: StoreOptions,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._connector = connector
+        self._options = options
+        self._loop = loop
+        self._idle = [first]
+        self._free = options.readers  # places that nobody has
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._running: set[asyncio.Task[Any]] = set()
+        self._closed = False
+        self.waits = 0
+
+    async def run(self, work: Callable[[Connection], T], snapshot: bool) -> T:
+        """Run ``work`` on a free connection.
+
+        :raises AcquireTimeout: none came free in time.
+        """
+        if self._closed:
+            raise StoreClosed("the store was closed")
+        if self._free and not self._waiters:
+            self._free -= 1
+        else:
+            await self._wait()
+        # The place is the task's now, whatever becomes of its caller.
+        task = self._loop.create_task(self._read(work, snapshot))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.done():
+                timer = self._loop.call_later(CANCEL_GRACE_S, task.cancel)
+                task.add_done_callback(lambda _: timer.cancel())
+            raise
+
+    async def _wait(self) -> None:
+        self.waits += 1
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        timeout_s = self._options.acquire_timeout_s
+        timer = self._loop.call_later(timeout_s, self._give_up, waiter)
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            # The place may have been handed over before the cancellation came.
+            if waiter.done() and not waiter.cancelled() and not waiter.exception():
+                self._release()
+            raise
+        finally:
+            timer.cancel()
+
+    def _give_up(self, waiter: asyncio.Future[None]) -> None:
+        if not waiter.done():
+            waiter.set_exception(
+                AcquireTimeout(
+                    f"no reader came free within {self._options.acquire_timeout_s:g} "
+                    f"s: raise readers, or read in smaller pages"
+                )
+            )
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, where nobody waits for it any more
+        self._release()
+
+    def _release(self) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self._free += 1
+
+    async def _read(self, work: Callable[[Connection], T], snapshot: bool) -> T:
+        """Read, again where the connection or another transaction was in the way."""
+        retries = Retries(self._options.busy_timeout_s, self._loop)
+        while True:
+            try:
+                return await self._try(work, snapshot)
+            except Exception as error:
+                may_pass = is_lost(error) or is_conflict(error)
+                if not may_pass or self._closed or not await retries.wait():
+                    translated = translate(error)
+                    raise translated from translated.__cause__
+
+    async def _try(self, work: Callable[[Connection], T], snapshot: bool) -> T:
+        while self._idle and self._idle[-1].is_closed:
+            await self._idle.pop().discard()
+        if self._idle:
+            connection = self._idle.pop()
+        else:
+            connection = await self._connector.connect()
+        try:
+            if snapshot:
+                await connection.begin(SNAPSHOT)
+            try:
+                result = await connection.run(work)
+            except Exception as error:
+                if snapshot and not is_lost(error):
+                    await connection.roll_back()
+                raise
+            if snapshot:
+                await connection.commit()
+        except BaseException as error:
+            if not isinstance(error, Exception) or is_lost(error):
+                await connection.discard()
+            else:
+                self._idle.append(connection)
+            raise
+        self._idle.append(connection)
+        return result
+
+    async def close(self, timeout_s: float) -> None:
+        """Turn away who waits, let running reads finish, disconnect."""
+        self._closed = True
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_exception(StoreClosed("the store was closed"))
+        if self._running:
+            await asyncio.wait(self._running, timeout=timeout_s)
+        for task in list(self._running):
+            task.cancel()
+            await settle(task)
+        while self._idle:
+            await self._idle.pop().close()

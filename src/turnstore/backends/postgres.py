@@ -1,0 +1,280 @@
+"""PostgreSQL: writing lanes with group commit, a pool of reading connections.
+
+Who may do what::
+
+    lanes     BEGIN, lock heads in order of keys, a batch, COMMIT
+    readers   one statement, or a snapshot of several
+    notices   LISTEN for other stores, NOTIFY after commits
+
+A session is always written by the same lane while it has writes under way, so its
+writes keep their order. Other processes have lanes of their own: what a batch reads of
+a session it reads after it has locked that session's head.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from collections.abc import Callable, Coroutine, Hashable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection, cast, func, select
+from sqlalchemy import Text as TextType
+
+from turnstore.backends._postgres_connections import (
+    READ,
+    Connector,
+    PostgresConnection,
+    write_text,
+)
+from turnstore.backends._postgres_errors import translate
+from turnstore.backends._postgres_lanes import Lane, Lock
+from turnstore.backends._postgres_notices import Notices
+from turnstore.backends._postgres_readers import PostgresReaders
+from turnstore.backends._postgres_routes import Routes
+from turnstore.backends._writer import percentile
+from turnstore.backends.base import Backend, Command, Listener, Progress, see_through
+from turnstore.errors import InvalidArgument, ReadOnlyStore, StoreClosed, StoreError
+from turnstore.options import StoreOptions
+from turnstore.records import StoreStatistics
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+MIGRATION_LOCK: Final = 0x74756E73_746F7265  # "tunstore"
+
+
+class PostgresBackend(Backend):
+    """:param url: of the database.
+    :param lock: locks the heads of sessions, by id, in the order of their keys.
+    """
+
+    def __init__(self, url: str, options: StoreOptions, lock: Lock) -> None:
+        self._options = options
+        self._lock = lock
+        self._connector = Connector(url, options)
+        self._closed_reason: str | None = "the store is not open"
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._library = "PostgreSQL"
+        self._lanes: list[Lane] = []
+        self._routes: Routes | None = None
+        self._readers: PostgresReaders | None = None
+        self._notices: Notices | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    # Opening and closing
+
+    async def open(self, prepare: Callable[[Connection], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        _OPEN.add(self)
+        try:
+            await see_through(self._open(prepare))
+        except BaseException:
+            await see_through(self._close())
+            raise
+        self._closed_reason = None
+
+    async def _open(self, prepare: Callable[[Connection], None]) -> None:
+        assert self._loop is not None
+        options, loop = self._options, self._loop
+        try:
+            if options.migrate == "auto":
+                upgrading = await self._connector.connect(is_patient=True)
+                await self._using(upgrading, prepare)
+                await upgrading.close()
+            connection = await self._connector.connect()
+            commits = await self._using(connection, prepare)
+        except Exception as error:
+            translated = translate(error)
+            raise translated from translated.__cause__
+        self._readers = PostgresReaders(self._connector, connection, options, loop)
+        self._notices = Notices(self._connector, options, loop)
+        if options.read_only:
+            return
+        begin = write_text(options, commits)
+        self._routes = Routes(options.lanes, options, loop)
+        committed = self._notices.committed
+        self._lanes = [
+            Lane(self._connector, begin, self._lock, committed, options, loop)
+            for _ in range(options.lanes)
+        ]
+
+    async def _using(
+        self, connection: PostgresConnection, prepare: Callable[[Connection], None]
+    ) -> str:
+        try:
+            return await self._prepare(connection, prepare)
+        except BaseException:
+            await connection.discard()
+            raise
+
+    async def _prepare(
+        self, connection: PostgresConnection, prepare: Callable[[Connection], None]
+    ) -> str:
+        """Bring the schema up to date, or check it; return how the server commits."""
+        if self._options.read_only:
+            await connection.begin(READ)
+            await connection.run(prepare)
+        else:
+            await connection.begin(write_text(self._options, "on"))
+            await connection.run(partial(_prepare_alone, prepare))
+        await connection.commit()
+        await connection.begin(READ)
+        version, commits = await connection.run(_about_the_server)
+        await connection.commit()
+        self._library = f"PostgreSQL {version} by asyncpg"
+        return commits
+
+    async def close(self) -> None:
+        if self._closed_reason is None:
+            self._closed_reason = "the store was closed"
+            self._closing = asyncio.ensure_future(self._close())
+        if self._closing is not None:
+            await see_through(self._closing)
+
+    async def _close(self) -> None:
+        timeout_s = self._options.close_timeout_s
+        if self._routes is not None:
+            await self._routes.close(timeout_s)
+        await asyncio.gather(*(lane.close(timeout_s) for lane in self._lanes))
+        if self._notices is not None:
+            await self._notices.close()
+        if self._readers is not None:
+            await self._readers.close(timeout_s)
+        await self._connector.close()
+        _OPEN.discard(self)
+
+    # Reading
+
+    def read(
+        self, work: Callable[[Connection], T], *, snapshot: bool = False
+    ) -> Coroutine[Any, Any, T]:
+        self._check_open()
+        assert self._readers is not None
+        return self._readers.run(work, snapshot)
+
+    # Writing
+
+    def write(self, command: Command[R]) -> Coroutine[Any, Any, R]:
+        self._check_open()
+        if self._routes is None:
+            raise ReadOnlyStore("the store was opened with read_only")
+        return self._write(command, self._routes)
+
+    async def _write(self, command: Command[R], routes: Routes) -> R:
+        ids = command.session_ids
+        lane = await routes.enter(command, ids)
+        try:
+            return await self._lanes[lane].writer.write(command)
+        finally:
+            routes.leave(ids)
+
+    def listen(
+        self, listener: Listener | None, heard: Callable[[], None] | None = None
+    ) -> None:
+        for lane in self._lanes:
+            lane.writer.listener = listener
+        if self._notices is not None:
+            self._notices.listen(heard)
+
+    async def data_version(self) -> Hashable:
+        """Return which transactions are visible, of all stores and this one."""
+        return await self.read(_visible)
+
+    # Maintenance
+
+    async def backup(self, path: Path, on_progress: Progress | None = None) -> None:
+        self._check_open()
+        raise InvalidArgument("back PostgreSQL up with its own tools: pg_dump")
+
+    async def checkpoint(self) -> bool:
+        """Nothing is kept beside the database."""
+        self._check_open()
+        return True
+
+    async def check(self) -> list[str]:
+        """The server keeps watch over its own files."""
+        self._check_open()
+        return []
+
+    async def reclaim(self) -> None:
+        """Autovacuum gives free space back."""
+        self._check_open()
+
+    # Facts
+
+    def statistics(self) -> StoreStatistics:
+        self._check_open()
+        assert self._readers is not None
+        writers = [lane.writer for lane in self._lanes]
+        sizes = [size for each in writers for size in each.batch_sizes]
+        times_s = [time for each in writers for time in each.commit_times_s]
+        waiting = self._routes.depth if self._routes else 0
+        return StoreStatistics(
+            library=self._library,
+            queue_depth=waiting + sum(each.depth for each in writers),
+            batches=sum(each.batches for each in writers),
+            commands=sum(each.commands for each in writers),
+            batch_size_p50=int(percentile(sizes, 0.5)),
+            batch_size_p99=int(percentile(sizes, 0.99)),
+            commit_ms_p50=percentile(times_s, 0.5) * 1_000,
+            commit_ms_p99=percentile(times_s, 0.99) * 1_000,
+            reader_waits=self._readers.waits,
+            wal_bytes=0,
+        )
+
+    def _check_open(self) -> None:
+        if self._closed_reason is not None:
+            raise StoreClosed(self._closed_reason)
+        if asyncio.get_running_loop() is not self._loop:
+            raise StoreError(
+                "a store belongs to the event loop that opened it: open another one "
+                "in this loop"
+            )
+
+    def abandon(self) -> None:
+        """In a forked child: refuse every call and never touch the connections.
+
+        Closing one would stop the parent's event loop from hearing of it, so all is
+        kept for as long as the child lives.
+        """
+        self._closed_reason = (
+            "the store was opened before fork(): open another one in the child"
+        )
+        self._closing = None
+        _ABANDONED.append(self)
+
+
+def _prepare_alone(prepare: Callable[[Connection], None], conn: Connection) -> None:
+    conn.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+    prepare(conn)
+
+
+def _about_the_server(connection: Connection) -> tuple[str, str]:
+    row = connection.execute(
+        select(
+            func.current_setting("server_version"),
+            func.current_setting("synchronous_commit"),
+        )
+    ).one()
+    return str(row[0]).split()[0], str(row[1])
+
+
+def _visible(connection: Connection) -> str:
+    return str(connection.execute(_SNAPSHOT).scalar_one())
+
+
+_SNAPSHOT: Final = select(cast(func.pg_current_snapshot(), TextType()))
+_OPEN: weakref.WeakSet[PostgresBackend] = weakref.WeakSet()
+_ABANDONED: Final[list[PostgresBackend]] = []
+
+
+def _after_fork_in_child() -> None:
+    for backend in list(_OPEN):
+        backend.abandon()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,176 @@
+"""Following what other stores commit: told by NOTIFY, else found by polling."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from cutting import Proxy, proxied
+from postgres_server import PostgresServer
+from posting import until
+
+from turnstore import Event, SessionStore, StoreOptions
+from turnstore.events import Events
+
+pytestmark = pytest.mark.anyio
+
+SLOW = StoreOptions(poll_interval_s=60)
+"""A follower of such a store learns of others' writes by notices alone."""
+
+
+@pytest.fixture
+async def proxy(postgres: PostgresServer) -> AsyncIterator[Proxy]:
+    async with proxied(postgres.port) as opened:
+        yield opened
+
+
+async def collect(events: AsyncIterator[Event], count: int) -> list[Event]:
+    found: list[Event] = []
+    async with asyncio.timeout(10):
+        async for event in events:
+            found.append(event)
+            if len(found) == count:
+                break
+    return found
+
+
+async def listening(url: str, count: int = 1) -> None:
+    """Wait until that many connections to the database listen."""
+    connection = await asyncpg.connect(url)
+    try:
+        async with asyncio.timeout(10):
+            while True:
+                found = await connection.fetchval(
+                    "SELECT count(*) FROM pg_stat_activity WHERE "
+                    "datname = current_database() AND query LIKE 'LISTEN%'"
+                )
+                if found >= count:
+                    return
+                await asyncio.sleep(0.002)
+    finally:
+        await connection.close()
+
+
+def data(events: list[Event]) -> list[object]:
+    return [each.data for each in events]
+
+
+async def test_a_notice_tells_of_another_store_s_event(
+    database: str, store: SessionStore
+) -> None:
+    await store.sessions.create(id="s")
+    async with SessionStore(database, SLOW) as following:
+        follower = following.events.follow("s")
+        reading = asyncio.create_task(collect(follower, 3))
+        await listening(database)
+        for n in range(3):
+            await store.events.append("s", "t", n)
+        assert data(await reading) == [0, 1, 2]
+        await follower.aclose()
+
+
+async def test_a_notice_tells_of_a_new_session(
+    database: str, store: SessionStore
+) -> None:
+    async with SessionStore(database, SLOW) as following:
+        follower = following.events.follow_all()
+        reading = asyncio.create_task(collect(follower, 2))
+        await listening(database)
+        for name in ("a", "b"):
+            await store.sessions.create(id=name)
+            await store.events.append(name, "t", name)
+        assert sorted(str(each) for each in data(await reading)) == ["a", "b"]
+        await follower.aclose()
+
+
+async def test_without_notices_a_poll_finds_it(
+    database: str, store: SessionStore
+) -> None:
+    """Behind a pooler nobody listens."""
+    await store.sessions.create(id="s")
+    options = StoreOptions(behind_pooler=True, poll_interval_s=0.01)
+    async with SessionStore(database, options) as following:
+        follower = following.events.follow("s")
+        reading = asyncio.create_task(collect(follower, 2))
+        await asyncio.sleep(0)
+        await store.events.append("s", "t", 1)
+        await store.events.append("s", "t", 2)
+        assert data(await reading) == [1, 2]
+        await follower.aclose()
+
+
+async def test_a_lost_listener_listens_again_and_misses_nothing(
+    database: str, store: SessionStore, postgres: PostgresServer, proxy: Proxy
+) -> None:
+    await store.sessions.create(id="s")
+    url = database.replace(f":{postgres.port}/", f":{proxy.port}/")
+    async with SessionStore(url, SLOW) as following:
+        follower = following.events.follow("s")
+        await store.events.append("s", "t", 0)
+        assert data(await collect(follower, 1)) == [0]
+        reading = asyncio.create_task(collect(follower, 2))
+        await listening(database)
+        proxy.refuses = True
+        proxy.cut_all()
+        await store.events.append("s", "t", 1)
+        await asyncio.sleep(0.05)
+        assert not reading.done()
+        proxy.refuses = False
+        await listening(database)
+        await store.events.append("s", "t", 2)
+        assert data(await reading) == [1, 2]
+        await follower.aclose()
+
+
+async def test_events_of_two_stores_at_once_come_in_order(
+    store: SessionStore, second_store: SessionStore
+) -> None:
+    names = ["a", "b", "c"]
+    for name in names:
+        await store.sessions.create(id=name)
+    follower = store.events.follow_all(names)
+    reading = asyncio.create_task(collect(follower, 300))
+
+    async def append(events: Events, name: str) -> None:
+        for n in range(50):
+            await events.append(name, "t", n)
+
+    await asyncio.gather(
+        *(append(each.events, name) for each in (store, second_store) for name in names)
+    )
+    found = await reading
+    for name in names:
+        seqs = [each.seq for each in found if each.session_id == name]
+        assert seqs == list(range(1, 101))
+    await follower.aclose()
+
+
+async def test_nobody_listens_when_nobody_follows(database: str) -> None:
+    async with SessionStore(database, SLOW) as store:
+        await store.sessions.create(id="s")
+        follower = store.events.follow("s")
+        await store.events.append("s", "t", 1)
+        assert data(await collect(follower, 1)) == [1]
+        notices = store._backend._notices  # type: ignore[attr-defined]
+        await until(lambda: notices._is_listening)
+        await follower.aclose()
+        await until(lambda: not notices._is_listening)
+        assert notices._heard is None
+
+
+async def test_many_commits_are_few_notices(database: str, store: SessionStore) -> None:
+    heard: list[str] = []
+    listener = await asyncpg.connect(database)
+    try:
+        await listener.add_listener("turnstore", lambda *each: heard.append(each[3]))
+        await store.sessions.create(id="s")
+        for n in range(100):
+            await store.events.append("s", "t", n)
+        await until(lambda: len(heard) > 0)
+        batches = (await store.statistics()).batches
+        assert 0 < len(heard) < batches
+        await listener.remove_listener("turnstore", lambda *each: None)
+    finally:
+        await listener.close()

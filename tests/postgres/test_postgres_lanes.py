@@ -1,0 +1,189 @@
+"""Lanes: order of a session's writes, turns over several lanes, batches that fail."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+
+import pytest
+from posting import Broken, Note, Poison, held, opened, submitted, texts, works
+
+from turnstore import (
+    BackendError,
+    InvalidArgument,
+    SessionNotFound,
+    SessionStore,
+    StoreClosed,
+    StoreOptions,
+)
+
+pytestmark = pytest.mark.anyio
+
+LANES = 4
+
+
+def in_lane(number: int) -> str:
+    """Return the id of a session of that lane."""
+    names = (f"s{n}" for n in range(1_000))
+    return next(each for each in names if zlib.crc32(each.encode()) % LANES == number)
+
+
+A, B, C = in_lane(0), in_lane(1), in_lane(2)
+
+
+async def test_lanes_do_not_wait_for_each_other(database: str) -> None:
+    async with opened(database, lanes=LANES) as backend, held(backend, database, A):
+        assert await backend.write(Note(B, 1, "b")) == 1
+
+
+async def test_a_session_stays_where_it_is_under_way(database: str) -> None:
+    """What comes after a command of two sessions comes after it for both."""
+    async with opened(database, lanes=LANES) as backend:
+        async with held(backend, database, A):
+            writes = [
+                asyncio.create_task(backend.write(each))
+                for each in (Note(A, 1, "both", (B,)), Note(B, 1, "b"), Note(A, 1, "a"))
+            ]
+            await submitted(backend, 3)
+            assert await backend.write(Note(C, 1, "c")) == 1
+        await asyncio.gather(*writes)
+        assert await backend.read(texts) == ["c", "both", "b", "a"]
+
+
+async def test_a_command_waits_until_its_sessions_are_in_one_lane(
+    database: str,
+) -> None:
+    async with opened(database, lanes=LANES) as backend:
+        async with held(backend, database, A, 1):
+            first_a = asyncio.create_task(backend.write(Note(A, 1, "a1")))
+            async with held(backend, database, B, 2):
+                first_b = asyncio.create_task(backend.write(Note(B, 1, "b1")))
+                both = asyncio.create_task(backend.write(Note(C, 1, "both", (A, B))))
+                await submitted(backend, 3)
+                second_b = asyncio.create_task(backend.write(Note(B, 1, "b2")))
+                second_a = asyncio.create_task(backend.write(Note(A, 1, "a2")))
+                await submitted(backend, 5)
+            await first_b
+        await asyncio.gather(first_a, both, second_a, second_b)
+        found = await backend.read(texts)
+        assert found.index("both") > max(found.index("a1"), found.index("b1"))
+        assert found.index("both") < min(found.index("a2"), found.index("b2"))
+        await works(backend)
+
+
+async def test_random_commands_keep_the_order_of_each_session(
+    store: SessionStore,
+) -> None:
+    names = [f"s{n}" for n in range(8)]
+    await asyncio.gather(*(store.sessions.create(id=each) for each in names))
+
+    async def turn(n: int) -> None:
+        chosen = [names[n % 8], names[n * 3 % 8], names[n * 5 % 8]]
+        async with store.turn(chosen[0]) as turn:
+            for each in dict.fromkeys(chosen):
+                turn.event("t", n, session_id=each)
+
+    await asyncio.gather(*(turn(n) for n in range(200)))
+    for each in names:
+        found = [event.data for event in await store.events.list(each)]
+        assert found == sorted(found)
+        assert found
+
+
+async def test_a_poisoned_command_fails_alone(database: str) -> None:
+    async with opened(database, lanes=1) as backend:
+        async with held(backend, database):
+            writes = [
+                asyncio.create_task(backend.write(each))
+                for each in (
+                    Note("a", 1, "a"),
+                    Poison("b", 1, InvalidArgument("bad")),
+                    Broken("c", 1),
+                    Note("d", 1, "d"),
+                )
+            ]
+            await submitted(backend, 4)
+        found = await asyncio.gather(*writes, return_exceptions=True)
+        assert isinstance(found[1], InvalidArgument)
+        assert type(found[2]) is BackendError
+        assert [type(each) for each in found[::3]] == [int, int]
+        assert await backend.read(texts) == ["a", "d"]
+        await works(backend)
+
+
+async def test_an_index_that_is_too_small_for_a_text_refuses_it_alone(
+    store: SessionStore,
+) -> None:
+    wide = "".join(chr(0x4E00 + n % 5_000) for n in range(4_000))
+    bad, good = await asyncio.gather(
+        store.sessions.create(id="bad", agent_name=wide),
+        store.sessions.create(id="good"),
+        return_exceptions=True,
+    )
+    assert isinstance(bad, InvalidArgument)
+    assert await store.sessions.get("bad") is None
+    assert await store.sessions.get("good") == good
+
+
+async def test_closing_commits_what_is_queued(database: str) -> None:
+    async with opened(database, lanes=2) as backend:
+        async with held(backend, database, "s"):
+            queued = [
+                asyncio.create_task(backend.write(Note("s", 1, text))) for text in "ab"
+            ]
+            await submitted(backend, 2)
+            closing = asyncio.create_task(backend.close())
+            await asyncio.sleep(0)
+            with pytest.raises(StoreClosed):
+                await backend.write(Note("s", 1, "late"))
+        await closing
+        assert await asyncio.gather(*queued) == [1, 2]
+
+
+async def test_closing_gives_up_on_what_is_late(database: str) -> None:
+    async with opened(database, lanes=1, close_timeout_s=0.05) as backend:
+        try:
+            async with held(backend, database):
+                queued = asyncio.create_task(backend.write(Note("s", 1, "late")))
+                await submitted(backend, 1)
+                await backend.close()
+        except BackendError:
+            pass  # what was under way was cut off
+        with pytest.raises(StoreClosed):
+            await queued
+    async with opened(database) as backend:
+        assert await backend.read(texts) == []
+
+
+async def test_writes_of_many_sessions_share_commits(store: SessionStore) -> None:
+    names = [f"s{n}" for n in range(40)]
+    await asyncio.gather(*(store.sessions.create(id=each) for each in names))
+    before = (await store.statistics()).batches
+    await asyncio.gather(*(store.events.append(each, "t") for each in names))
+    assert (await store.statistics()).batches - before <= 2 * 4
+
+
+async def test_who_writes_to_no_session_is_told(store: SessionStore) -> None:
+    with pytest.raises(SessionNotFound):
+        await store.events.append("nobody", "t")
+
+
+async def test_durability_is_set_in_each_transaction(database: str) -> None:
+    def commits(durability: str) -> StoreOptions:
+        return StoreOptions(durability=durability, lanes=1)  # type: ignore[arg-type]
+
+    from sqlalchemy import Connection
+
+    from turnstore.backends.base import Command
+
+    class Ask(Command[str]):
+        @staticmethod
+        def apply(connection: Connection, commands: list[Ask]) -> list[str]:
+            asked = connection.exec_driver_sql("SHOW synchronous_commit")
+            return [str(asked.scalar_one())] * len(commands)
+
+    found = []
+    for durability in ("normal", "full"):
+        async with opened(database, durability=durability) as backend:
+            found.append(await backend.write(Ask("s", 0)))
+    assert found == ["off", "on"]

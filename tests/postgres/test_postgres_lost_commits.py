@@ -1,0 +1,162 @@
+"""Connections cut during COMMIT: who can find out what happened does, the others are
+told that they can't know."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from cutting import Proxy, proxied
+from postgres_server import PostgresServer
+from posting import until
+
+from turnstore import (
+    NewEvent,
+    OutcomeUnknown,
+    SequenceConflict,
+    SessionStore,
+    StoreOptions,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def proxy(postgres: PostgresServer) -> AsyncIterator[Proxy]:
+    async with proxied(postgres.port) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def cut_store(
+    postgres: PostgresServer, proxy: Proxy, database: str
+) -> AsyncIterator[SessionStore]:
+    """A store whose connections go through the proxy."""
+    url = database.replace(f":{postgres.port}/", f":{proxy.port}/")
+    async with SessionStore(url, StoreOptions(lanes=1)) as opened:
+        await opened.sessions.create(id="s")
+        yield opened
+
+
+@pytest.fixture(params=[False, True], ids=["before", "after"])
+def has_sent(request: pytest.FixtureRequest) -> bool:
+    """Whether the server got the COMMIT."""
+    return bool(request.param)
+
+
+async def test_the_outcome_is_unknown(
+    cut_store: SessionStore, proxy: Proxy, has_sent: bool
+) -> None:
+    proxy.has_sent, proxy.cuts = has_sent, 1
+    with pytest.raises(OutcomeUnknown):
+        await cut_store.events.append("s", "t", 1)
+    assert proxy.cuts == 0
+    assert await cut_store.events.head("s") == int(has_sent)
+
+
+async def test_the_next_write_succeeds(cut_store: SessionStore, proxy: Proxy) -> None:
+    proxy.cuts = 1
+    with pytest.raises(OutcomeUnknown):
+        await cut_store.events.append("s", "t", 1)
+    assert await cut_store.events.append("s", "t", 2) == 1
+
+
+async def test_an_idempotency_key_of_events_finds_out(
+    cut_store: SessionStore, proxy: Proxy, has_sent: bool
+) -> None:
+    proxy.has_sent, proxy.cuts = has_sent, 1
+    assert await cut_store.events.append("s", "t", 1, idempotency_key="k") == 1
+    assert proxy.cuts == 0
+    assert [each.data for each in await cut_store.events.list("s")] == [1]
+
+
+async def test_an_idempotency_key_of_messages_finds_out(
+    cut_store: SessionStore, proxy: Proxy, has_sent: bool
+) -> None:
+    proxy.has_sent, proxy.cuts = has_sent, 1
+    made = await cut_store.messages.append("s", "user", "x", idempotency_key="k")
+    assert proxy.cuts == 0
+    assert await cut_store.messages.list("s") == [made]
+
+
+async def test_an_expected_head_finds_out(
+    cut_store: SessionStore, proxy: Proxy, has_sent: bool
+) -> None:
+    proxy.has_sent, proxy.cuts = has_sent, 1
+    rows = [NewEvent(type="t", data={"n": n}, model="m") for n in range(3)]
+    seqs = await cut_store.events.append_many("s", rows, expected_head=0)
+    assert seqs == [1, 2, 3]
+    assert proxy.cuts == 0
+    found = await cut_store.events.list("s")
+    assert [each.data for each in found] == [{"n": 0}, {"n": 1}, {"n": 2}]
+
+
+async def test_several_expected_heads_of_a_batch_find_out(
+    cut_store: SessionStore, proxy: Proxy, has_sent: bool
+) -> None:
+    proxy.has_sent, proxy.cuts = has_sent, 1
+    seqs = await asyncio.gather(
+        *(cut_store.events.append("s", "t", n, expected_head=n) for n in range(5))
+    )
+    assert seqs == [1, 2, 3, 4, 5]
+    assert [each.data for each in await cut_store.events.list("s")] == [0, 1, 2, 3, 4]
+
+
+async def test_another_store_s_equal_event_is_a_conflict(
+    cut_store: SessionStore, store: SessionStore, proxy: Proxy
+) -> None:
+    proxy.cuts, proxy.refuses = 1, True
+    cut = asyncio.create_task(cut_store.events.append("s", "t", 1, expected_head=0))
+    await until(lambda: proxy.cuts == 0)
+    assert await store.events.append("s", "t", 1, expected_head=0) == 1
+    proxy.refuses = False
+    with pytest.raises(SequenceConflict) as caught:
+        await cut
+    assert caught.value.actual_head == 1
+    assert await store.events.head("s") == 1
+
+
+async def test_who_shares_the_commit_has_an_own_outcome(
+    cut_store: SessionStore, proxy: Proxy, has_sent: bool
+) -> None:
+    await cut_store.sessions.create(id="u")
+    proxy.has_sent, proxy.cuts = has_sent, 1
+    unknown, known = await asyncio.gather(
+        cut_store.events.append("s", "t", 1),
+        cut_store.events.append("u", "t", 2, idempotency_key="k"),
+        return_exceptions=True,
+    )
+    assert isinstance(unknown, OutcomeUnknown)
+    assert known == 1
+    assert await cut_store.events.head("s") == int(has_sent)
+    assert await cut_store.events.head("u") == 1
+
+
+async def test_a_server_that_stays_away_leaves_the_outcome_unknown(
+    postgres: PostgresServer, proxy: Proxy, database: str
+) -> None:
+    url = database.replace(f":{postgres.port}/", f":{proxy.port}/")
+    async with SessionStore(url, StoreOptions(busy_timeout_s=0.1)) as cut_store:
+        await cut_store.sessions.create(id="s")
+        proxy.cuts, proxy.refuses = 1, True
+        with pytest.raises(OutcomeUnknown):
+            await cut_store.events.append("s", "t", 1, idempotency_key="k")
+        proxy.refuses = False
+        assert await cut_store.events.append("s", "t", 1, idempotency_key="k") == 1
+
+
+async def test_a_cut_before_the_commit_is_not_noticed(
+    cut_store: SessionStore, proxy: Proxy
+) -> None:
+    proxy.cut_at, proxy.cuts = b"INSERT INTO events", 1
+    assert await cut_store.events.append("s", "t", 1) == 1
+    assert proxy.cuts == 0
+    assert await cut_store.events.head("s") == 1
+
+
+async def test_a_cut_read_is_read_again(cut_store: SessionStore, proxy: Proxy) -> None:
+    await cut_store.events.append("s", "t", 1)
+    assert await cut_store.events.head("s") == 1
+    proxy.cut_all()
+    assert await cut_store.events.head("s") == 1

@@ -1,0 +1,277 @@
+"""Connections and servers that go away: nothing acknowledged is lost or doubled, no
+call hangs, the store recovers by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import asyncpg
+import pytest
+from cutting import Proxy, proxied
+from postgres_server import PostgresServer, aside
+from posting import held, opened, submitted
+
+from turnstore import (
+    BackendError,
+    BackendUnavailable,
+    DatabaseBusy,
+    OutcomeUnknown,
+    SessionStore,
+    StoreOptions,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def own_server(postgres: PostgresServer) -> Iterator[PostgresServer]:
+    """A server that may be stopped."""
+    server = PostgresServer({})
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+async def proxy(postgres: PostgresServer) -> AsyncIterator[Proxy]:
+    async with proxied(postgres.port) as opened_proxy:
+        yield opened_proxy
+
+
+async def end_all_connections(url: str, postgres: PostgresServer) -> int:
+    admin = await asyncpg.connect(postgres.url())
+    try:
+        ended: int = await admin.fetchval(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+            "WHERE datname = $1",
+            url.rsplit("/", 1)[1],
+        )
+        return ended
+    finally:
+        await admin.close()
+
+
+async def test_idle_connections_that_are_ended_are_made_again(
+    store: SessionStore, database: str, postgres: PostgresServer
+) -> None:
+    await store.sessions.create(id="s")
+    for n in range(1, 4):
+        assert await store.events.append("s", "t", n) == n
+        assert await store.events.head("s") == n
+        assert await end_all_connections(database, postgres) > 0
+    assert await store.events.append("s", "t", 4) == 4
+    assert await store.events.head("s") == 4
+
+
+async def test_connections_ended_under_load(
+    store: SessionStore, database: str, postgres: PostgresServer
+) -> None:
+    names = [f"s{n}" for n in range(16)]
+    await asyncio.gather(*(store.sessions.create(id=each) for each in names))
+    acknowledged: dict[str, list[int]] = {each: [] for each in names}
+    unknown: dict[str, set[int]] = {each: set() for each in names}
+    is_over = False
+
+    async def write(name: str) -> None:
+        n = 0
+        while not is_over:
+            n += 1
+            try:
+                await store.events.append(name, "t", n)
+                acknowledged[name].append(n)
+            except OutcomeUnknown:
+                unknown[name].add(n)
+            await store.events.head(name)
+
+    tasks = [asyncio.create_task(write(each)) for each in names]
+    for _ in range(8):
+        await asyncio.sleep(0.05)
+        await end_all_connections(database, postgres)
+    is_over = True
+    await asyncio.gather(*tasks)
+    for name in names:
+        await check_ledger(store, name, acknowledged[name], unknown[name])
+
+
+async def check_ledger(
+    store: SessionStore, name: str, acknowledged: list[int], unknown: set[int]
+) -> None:
+    found = [each async for each in store.events.stream(name)]
+    data = [each.data for each in found]
+    assert [each.seq for each in found] == list(range(1, len(found) + 1))
+    assert len(data) == len(set(data))
+    assert set(acknowledged) <= set(data)
+    assert set(data) - set(acknowledged) <= unknown
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.crash
+@pytest.mark.parametrize(
+    "how",
+    [signal.SIGQUIT, signal.SIGKILL, signal.SIGINT],
+    ids=["immediate", "killed", "fast"],
+)
+async def test_a_server_stopped_under_load(
+    own_server: PostgresServer, how: signal.Signals, rng: random.Random
+) -> None:
+    """Plain appends may have an unknown outcome; those with a key or an expected head
+    never do."""
+    admin = await asyncpg.connect(own_server.url())
+    name = f"load_{how.name.lower()}"
+    await admin.execute(f"CREATE DATABASE {name}")
+    await admin.close()
+    options = StoreOptions(migrate="auto", busy_timeout_s=15)
+    async with SessionStore(own_server.url(name), options) as store:
+        names = [
+            f"{kind}{n}" for kind in ("plain", "keyed", "headed") for n in range(6)
+        ]
+        await asyncio.gather(*(store.sessions.create(id=each) for each in names))
+        acknowledged: dict[str, list[int]] = {each: [] for each in names}
+        unknown: dict[str, set[int]] = {each: set() for each in names}
+        longest_s = 0.0
+        is_over = False
+
+        async def append(name: str, n: int) -> int:
+            if name.startswith("keyed"):
+                return await store.events.append(name, "t", n, idempotency_key=f"{n}")
+            if name.startswith("headed"):
+                return await store.events.append(name, "t", n, expected_head=n - 1)
+            return await store.events.append(name, "t", n)
+
+        async def write(name: str) -> None:
+            nonlocal longest_s
+            n = 0
+            while not is_over:
+                n += 1
+                began_s = time.monotonic()
+                try:
+                    seq = await append(name, n)
+                except OutcomeUnknown:
+                    assert name.startswith("plain")
+                    unknown[name].add(n)
+                else:
+                    assert name.startswith("plain") or seq == n
+                    acknowledged[name].append(n)
+                longest_s = max(longest_s, time.monotonic() - began_s)
+
+        tasks = [asyncio.create_task(write(each)) for each in names]
+        for _ in range(3):
+            await asyncio.sleep(rng.uniform(0.1, 0.4))
+            await aside(own_server.stop, how)
+            await asyncio.sleep(rng.uniform(0, 0.1))
+            await aside(own_server.start)
+        await asyncio.sleep(0.2)
+        is_over = True
+        await asyncio.gather(*tasks)
+        for name in names:
+            await check_ledger(store, name, acknowledged[name], unknown[name])
+            if not name.startswith("plain"):
+                assert acknowledged[name] == list(range(1, len(acknowledged[name]) + 1))
+        assert longest_s < 30
+
+
+async def test_a_server_that_is_away(own_server: PostgresServer) -> None:
+    options = StoreOptions(migrate="auto", busy_timeout_s=0.2)
+    async with SessionStore(own_server.url(), options) as store:
+        await store.sessions.create(id="s")
+        await aside(own_server.stop)
+        with pytest.raises(BackendUnavailable):
+            await store.events.append("s", "t")
+        with pytest.raises(BackendUnavailable):
+            await store.events.head("s")
+        with pytest.raises(BackendUnavailable):
+            await SessionStore(own_server.url()).open()
+        await aside(own_server.start)
+        assert await store.events.append("s", "t") == 1
+        assert await store.events.head("s") == 1
+
+
+async def test_a_network_that_swallows_everything(
+    postgres: PostgresServer, proxy: Proxy, database: str
+) -> None:
+    url = database.replace(f":{postgres.port}/", f":{proxy.port}/")
+    options = StoreOptions(answer_timeout_s=0.3, busy_timeout_s=0.5)
+    async with SessionStore(url, options) as store:
+        await store.sessions.create(id="s")
+        await store.events.head("s")
+        proxy.is_silent = True
+        written, read = await asyncio.gather(
+            store.events.append("s", "t"),
+            store.events.head("s"),
+            return_exceptions=True,
+        )
+        assert isinstance(written, BackendUnavailable)
+        assert isinstance(read, BackendUnavailable)
+        proxy.is_silent = False
+        proxy.cut_all()
+        assert await store.events.append("s", "t") == 1
+        assert await store.events.head("s") == 1
+
+
+async def test_a_commit_without_an_answer(
+    postgres: PostgresServer, proxy: Proxy, database: str
+) -> None:
+    url = database.replace(f":{postgres.port}/", f":{proxy.port}/")
+    options = StoreOptions(answer_timeout_s=0.3, busy_timeout_s=0.5)
+    async with SessionStore(url, options) as store:
+        await store.sessions.create(id="s")
+        proxy.silent_at = b"COMMIT\x00"
+        with pytest.raises(OutcomeUnknown):
+            await store.events.append("s", "t")
+
+
+async def test_closing_while_the_server_is_silent(
+    postgres: PostgresServer, proxy: Proxy, database: str
+) -> None:
+    url = database.replace(f":{postgres.port}/", f":{proxy.port}/")
+    store = SessionStore(url, StoreOptions(close_timeout_s=0.2))
+    async with store:
+        await store.sessions.create(id="s")
+        proxy.is_silent = True
+        writing = asyncio.create_task(store.events.append("s", "t"))
+        reading = asyncio.create_task(store.events.head("s"))
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(10):
+            await store.close()
+        found = await asyncio.gather(writing, reading, return_exceptions=True)
+        assert isinstance(found[0], BackendError)
+        assert isinstance(found[1], BaseException)
+
+
+async def test_a_head_that_somebody_keeps_locked(database: str) -> None:
+    options = StoreOptions(busy_timeout_s=0.1)
+    async with SessionStore(database, options) as store:
+        await store.sessions.create(id="s")
+        other = await asyncpg.connect(database)
+        try:
+            await other.execute("BEGIN; SELECT * FROM session_heads FOR UPDATE")
+            with pytest.raises(DatabaseBusy):
+                await store.events.append("s", "t")
+        finally:
+            await other.close()
+        assert await store.events.append("s", "t") == 1
+
+
+async def test_a_batch_under_way_is_written_once_when_its_connection_is_ended(
+    database: str, postgres: PostgresServer
+) -> None:
+    from posting import Note, texts
+
+    async with opened(database, lanes=1) as backend:
+        async with held(backend, database):
+            queued = asyncio.create_task(backend.write(Note("s", 1, "once")))
+            await submitted(backend, 1)
+            admin = await asyncpg.connect(postgres.url())
+            await admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks "
+                "WHERE locktype = 'advisory' AND NOT granted"
+            )
+            await admin.close()
+        assert await queued > 0
+        assert await backend.read(texts) == ["once"]

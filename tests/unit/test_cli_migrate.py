@@ -1,0 +1,127 @@
+"""The command line: bringing the schema of a SQLite store up to date."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from click.testing import CliRunner
+from sqlalchemy import create_engine
+
+from turnstore import InvalidArgument, SessionStore, migrations
+from turnstore.backends._sqlite_library import library
+from turnstore.backends.sqlite import APPLICATION_ID
+from turnstore.cli import app
+
+NEWEST = migrations.REVISIONS[-1]
+runner = CliRunner()
+
+
+def tables(connection: Any) -> list[Any]:
+    found = connection.execute("SELECT name, sql FROM sqlite_schema ORDER BY name")
+    return [(name, " ".join((sql or "").split())) for name, sql in found]
+
+
+@pytest.fixture
+def older(store_path: Path) -> str:
+    """The URL of a store with the first schema."""
+    config = Config()
+    config.set_main_option("script_location", str(migrations.scripts()))
+    config.set_main_option("path_separator", "os")
+    engine = create_engine(f"sqlite:///{store_path}", module=library().module)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+    engine.dispose()
+    return f"sqlite:///{store_path}"
+
+
+def test_migrate_makes_a_store_and_again_does_nothing(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/new.db"
+    first = runner.invoke(app, ["migrate", "--into", url])
+    second = runner.invoke(app, ["migrate", "--into", url])
+    assert (first.exit_code, first.output) == (0, f"schema {NEWEST}, upgraded\n")
+    assert (second.exit_code, second.output) == (
+        0,
+        f"schema {NEWEST}, nothing to do\n",
+    )
+
+
+def test_a_check_of_an_older_store_says_what_to_run(older: str) -> None:
+    result = runner.invoke(app, ["migrate", "--check", "--into", older])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "schema 0001" in result.stderr
+    assert "turnstore migrate --into URL" in result.stderr
+
+
+def test_a_check_changes_nothing(
+    older: str, store_path: Path, connect: Callable[[Path], Any]
+) -> None:
+    runner.invoke(app, ["migrate", "--check", "--into", older])
+    found = connect(store_path).execute("SELECT version_num FROM alembic_version")
+    assert found.fetchall() == [("0001",)]
+
+
+def test_a_check_makes_no_store(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/none.db"
+    result = runner.invoke(app, ["migrate", "--check", "--into", url])
+    assert result.exit_code == 1
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_older_store_is_upgraded(older: str) -> None:
+    result = runner.invoke(app, ["migrate", "--into", older])
+    assert (result.exit_code, result.output) == (0, f"schema {NEWEST}, upgraded\n")
+    checked = runner.invoke(app, ["migrate", "--check", "--into", older])
+    assert (checked.exit_code, checked.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("since", [None, "0001", "0002"])
+def test_the_sql_makes_the_same_tables(
+    since: str | None, tmp_path: Path, connect: Callable[[Path], Any]
+) -> None:
+    arguments = ["migrate", "--sql", "--into", "sqlite:///never-opened.db"]
+    by_hand, by_store = connect(tmp_path / "hand.db"), tmp_path / "store.db"
+    if since is not None:
+        before = migrations.sql("sqlite")
+        end = before.index(f"-- Running upgrade {since} ->")
+        by_hand.executescript(before[:end] + "COMMIT;")
+        arguments += ["--since", since]
+    printed = runner.invoke(app, arguments)
+    assert printed.exit_code == 0, printed.stderr
+    by_hand.executescript(printed.stdout)
+
+    async def make() -> None:
+        async with SessionStore(by_store):
+            pass
+
+    asyncio.run(make())
+    assert tables(by_hand) == tables(connect(by_store)) != []
+
+
+def test_the_sql_since_the_newest_schema_is_empty() -> None:
+    result = runner.invoke(app, ["migrate", "--sql", "--since", NEWEST])
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_sql_of_an_unknown_revision_is_refused() -> None:
+    result = runner.invoke(app, ["migrate", "--sql", "--since", "0000"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "no revision '0000'" in result.stderr
+
+
+def test_sql_of_an_unknown_dialect_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="sqlite or postgresql"):
+        migrations.sql("oracle")
+
+
+@pytest.mark.parametrize("options", [["--check", "--sql"], ["--since", "0001"]])
+def test_options_that_do_not_go_together(options: list[str]) -> None:
+    assert runner.invoke(app, ["migrate", *options]).exit_code == 2

@@ -1,0 +1,108 @@
+"""SQLSTATE as errors of this package, by code and not by text."""
+
+from __future__ import annotations
+
+import asyncpg
+import pytest
+
+from turnstore import errors
+from turnstore.backends._postgres_connections import Connector
+from turnstore.backends._postgres_errors import is_conflict, is_lost, translate
+from turnstore.options import StoreOptions
+
+STATES = {
+    "08006": errors.BackendUnavailable,
+    "23505": errors.BackendError,
+    "25006": errors.ReadOnlyStore,
+    "25P03": errors.BackendUnavailable,
+    "28P01": errors.BackendUnavailable,
+    "3D000": errors.BackendUnavailable,
+    "40001": errors.DatabaseBusy,
+    "40P01": errors.DatabaseBusy,
+    "42501": errors.ReadOnlyStore,
+    "42601": errors.BackendError,
+    "53100": errors.DiskFull,
+    "53300": errors.BackendUnavailable,
+    "54000": errors.InvalidArgument,
+    "55P03": errors.DatabaseBusy,
+    "57014": errors.BackendUnavailable,
+    "57P01": errors.BackendUnavailable,
+    "XX000": errors.BackendError,
+    "XX001": errors.DatabaseCorrupt,
+}
+
+
+class Driver(Exception):
+    """An error as the server makes it; the text says nothing true."""
+
+    def __init__(self, sqlstate: str) -> None:
+        super().__init__("deadlock detected, disk full and duplicate key")
+        self.sqlstate = sqlstate
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_each_state(state: str) -> None:
+    cause = Driver(state)
+    translated = translate(cause)
+    assert type(translated) is STATES[state]
+    assert translated.__cause__ is cause
+    assert state in str(translated)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_wrapped_error_is_known_by_what_it_wraps(state: str) -> None:
+    cause = Driver(state)
+    try:
+        raise RuntimeError("wrapped") from cause
+    except RuntimeError as error:
+        translated = translate(error)
+    assert type(translated) is STATES[state]
+    assert translated.__cause__ is cause
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Driver("57P01"),
+        Driver("08003"),
+        Driver("53300"),
+        Driver("57P03"),
+        OSError(),
+        TimeoutError(),
+        asyncpg.InterfaceError("closed"),
+        asyncpg.InternalClientError("cannot switch to state 12"),
+        asyncpg.ConnectionDoesNotExistError("gone"),
+    ],
+    ids=repr,
+)
+def test_a_lost_connection_has_many_faces(error: Exception) -> None:
+    assert is_lost(error)
+    assert type(translate(error)) is errors.BackendUnavailable
+
+
+def test_what_is_no_error_of_the_database_stays_what_it_is() -> None:
+    for error in (ValueError("x"), errors.SessionNotFound("s")):
+        assert translate(error) is error
+        assert not is_lost(error)
+
+
+def test_a_server_that_takes_no_writes_is_left_for_another() -> None:
+    assert is_lost(Driver("25006"))
+
+
+def test_conflicts_can_be_tried_again() -> None:
+    assert [each for each in STATES if is_conflict(Driver(each))] == ["40001", "40P01"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://host/db?sslmodes=x",
+        "postgresql://host/db?%",
+        "postgresql://h/d?x",
+        "postgresql://h:x/d",
+    ],
+)
+def test_unknown_options_in_a_url_are_refused(url: str) -> None:
+    with pytest.raises(errors.InvalidArgument):
+        Connector(url, StoreOptions())
