@@ -165,11 +165,6 @@ class Query(Generic[T]):
         return self._decode(text), beside
 
 
-def in_array(array: ColumnElement[Any]) -> Select[Any]:
-    each = Elements(array).table_valued("value", name="element")
-    return select(each.c.value)
-
-
 def is_in(column: ColumnElement[Any], array: ColumnElement[Any]) -> Any:
     """Return the condition that a JSON array parameter has a column's value."""
     each = Elements(array).table_valued("value", name="element")

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from turnstore import _codec
-from turnstore._rows import CHUNK_ROWS, Query, in_array
+from turnstore._rows import CHUNK_ROWS, Query, is_in
 from turnstore.records import Usage
 from turnstore.schema import (
     JsonText,
@@ -228,9 +228,7 @@ class _Reader(Generic[S]):
     ) -> None:
         order = table.c.key if table is session_metadata else table.c.seq
         columns = _columns(record, table)
-        together = select(*columns).where(
-            table.c.session_key.in_(in_array(bindparam("keys")))
-        )
+        together = select(*columns).where(is_in(table.c.session_key, bindparam("keys")))
         both: Select[Any] = together
         if shown is not None:
             # What a fork shows of other sessions, as its own.
@@ -243,7 +241,7 @@ class _Reader(Generic[S]):
                 select(*others)
                 .join(fork_sources, fork_sources.c.source_key == table.c.session_key)
                 .where(
-                    fork_sources.c.session_key.in_(in_array(bindparam("keys"))),
+                    is_in(fork_sources.c.session_key, bindparam("keys")),
                     table.c.seq > after,
                     table.c.seq <= upto,
                 )
@@ -336,12 +334,12 @@ _READERS: Final[dict[str, _Reader[Any]]] = {
 _SESSIONS: Final = Query(
     select(*_columns(StoredSession, sessions, session_heads))
     .join(session_heads, session_heads.c.session_key == sessions.c.session_key)
-    .where(sessions.c.session_key.in_(in_array(bindparam("keys")))),
+    .where(is_in(sessions.c.session_key, bindparam("keys"))),
     StoredSession,
 )
 _SOURCE_ROWS: Final = Query(
     select(*_columns(SourceRow, source_rows)).where(
-        source_rows.c.session_key.in_(in_array(bindparam("keys"))),
+        is_in(source_rows.c.session_key, bindparam("keys")),
         source_rows.c.system == bindparam("system"),
     ),
     SourceRow,
@@ -360,9 +358,7 @@ _PLACES: Final = Query(
     .limit(bindparam("limit")),
     Place,
 )
-_PLACES_OF: Final = Query(
-    _place.where(sessions.c.id.in_(in_array(bindparam("ids")))), Place
-)
+_PLACES_OF: Final = Query(_place.where(is_in(sessions.c.id, bindparam("ids"))), Place)
 
 
 class ImportedFile(msgspec.Struct, kw_only=True):

@@ -27,7 +27,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.elements import quoted_name
 
 from turnstore import _codec
-from turnstore._rows import in_array
+from turnstore._rows import is_in
 from turnstore.backends._sqlite_files import uri
 from turnstore.backends._sqlite_library import library
 from turnstore.errors import InvalidArgument
@@ -324,9 +324,7 @@ def _taken(name: str, key: str) -> str:
     wanted: ColumnClause[Any] = column(_quoted(key))
     statement = select(wanted).select_from(table(_quoted(name)))
     return str(
-        statement.where(wanted.in_(in_array(bindparam("ids")))).compile(
-            dialect=_DIALECT
-        )
+        statement.where(is_in(wanted, bindparam("ids"))).compile(dialect=_DIALECT)
     )
 
 
