@@ -11,7 +11,7 @@ from typing import Any
 from alembic import context
 from sqlalchemy import Connection, create_engine
 
-from turnstore.migrations import is_ours
+from turnstore.migrations import is_of, is_ours
 from turnstore.schema import metadata
 
 
@@ -20,6 +20,7 @@ def run(connection: Connection) -> None:
         connection=connection,
         target_metadata=metadata,
         include_name=is_ours,
+        include_object=is_of(connection.dialect.name),
         render_as_batch=connection.dialect.name == "sqlite",
         transactional_ddl=True,
         compare_type=True,

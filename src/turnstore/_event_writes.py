@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 from sqlalchemy import (
@@ -59,6 +59,7 @@ class AppendEvents(Announced[int]):
     that time, which it gave them.
     """
 
+    is_locking: ClassVar[bool] = True
     rows: Sequence[EventRow]
     expected_head: int | None = None
     idempotency_key: str | None = None

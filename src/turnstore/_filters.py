@@ -23,13 +23,15 @@ from sqlalchemy.sql.util import ClauseAdapter
 
 from turnstore import _codec
 from turnstore._rows import is_in
-from turnstore._sql import Place, TitleHas, Unindexed
+from turnstore._sql import Narrowed, Place, TitleHas, Unindexed
 from turnstore.errors import InvalidArgument
 from turnstore.records import SessionFilter, SessionStatus
 from turnstore.schema import session_heads, session_metadata, sessions
 
 METADATA_MAX: Final = 100
 TRIGRAM_CHARS: Final = 3
+PERIOD_BITS: Final = 18
+"""Of ``updated_at``, dropped in ``updated_period``."""
 
 Residual = Callable[[Table, Column[Any]], ColumnElement[bool]]
 """From the table and the order of a walk to the condition as a test of its rows."""
@@ -243,22 +245,23 @@ def _between(name: str, low: int | None, high: int | None) -> list[Condition]:
     indexed = session_heads.c[name]
 
     def within(value: ColumnElement[Any]) -> ColumnElement[bool]:
-        bounds = []
-        if low is not None:
-            bounds.append(value >= low)
-        if high is not None:
-            bounds.append(value <= high)
-        return and_(*bounds)
+        condition = _between_bounds(value, low, high)
+        if name != "updated_at":
+            return condition
+        periods = [each and each >> PERIOD_BITS for each in (low, high)]
+        period = session_heads.c.updated_period
+        return Narrowed(condition, _between_bounds(period, *periods))
 
     def test(base: Table, order: Column[Any]) -> ColumnElement[bool]:
         # A bound on what the walk is ordered by narrows it; any other is a test.
         value = base.c.created_at if name == "created_at" else indexed
         if order is indexed:
             return within(value)
+        tested = _between_bounds(unindexed(value), low, high)
         if name == "updated_at" and order.name == "created_at" and high is not None:
             # Nothing is updated before it is created: the walk begins at the bound.
-            return and_(within(unindexed(value)), base.c.created_at <= high)
-        return within(unindexed(value))
+            return and_(tested, base.c.created_at <= high)
+        return tested
 
     return [
         Condition(
@@ -269,6 +272,17 @@ def _between(name: str, low: int | None, high: int | None) -> list[Condition]:
             along=indexed,
         )
     ]
+
+
+def _between_bounds(
+    value: ColumnElement[Any], low: int | None, high: int | None
+) -> ColumnElement[bool]:
+    bounds = []
+    if low is not None:
+        bounds.append(value >= low)
+    if high is not None:
+        bounds.append(value <= high)
+    return and_(*bounds)
 
 
 def _times(

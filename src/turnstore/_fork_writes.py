@@ -30,6 +30,7 @@ from turnstore.errors import InvalidArgument, SessionExists, SessionNotFound
 from turnstore.following import Announced, Followers
 from turnstore.records import Session
 from turnstore.schema import (
+    HEAD_COLUMNS,
     compactions,
     fork_sources,
     messages,
@@ -128,7 +129,7 @@ def _insert_head(
         else:
             count = _count(connection, parent.session_key, sources, upto_message)
     [created_at] = connection.execute(_CREATED_AT, {"key": key}).scalars()
-    row: dict[str, Any] = {each.name: 0 for each in session_heads.c}
+    row: dict[str, Any] = {each.name: 0 for each in HEAD_COLUMNS}
     row |= {
         "session_key": key,
         "created_at": created_at,
@@ -216,7 +217,7 @@ _COPY_SESSION: Final = sessions.insert().from_select(
 _CREATED_AT: Final = select(sessions.c.created_at).where(
     sessions.c.session_key == bindparam("key")
 )
-_INSERT_HEAD: Final = Insert(session_heads, *session_heads.c)
+_INSERT_HEAD: Final = Insert(session_heads, *HEAD_COLUMNS)
 _INSERT_SOURCES: Final = Insert(fork_sources, *fork_sources.c)
 _COPY_METADATA: Final = session_metadata.insert().from_select(
     ["session_key", "key", "value", "created_at", "updated_at"],

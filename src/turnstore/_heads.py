@@ -43,9 +43,10 @@ class Heads(Generic[H]):
     def __init__(self, record: type[H], *saved: Column[Any]) -> None:
         names = [field.name for field in msgspec.structs.fields(record)]
         self._query = Query(
-            select(*(session_heads.c[name] for name in names)).where(
-                is_in(session_heads.c.session_key, bindparam("keys"))
-            ),
+            select(*(session_heads.c[name] for name in names))
+            .where(is_in(session_heads.c.session_key, bindparam("keys")))
+            .order_by(session_heads.c.session_key)
+            .with_for_update(),
             record,
         )
         # Never before created_at, which a caller may give: listing relies on it.
@@ -58,7 +59,10 @@ class Heads(Generic[H]):
         self._saved = [each.name for each in saved]
 
     def load(self, connection: Connection, session_ids: Iterable[str]) -> dict[str, H]:
-        """Return the heads by session id; unknown sessions are left out."""
+        """Return the heads by session id; unknown sessions are left out.
+
+        Where several write at a time they are locked, in the order of their keys.
+        """
         keys = session_keys(connection, session_ids)
         heads = self._by_key(connection, keys.values())
         gone = [each for each, key in keys.items() if key not in heads]
@@ -151,7 +155,8 @@ def lock_heads(connection: Connection, session_ids: Collection[str]) -> None:
     """Lock heads until the transaction ends, in the order of their keys, so that two
     transactions never wait for each other.
 
-    For databases where several write at a time.
+    For databases where several write at a time, before commands of several kinds: each
+    kind by itself would load the heads of its own sessions, in an order of its own.
     """
     _LOCK(connection, ids=_codec.array(session_ids))
 

@@ -36,6 +36,7 @@ from turnstore.errors import SessionExists
 from turnstore.following import Announced, Followers
 from turnstore.records import Usage
 from turnstore.schema import (
+    HEAD_COLUMNS,
     OPEN_STATUSES,
     compactions,
     events,
@@ -303,7 +304,7 @@ _INSERT_METADATA: Final = Insert(
     session_metadata.c.updated_at,
 )
 _INSERT_LEDGER: Final = Insert(usage_ledger, *usage_ledger.c)
-_INSERT_HEADS: Final = Insert(session_heads, *session_heads.c)
+_INSERT_HEADS: Final = Insert(session_heads, *HEAD_COLUMNS)
 _INSERT_SOURCE: Final = Insert(
     source_rows, *(each for each in source_rows.c if each.name != "row_key")
 )

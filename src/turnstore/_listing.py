@@ -45,10 +45,10 @@ from sqlalchemy import (
 )
 
 from turnstore import _codec
-from turnstore._filters import Condition, unindexed
+from turnstore._filters import PERIOD_BITS, Condition, unindexed
 from turnstore._rows import Query, pairs
 from turnstore._selects import SESSION
-from turnstore._sql import Formatted, Joined, OrNull
+from turnstore._sql import Formatted, Joined, Narrowed, OrNull, Sorted
 from turnstore.errors import InvalidArgument
 from turnstore.records import Session
 from turnstore.schema import session_heads, sessions
@@ -76,6 +76,27 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     def directed(self, columns: Sequence[ColumnElement[Any]]) -> list[Any]:
         return [each.desc() if self.descending else each.asc() for each in columns]
+
+    def along_index(self, columns: Sequence[ColumnElement[Any]]) -> list[Any]:
+        """As ``directed``, spelt so that it is seen to be the order of an index."""
+        first, *others = self.directed(columns)
+        if self.column is session_heads.c.updated_at:
+            [period] = self.directed([session_heads.c.updated_period])
+            first = Sorted(first, period)
+        return [first, *others]
+
+    def after(
+        self, columns: Sequence[ColumnElement[Any]], values: Sequence[int]
+    ) -> ColumnElement[bool]:
+        """Return the condition that a row comes after these values."""
+        here, there = tuple_(*columns), tuple_(*(literal(each) for each in values))
+        condition = here < there if self.descending else here > there
+        if self.column is session_heads.c.updated_at:
+            period = session_heads.c.updated_period
+            bound = values[0] >> PERIOD_BITS
+            coarser = period <= bound if self.descending else period >= bound
+            condition = Narrowed(condition, coarser)
+        return condition
 
 
 def order_of(order_by: str, descending: bool) -> Order:
@@ -249,12 +270,11 @@ def _select(
     if columns[0] is columns[1]:
         columns = columns[1:]
     if after is not None:
-        here = tuple_(*columns)
-        there = tuple_(*(literal(each) for each in after[-len(columns) :]))
-        statement = statement.where(here < there if order.descending else here > there)
+        statement = statement.where(order.after(columns, after[-len(columns) :]))
     if matches is not None:
         columns = [unindexed(columns[0]), *columns[1:]]
-    return statement.order_by(*order.directed(columns))
+        return statement.order_by(*order.directed(columns))
+    return statement.order_by(*order.along_index(columns))
 
 
 _wanted, _wanted_key, _wanted_at = pairs(bindparam("keys"), second=BigInteger())

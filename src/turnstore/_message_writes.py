@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 from sqlalchemy import Connection, and_, bindparam, select, union_all
@@ -54,6 +54,7 @@ class MessageHead(UsageHead):
 class AppendMessages(Command[list[Message]]):
     """Appends messages to one session; the result is their records."""
 
+    is_locking: ClassVar[bool] = True
     rows: Sequence[MessageRow]
     idempotency_key: str | None = None
 

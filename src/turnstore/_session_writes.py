@@ -25,7 +25,12 @@ from turnstore.errors import (
 )
 from turnstore.following import Announced, Followers
 from turnstore.records import Session
-from turnstore.schema import session_heads, session_metadata, sessions
+from turnstore.schema import (
+    HEAD_COLUMNS,
+    session_heads,
+    session_metadata,
+    sessions,
+)
 
 ENDED: Final = frozenset({"completed", "failed", "interrupted"})
 """Statuses on which ``ended_at`` is set."""
@@ -256,7 +261,7 @@ def _update(names: tuple[str, ...]) -> Update:
 
 _COUNTERS: Final = [
     each
-    for each in session_heads.c
+    for each in HEAD_COLUMNS
     if each.name not in ("session_key", "created_at", "updated_at")
     and not each.nullable
 ]

@@ -9,8 +9,10 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     ColumnElement,
+    Computed,
     Integer,
     Text,
+    and_,
     column,
     select,
     table,
@@ -137,6 +139,22 @@ class TitleHas(FunctionElement[bool]):
     type = Boolean()
 
 
+class Narrowed(FunctionElement[bool]):
+    """A condition, and one that follows from it for a coarser column.
+
+    For PostgreSQL, where the coarser column has the index: SQLite has it on the finer
+    one. Not of type Boolean, or "= 1" would be written after it.
+    """
+
+    inherit_cache = True
+
+
+class Sorted(FunctionElement[Any]):
+    """A column to order by, and a coarser one to order by first, as ``Narrowed``."""
+
+    inherit_cache = True
+
+
 class Unindexed(FunctionElement[Any]):
     """A value that no index is used for, where the database can be told so."""
 
@@ -225,6 +243,37 @@ spelt(
     lambda _, text, part: f"strpos({text}, {part})",
 )
 spelt(Unindexed, lambda _, value: f"+{value}", lambda _, value: value)
+
+
+@compiles(Narrowed, "sqlite")
+@compiles(Sorted, "sqlite")
+def _finer(element: Any, compiler: Any, **options: Any) -> str:
+    # The other one is not even compiled, as that would bind its parameters.
+    finer, _ = element.clauses
+    written: str = compiler.process(finer, **options)
+    return written
+
+
+@compiles(Narrowed, "postgresql")
+def _both_hold(element: Any, compiler: Any, **options: Any) -> str:
+    finer, coarser = element.clauses
+    written: str = compiler.process(and_(coarser, finer), **options)
+    return written
+
+
+@compiles(Sorted, "postgresql")
+def _both_sort(element: Any, compiler: Any, **options: Any) -> str:
+    finer, coarser = (compiler.process(each, **options) for each in element.clauses)
+    return f"{coarser}, {finer}"
+
+
+@compiles(Computed, "sqlite")
+def _virtual(element: Any, compiler: Any, **options: Any) -> str:
+    # SQLite adds no stored column to a table that is there.
+    text = compiler.sql_compiler.process(
+        element.sqltext, include_table=False, literal_binds=True
+    )
+    return f"GENERATED ALWAYS AS ({text}) VIRTUAL"
 
 
 _TITLES: Final = table("session_titles", column("rowid"), column("session_titles"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 from sqlalchemy import Connection, and_, bindparam, select
@@ -60,6 +60,7 @@ class ToolCallHead(Head):
 class CreateToolCalls(Command[list[ToolCall]]):
     """Creates tool calls of one session; the result is their records."""
 
+    is_locking: ClassVar[bool] = True
     rows: Sequence[ToolCallRow]
 
     @staticmethod

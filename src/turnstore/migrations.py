@@ -7,6 +7,7 @@ wheel. There is one way to make a schema: upgrade from nothing.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -15,7 +16,7 @@ from sqlalchemy import Connection, column, inspect, select, table
 
 from turnstore.errors import InvalidArgument, SchemaTooNew, SchemaTooOld, StoreError
 
-REVISIONS: Final = ("0001", "0002", "0003")
+REVISIONS: Final = ("0001", "0002", "0003", "0004")
 """Every revision, oldest first. Alembic itself is loaded only to upgrade."""
 
 TITLE_INDEX: Final = "session_titles"
@@ -74,6 +75,15 @@ def is_ours(name: str | None, kind: str, _parents: Any) -> bool:
     """Tell alembic's comparison which tables and indexes ``schema.metadata`` answers
     for."""
     return kind not in ("table", "index") or not (name or "").startswith(TITLE_INDEX)
+
+
+def is_of(dialect: str) -> Callable[..., bool]:
+    """Return alembic's filter of what ``schema.metadata`` has on other databases."""
+
+    def is_included(item: Any, _name: Any, kind: str, *_: Any) -> bool:
+        return kind != "index" or item.info.get("only_on") in (None, dialect)
+
+    return is_included
 
 
 def sql(dialect: str, since: str | None = None) -> str:

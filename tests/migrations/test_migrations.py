@@ -70,7 +70,11 @@ def test_an_upgrade_from_nothing_equals_the_schema(connection: Connection) -> No
     migrations.prepare(connection, "auto")
     context = MigrationContext.configure(
         connection,
-        opts={"compare_type": True, "include_name": migrations.is_ours},
+        opts={
+            "compare_type": True,
+            "include_name": migrations.is_ours,
+            "include_object": migrations.is_of("sqlite"),
+        },
     )
     assert compare_metadata(context, metadata) == []
 

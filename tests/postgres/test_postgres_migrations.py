@@ -68,7 +68,12 @@ def migrate(connection: Connection) -> None:
 
 def compared(connection: Connection) -> Any:
     context = MigrationContext.configure(
-        connection, opts={"compare_type": True, "include_name": migrations.is_ours}
+        connection,
+        opts={
+            "compare_type": True,
+            "include_name": migrations.is_ours,
+            "include_object": migrations.is_of("postgresql"),
+        },
     )
     return compare_metadata(context, metadata)
 

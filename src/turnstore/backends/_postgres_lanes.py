@@ -2,7 +2,8 @@
 
 Critical section of a batch, from BEGIN to COMMIT: the heads of all its sessions are
 locked first, in the order of their keys. So what the commands read of these sessions
-is true until they are committed, and no two batches wait for each other's heads.
+is true until they are committed, and no two batches wait for each other's heads. A
+batch of one kind that locks as it reads is spared the extra step.
 
 A commit whose answer is lost may have happened or not. Commands that find out by
 themselves (``Command.is_repeatable``) are then applied again, which writes nothing
@@ -201,7 +202,9 @@ def _together(
     commands: list[Command[Any]],
     connection: Connection,
 ) -> list[Outcome]:
-    lock(connection, names)
+    kind = type(commands[0])
+    if not (kind.is_locking and all(type(each) is kind for each in commands)):
+        lock(connection, names)
     return apply_together(connection, commands)
 
 

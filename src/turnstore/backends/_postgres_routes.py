@@ -49,21 +49,17 @@ class Routes:
     def depth(self) -> int:
         return len(self._waiters)
 
-    async def enter(self, command: Command[Any], ids: Collection[str]) -> int:
-        """Return the lane; ``leave`` must follow when the command is done.
+    def enter(self, command: Command[Any], ids: Collection[str]) -> int | None:
+        """Return the lane, if there is one now; ``leave`` must follow when the command
+        is done. None: ``wait`` for it.
 
         :param ids: of its sessions.
-
-        A cancellation leaves nothing behind.
-
-        :raises QueueFull: its sessions were under way in several lanes for too long.
         """
-        lane = None
-        if not self._awaited or self._awaited.keys().isdisjoint(ids):
-            lane = self._lane(command, ids)
-        if lane is None:
-            return await self._wait(command, ids)
-        self._take(ids, lane)
+        if self._awaited and not self._awaited.keys().isdisjoint(ids):
+            return None
+        lane = self._lane(command, ids)
+        if lane is not None:
+            self._take(ids, lane)
         return lane
 
     def leave(self, ids: Collection[str]) -> None:
@@ -78,18 +74,29 @@ class Routes:
 
     def _lane(self, command: Command[Any], ids: Collection[str]) -> int | None:
         """Return where a command may go now; None: nowhere."""
-        under_way = self._under_way
-        lanes = {under_way[name][0] for name in ids if name in under_way}
-        if not lanes:
-            return zlib.crc32(command.session_id.encode()) % self._lanes
-        return lanes.pop() if len(lanes) == 1 else None
+        found: int | None = None
+        for name in ids:
+            entry = self._under_way.get(name)
+            if entry is not None:
+                if found is not None and found != entry[0]:
+                    return None
+                found = entry[0]
+        if found is None:
+            found = zlib.crc32(command.session_id.encode()) % self._lanes
+        return found
 
     def _take(self, ids: Collection[str], lane: int) -> None:
         for name in ids:
             _, count = self._under_way.get(name, (lane, 0))
             self._under_way[name] = lane, count + 1
 
-    async def _wait(self, command: Command[Any], ids: Collection[str]) -> int:
+    async def wait(self, command: Command[Any], ids: Collection[str]) -> int:
+        """Return the lane once there is one; ``leave`` must follow.
+
+        A cancellation leaves nothing behind.
+
+        :raises QueueFull: its sessions were under way in several lanes for too long.
+        """
         waiter = _Waiter(command, ids, self._loop.create_future())
         self._waiters.append(waiter)
         self._awaited.update(waiter.ids)

@@ -60,6 +60,10 @@ class Command(msgspec.Struct, Generic[R], gc=False):
     nothing; raising means that all of them failed and the transaction is void.
     """
 
+    is_locking: ClassVar[bool] = False
+    """Whether ``apply`` begins by locking all its sessions, in the order of their keys,
+    where several write at a time."""
+
     @property
     def is_repeatable(self) -> bool:
         """Whether applying it again, when it may have been committed or not, has its

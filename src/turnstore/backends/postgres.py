@@ -166,7 +166,9 @@ class PostgresBackend(Backend):
 
     async def _write(self, command: Command[R], routes: Routes) -> R:
         ids = command.session_ids
-        lane = await routes.enter(command, ids)
+        lane = routes.enter(command, ids)
+        if lane is None:
+            lane = await routes.wait(command, ids)
         try:
             return await self._lanes[lane].writer.write(command)
         finally:

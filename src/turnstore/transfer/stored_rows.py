@@ -244,7 +244,11 @@ def read_import(connection: Connection, batch: str, *, is_kept: bool) -> StoredR
 
 def columns_of(table: Table) -> list[Column[Any]]:
     """Return the columns that a row holds, in its order."""
-    return [each for each in table.c if each.name not in _GIVEN_KEYS]
+    return [
+        each
+        for each in table.c
+        if each.name not in _GIVEN_KEYS and each.computed is None
+    ]
 
 
 def _values(table: Table) -> list[ColumnElement[Any]]:
