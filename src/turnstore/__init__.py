@@ -8,8 +8,9 @@
         await store.events.append(session.id, "message.complete", {"text": "…"})
 
 Rooms of a store: ``sessions``, ``messages``, ``tool_calls``, ``events``, ``usage``,
-``metadata``, ``todos``, ``questions``, ``settings``, ``archive``, ``admin``. Every
-error is a ``StoreError``; the tree is drawn in ``turnstore.errors``.
+``metadata``, ``todos``, ``questions``, ``settings``, ``archive``, ``admin``; and
+``store.turn`` makes writes to several of them one. ``SessionStore`` says what holds for
+every call. Every error is a ``StoreError``; the tree is drawn in ``turnstore.errors``.
 """
 
 import importlib

@@ -23,9 +23,10 @@ class Follower:
     """Gives events as they are committed; an asynchronous iterator.
 
     ``Events.follow`` says what it gives and when it ends. One task reads it at a
-    time.
+    time, another one gets ``StoreError``.
 
     :param session_ids: None for all.
+    :param after: the seq to begin after, by session id; 0 where it says nothing.
     :raises InvalidArgument: a value is of the wrong type or out of bounds.
     """
 

@@ -28,7 +28,12 @@ ROW_BYTES: Final = 1_000
 
 
 class Admin:
-    """Care of the whole store. Reach it as ``store.admin``."""
+    """Care of the whole store. Reach it as ``store.admin``.
+
+    PostgreSQL takes care of its own files: there only ``check`` and ``recover`` have
+    something to do. ``SessionStore`` says what holds for every call: further errors,
+    and cancellation where a method does not.
+    """
 
     def __init__(self, backend: Backend, options: StoreOptions) -> None:
         self._backend = backend
@@ -47,15 +52,16 @@ class Admin:
         :param path: of the copy, in a folder that is there.
         :param on_progress: called with the pages copied and their total, about ten
             times a second and at the end; what it raises ends the copy.
-        :raises InvalidArgument: there is a file already, or a log of one.
+        :raises InvalidArgument: there is a file already, or a log of one; or the store
+            is on PostgreSQL, where ``pg_dump`` makes backups.
         :raises BackendUnavailable, DiskFull: it can't be written there.
         :raises DatabaseBusy: so much was written meanwhile that the write-ahead log,
             which a backup keeps from being emptied, reached half of
             ``wal_bytes_max``.
 
         Where it raises, a cancellation too, nothing is left of the copy; where the
-        process dies, a file ``.turnstore-….partial``. Cost: the file. A store in
-        memory writes nothing meanwhile.
+        process dies, a file ``.turnstore-….partial``. Cost: the file. In memory no
+        write is committed meanwhile.
         """
         if not isinstance(path, str | os.PathLike) or not os.fspath(path):
             raise InvalidArgument("path must be text or a Path")
@@ -66,9 +72,9 @@ class Admin:
 
         Returns whether all of it was; where not, the rest follows by itself. The
         store does this when nothing was written for a second, and on close. Cost: the
-        log, during which no other write is committed.
+        log, during which no other write is committed. A cancellation does not stop it.
 
-        :raises ReadOnlyStore, BackendError: the log stays as it was.
+        :raises ReadOnlyStore: the store was opened so; the log stays as it was.
         """
         return await self._backend.checkpoint()
 
@@ -76,8 +82,9 @@ class Admin:
         """Return what is wrong with the store, a problem a line; [] when it is sound.
 
         Looks at the pages and indexes, at the foreign keys, and whether each session's
-        numbers and totals agree with its rows and the usage ledger. Of each kind the
-        first problems, at most 1,000. Reads and writes go on.
+        numbers and totals agree with its rows and the usage ledger (on PostgreSQL at
+        these alone). Of each kind the first problems: 100, of sessions 1,000. Reads
+        and writes go on; in memory they wait while pages are looked at.
 
         Cost: reads the whole store, in bounded memory.
         """
@@ -97,10 +104,11 @@ class Admin:
     async def vacuum(self) -> None:
         """Give free pages back to the file system, in steps between other writes.
 
-        A cancellation leaves those given back so far. Cost: the free pages.
+        What is raised, a cancellation too, leaves those given back so far; the rest
+        stays for the next time. Cost: the free pages.
 
         :raises DatabaseBusy: another process kept the lock, or a reader the log.
-        :raises ReadOnlyStore, BackendError: the rest stays for the next time.
+        :raises ReadOnlyStore: the store was opened so.
         """
         await self._backend.reclaim()
 
@@ -113,9 +121,9 @@ class Admin:
         the oldest sessions first. Nothing tells a crashed runtime from one that is
         alive: call it before any begins to work.
 
-        :raises ReadOnlyStore, QueueFull, BackendError: nothing was closed.
+        :raises ReadOnlyStore: the store was opened so; nothing was closed.
 
-        Cancellation: as ``sessions.create``. Cost: the open sessions and tool calls.
+        Cost: the open sessions and tool calls.
         """
         return await self._backend.write(Recover("", ROW_BYTES))
 

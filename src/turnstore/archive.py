@@ -20,7 +20,10 @@ ROW_BYTES: Final = 300
 
 
 class Archive:
-    """Archived messages of every session. Reach it as ``store.archive``."""
+    """Archived messages of every session. Reach it as ``store.archive``.
+
+    ``SessionStore`` says what holds for every call: cancellation, further errors.
+    """
 
     def __init__(self, backend: Backend, options: StoreOptions) -> None:
         self._backend = backend
@@ -51,19 +54,21 @@ class Archive:
         """Delete messages that were archived long ago; return how many.
 
         Usage stays counted, numbers are not used again, and a compaction whose
-        messages are gone can't be taken back. One transaction; then the space is given
-        back to the file system step by step, between other writes.
+        messages are gone can't be taken back. Forks keep what they show.
 
-        :param older_than_days: archived at least so many days ago, 0 or more; 0 means
-            all.
+        One transaction; then the space is given back to the file system step by step,
+        between other writes. What is raised in these steps, a cancellation too, leaves
+        the messages deleted, and the rest of the space to the next ``admin.vacuum``.
+
+        :param older_than_days: archived at least so many days ago, 0 to 1,000,000; 0
+            means all.
         :param project_root: only of sessions with this one.
         :param session_id: only of this session; 0 when there is none.
         :param dry_run: only count.
         :raises InvalidArgument: a value is out of bounds.
-        :raises QueueFull, BackendError: nothing was deleted.
 
-        Cost: the archived messages, during which no other write is committed.
-        Cancellation: as ``messages.append``.
+        Cost: the archived messages, during which no other write is committed (on
+        PostgreSQL: of its lane).
         """
         days = _codec.check_integer(older_than_days, "older_than_days", 0, DAYS_MAX)
         # Of all, also what is archived until it is this call's turn.

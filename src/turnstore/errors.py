@@ -30,6 +30,9 @@ from typing import Any
 class StoreError(Exception):
     """Base of every error of this package.
 
+    Raised itself where a store, a turn or a follower is used out of order (opened
+    twice, on another event loop, outside its block, by two tasks): nothing written.
+
     ``retryable`` is True where the same call may succeed later and nothing of this
     one was written.
     """
@@ -51,7 +54,8 @@ def _restore(
 
 
 class StoreClosed(StoreError):
-    """Used before ``open``, after ``close``, or in a forked child. Nothing written."""
+    """Used before ``open``, after ``close``, or in a forked child; or still waiting
+    when ``close`` gave up on it. Nothing written."""
 
 
 class SessionNotFound(StoreError, LookupError):
@@ -185,24 +189,31 @@ class SchemaTooNew(StoreError):
 
 
 class BackendError(StoreError):
-    """The database failed. The call's transaction was rolled back."""
+    """The database failed. Nothing written, except as ``OutcomeUnknown`` and
+    ``DatabaseCorrupt`` say."""
 
 
 class BackendUnavailable(BackendError):
-    """The database can't be reached or opened. Nothing written; retryable."""
+    """The database can't be reached or opened, or its disk fails. Nothing written;
+    retryable."""
 
     retryable = True
 
 
 class DatabaseBusy(BackendError):
-    """Another process kept the lock beyond ``busy_timeout_s``, or a reader pins the
-    WAL beyond ``wal_bytes_max``. Nothing written; retryable."""
+    """Another process kept the lock, or on PostgreSQL other transactions were in the
+    way, for ``busy_timeout_s``; or a reader pins the WAL beyond ``wal_bytes_max``.
+    Nothing written; retryable."""
 
     retryable = True
 
 
 class DatabaseCorrupt(BackendError):
-    """The file is damaged or no database. Nothing written; restore a backup."""
+    """The file is damaged or no database. Nothing written; restore a backup.
+
+    Where the text says that the write-ahead log was removed under the store, what was
+    written since is gone once the process ends.
+    """
 
 
 class DiskFull(BackendError):
@@ -210,8 +221,8 @@ class DiskFull(BackendError):
 
 
 class ReadOnlyStore(BackendError):
-    """A write to a store opened with ``read_only``, or to a file or file system that
-    can't be written. Nothing written."""
+    """A write to a store opened with ``read_only``, or to a file, file system or
+    server that takes none. Nothing written."""
 
 
 class OutcomeUnknown(BackendError):

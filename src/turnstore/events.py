@@ -27,7 +27,13 @@ PAGE_SIZE_MAX: Final = 10_000
 
 
 class Events:
-    """The events of every session. Reach it as ``store.events``."""
+    """The events of every session. Reach it as ``store.events``.
+
+    Those of a session are numbered by ``seq`` from 1, without gaps, in the order of
+    their commits; no number is used again.
+
+    ``SessionStore`` says what holds for every call: cancellation, further errors.
+    """
 
     def __init__(
         self, backend: Backend, options: StoreOptions, followers: Followers
@@ -50,21 +56,16 @@ class Events:
     ) -> int:
         """Append one event and return its ``seq``, once it is committed.
 
-        Calls for one session keep their order, also when gathered. Concurrent calls
-        share a commit.
-
+        :param type: 1 to 255 characters.
         :param data: JSON, at most ``payload_bytes_max`` bytes encoded.
+        :param model: becomes the session's ``last_model``.
         :param created_at: timezone-aware; None takes the time of the commit.
-        :param idempotency_key: 1 to 255 characters. A key that the session has seen
-            returns the first call's seq and writes nothing, whatever else is given;
-            it outlives the event.
+        :param idempotency_key: 1 to 255 characters. A key that the session's events
+            have seen returns the first call's seq and writes nothing, whatever else is
+            given; it outlives the event.
         :param expected_head: append only if the session's event head equals it.
         :raises SessionNotFound, SequenceConflict, PayloadInvalid, PayloadTooLarge,
-            InvalidArgument, QueueFull, BackendError: nothing was written.
-
-        If it raises a cancellation, nothing was written; once the commit is under
-        way the call returns its result, and the cancellation comes at the caller's
-        next await.
+            InvalidArgument: nothing was written.
         """
         row = _arguments.event_row(
             type, data, model, turn_id, created_at, self._bytes_max
@@ -82,11 +83,11 @@ class Events:
     ) -> list[int]:
         """Append events in the given order, all or none; return their ``seq``.
 
-        The numbers are consecutive. Cancellation and the rest as ``append``. No
+        The numbers are consecutive. The bounds are those of ``append``, for each. No
         events: returns [].
 
         :raises SessionNotFound, SequenceConflict, PayloadInvalid, PayloadTooLarge,
-            InvalidArgument, QueueFull, BackendError: nothing was written.
+            InvalidArgument: nothing was written.
         """
         rows = [
             _arguments.event_row(
@@ -145,9 +146,10 @@ class Events:
         Memory is bounded by the page; nothing is held between pages, so what is
         appended meanwhile is seen too and an abandoned iterator costs nothing.
 
+        :param after: exclusive; 0 means from the start.
         :param page_size: 1 to 10,000 events read at a time.
         :raises SessionNotFound: no such session, or deleted meanwhile.
-        :raises InvalidArgument: a value is out of bounds.
+        :raises InvalidArgument: a value is out of bounds; raised by the iteration.
         """
         _codec.check_integer(page_size, "page_size", 1, PAGE_SIZE_MAX)
         while True:
@@ -167,14 +169,15 @@ class Events:
         Ends when the store is closed, and after ``idle_timeout_s`` without an event.
         A cancellation takes nothing away: the iterator can be read on. It holds no
         connection or transaction between events, so an abandoned one costs nothing;
-        ``aclose`` and ``async with`` end it at once. One task reads it at a time.
+        ``aclose`` and ``async with`` end it at once. One task reads it at a time,
+        another one gets ``StoreError``.
 
         A slow reader does not slow writers down: what is beyond 1,024 events in
         memory is read from the database later, in pages of 500.
 
         :param after: exclusive; 0 means from the start.
-        :param idle_timeout_s: 0 gives what is there and ends; None waits for ever. It
-            counts from when the next event is asked for.
+        :param idle_timeout_s: seconds, at most a year. 0 gives what is there and ends;
+            None waits for ever. It counts from when the next event is asked for.
         :raises InvalidArgument: a value is out of bounds; raised by the call.
         :raises SessionNotFound: there is no such session, or it was deleted; raised by
             the iteration, which ends then.
@@ -217,18 +220,22 @@ class Events:
     async def head(self, session_id: str) -> int:
         """Return the last ``seq`` ever given to the session's events, 0 when none.
 
-        :raises SessionNotFound, InvalidArgument: no such session, or no such id.
+        :raises SessionNotFound, InvalidArgument: no such session, or this can't be an
+            id.
         """
-        work = partial(read_head, session_id=_codec.check_id(session_id, "session_id"))
+        work = partial(_read_head, session_id=_codec.check_id(session_id, "session_id"))
         return await self._backend.read(work)
 
     async def delete_before(self, session_id: str, seq: int) -> int:
         """Delete the events with a smaller ``seq``; return how many there were.
 
-        Numbers are not used again. Cancellation: as ``append``.
+        The head stays, and idempotency keys too. Forks keep what they show.
 
-        :raises SessionNotFound, InvalidArgument, QueueFull, BackendError: nothing was
-            deleted.
+        :param seq: exclusive, 0 or more.
+        :raises SessionNotFound, InvalidArgument: nothing was deleted.
+
+        Cost: the events deleted. Where the session was forked, first all that its
+        forks show of others is copied to them.
         """
         return await self._backend.write(
             DeleteEvents(
@@ -265,7 +272,7 @@ def _list_in_steps(
     return found
 
 
-def read_head(connection: Connection, session_id: str) -> int:
+def _read_head(connection: Connection, session_id: str) -> int:
     head: int | None = connection.execute(
         select(session_heads.c.event_head)
         .join(sessions, sessions.c.session_key == session_heads.c.session_key)

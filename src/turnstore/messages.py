@@ -32,7 +32,14 @@ MessageList = list[Message]
 
 
 class Messages:
-    """The messages of every session. Reach it as ``store.messages``."""
+    """The messages of every session. Reach it as ``store.messages``.
+
+    Those of a session are numbered by ``seq`` from 1 in the order of their commits;
+    no number is used again. Each has a parent, the *active* message when it was
+    appended unless another is given; so they form branches.
+
+    ``SessionStore`` says what holds for every call: cancellation, further errors.
+    """
 
     def __init__(self, backend: Backend, options: StoreOptions) -> None:
         self._backend = backend
@@ -57,25 +64,21 @@ class Messages:
     ) -> Message:
         """Append one message and return it, once it is committed.
 
-        It becomes the session's active message. Calls for one session keep their
-        order, also when gathered. Concurrent calls share a commit.
+        It becomes the session's active message.
 
         :param content: text or JSON, at most ``payload_bytes_max`` bytes encoded.
         :param id: 1 to 255 characters, unique in its session; None makes one.
-        :param tool_calls: in chat format, a list of objects.
-        :param usage: each count at most 10**12; added to the session's totals and
-            kept in the usage ledger.
+        :param tool_calls: in chat format, a list of objects, with as many bytes.
+        :param usage: of the model call that made it, one unless ``api_calls`` says
+            otherwise; added to the session's totals and kept in the usage ledger.
+        :param model: becomes the session's ``last_model``.
         :param parent_id: a message of the session; None takes the active one.
         :param created_at: timezone-aware; None takes the time of the commit.
-        :param idempotency_key: 1 to 255 characters. A key that the session has seen
-            returns the first call's message and writes nothing.
+        :param idempotency_key: 1 to 255 characters. A key that the session's messages
+            have seen returns the first call's message and writes nothing, whatever
+            else is given.
         :raises SessionNotFound, MessageExists, MessageNotFound (the parent),
-            PayloadInvalid, PayloadTooLarge, InvalidArgument, QueueFull,
-            BackendError: nothing was written.
-
-        If it raises a cancellation, nothing was written; once the commit is under
-        way the call returns its result, and the cancellation comes at the caller's
-        next await.
+            PayloadInvalid, PayloadTooLarge, InvalidArgument: nothing was written.
         """
         given = NewMessage(
             role=role,
@@ -101,19 +104,18 @@ class Messages:
     ) -> list[Message]:
         """Append messages in the given order, all or none; return them.
 
-        Each one's parent is the one before unless it says otherwise. Errors,
-        cancellation and the rest as ``append``. No messages: returns [].
+        Their numbers are consecutive. Each one's parent is the one before unless it
+        names another, of the session or before it in the list. The bounds are those of
+        ``append``, for each. No messages: returns [].
 
         :raises SessionNotFound, MessageExists, MessageNotFound, PayloadInvalid,
-            PayloadTooLarge, InvalidArgument, QueueFull, BackendError: nothing was
-            written.
+            PayloadTooLarge, InvalidArgument: nothing was written.
         """
         try:
-            rows = [
-                _arguments.message_row(each, self._bytes_max) for each in list(messages)
-            ]
+            several = [*messages]
         except TypeError as error:
             raise InvalidArgument("messages must be several: give a list") from error
+        rows = [_arguments.message_row(each, self._bytes_max) for each in several]
         return await self._backend.write(_arguments.append_messages(session_id, rows))
 
     async def branch(
@@ -121,9 +123,13 @@ class Messages:
     ) -> list[Message]:
         """Return the messages from the root to one of them, along ``parent_id``.
 
+        Archived ones too, from one snapshot. It begins after a parent that was purged.
+
         :param message_id: None takes the active message; with none active: [].
         :raises SessionNotFound, MessageNotFound, InvalidArgument: no such session or
             message.
+
+        Cost: the branch; of a fork its whole history.
         """
         if message_id is not None:
             _codec.check_id(message_id, "message_id")
@@ -137,12 +143,9 @@ class Messages:
         return found
 
     async def set_active(self, session_id: str, message_id: str | None) -> None:
-        """Make a message the one that the next append follows; None: none.
+        """Make a message the active one: the parent of the next. None: there is none.
 
-        :raises SessionNotFound, MessageNotFound, InvalidArgument, QueueFull,
-            BackendError: nothing was written.
-
-        Cancellation: as ``append``.
+        :raises SessionNotFound, MessageNotFound, InvalidArgument: nothing was written.
         """
         if message_id is not None:
             _codec.check_id(message_id, "message_id")
@@ -156,11 +159,13 @@ class Messages:
         )
 
     async def last(self, session_id: str, role: Role | str) -> Message | None:
-        """Return the newest message of a role, None when there is none.
+        """Return the newest message of a role, by ``seq``, None when there is none.
 
-        Summaries made by a compaction don't count.
+        Archived ones count, summaries made by a compaction don't.
 
         :raises SessionNotFound, InvalidArgument: no such session or role.
+
+        Cost: the messages after it.
         """
         found = await self._list(
             Range(
@@ -178,11 +183,14 @@ class Messages:
     ) -> list[str]:
         """Return the texts of the newest user messages of all sessions, newest first.
 
-        By ``created_at``, as there is no other order across sessions.
-        Messages without text (none, empty, or JSON) are passed over.
+        By ``created_at``, as there is no other order across sessions. Archived ones
+        too. Messages without text (none, empty, or JSON) are passed over.
 
+        :param limit: 1 or more.
         :param project_root: only of sessions with this one.
-        :raises InvalidArgument: the limit is less than 1.
+        :raises InvalidArgument: a value is out of bounds.
+
+        Cost: the user messages passed over to find so many.
         """
         work = partial(
             _recent_user,
@@ -210,6 +218,7 @@ class Messages:
         :param last: the newest so many of them, 1 or more, oldest first; not together
             with ``limit``.
         :param role: only messages of this role.
+        :param include_compacted: archived ones too.
         :raises SessionNotFound, InvalidArgument: no such session, or a value is out of
             bounds.
 
@@ -265,17 +274,19 @@ class Messages:
         ``context`` it comes first, in ``list`` where its seq is. An earlier summary is
         archived. The active message stays the one it was. One transaction.
 
-        :param summary: text that is not blank.
+        :param summary: text that is not blank, at most ``payload_bytes_max`` bytes
+            encoded.
         :param preserve: active messages that stay, 0 or more. More stay where a call
             would be split from its result. When that leaves nothing to archive,
             nothing is written and ``archived`` is 0.
         :param usage: of the model call that wrote the summary; added to the session's
             totals and to the ledger.
+        :param model: that wrote it; becomes the session's ``last_model``.
         :raises PendingToolCalls: tool calls are open; nothing was written.
-        :raises SessionNotFound, PayloadInvalid, PayloadTooLarge, InvalidArgument,
-            QueueFull, BackendError: nothing was written.
+        :raises SessionNotFound, PayloadInvalid, PayloadTooLarge, InvalidArgument:
+            nothing was written.
 
-        Cost: the active messages. Cancellation: as ``append``.
+        Cost: the active messages, without their content.
         """
         if not isinstance(summary, str) or not summary.strip():
             raise InvalidArgument("summary must be text that is not blank")
@@ -296,13 +307,13 @@ class Messages:
         """Take the last compaction back and return it; None when there is none.
 
         Its summary is deleted, and what it archived is active again. Its usage stays
-        counted.
+        counted. One transaction.
 
         :raises SessionNotFound: no such session.
         :raises InvalidArgument: what it archived was purged; nothing was written.
-        :raises QueueFull, BackendError: nothing was written.
 
-        Cancellation: as ``append``.
+        Cost: where the session is a fork or was forked, what the two share, which is
+        copied.
         """
         return await self._backend.write(
             Uncompact(

@@ -26,6 +26,8 @@ class Metadata:
     """The metadata of every session. Reach it as ``store.metadata``.
 
     The same pairs as ``Session.metadata``, one at a time.
+
+    ``SessionStore`` says what holds for every call: cancellation, further errors.
     """
 
     def __init__(self, backend: Backend, options: StoreOptions) -> None:
@@ -33,9 +35,9 @@ class Metadata:
         self._bytes_max = options.payload_bytes_max
 
     async def get(self, session_id: str, key: str) -> str | None:
-        """Return the value of a key, None when the session, or the key in it, is not.
+        """Return the value of a key, None when there is no such session or key.
 
-        :raises InvalidArgument: the id or the key can't be one.
+        :raises InvalidArgument: this can't be an id, or a key.
         """
         work = partial(
             _get,
@@ -49,11 +51,8 @@ class Metadata:
 
         :param key: 1 to 255 characters.
         :param value: text, at most ``payload_bytes_max`` bytes encoded.
-        :raises SessionNotFound, PayloadInvalid, PayloadTooLarge, InvalidArgument,
-            QueueFull, BackendError: nothing was written.
-
-        If it raises a cancellation, nothing was written; once the commit is under
-        way the call returns, and the cancellation comes at the caller's next await.
+        :raises SessionNotFound, PayloadInvalid, PayloadTooLarge, InvalidArgument:
+            nothing was written.
         """
         text = _codec.check_free_text(value, "value")
         encoded = _codec.encode(text, self._bytes_max)
@@ -69,10 +68,7 @@ class Metadata:
     async def delete(self, session_id: str, key: str) -> bool:
         """Delete a pair; return whether there was one.
 
-        :raises SessionNotFound, InvalidArgument, QueueFull, BackendError: nothing was
-            deleted.
-
-        Cancellation: as ``set``.
+        :raises SessionNotFound, InvalidArgument: nothing was deleted.
         """
         return await self._backend.write(
             DeleteMetadata(
@@ -83,7 +79,8 @@ class Metadata:
     async def all(self, session_id: str) -> dict[str, str]:
         """Return the session's pairs, ordered by key.
 
-        :raises SessionNotFound, InvalidArgument: no such session, or no such id.
+        :raises SessionNotFound, InvalidArgument: no such session, or this can't be an
+            id.
         """
         work = partial(_all, session_id=_codec.check_id(session_id, "session_id"))
         return await self._backend.read(work)

@@ -44,7 +44,8 @@ class OpenTurn:
     The end of the block raises what the rooms' methods raise, of the first call that
     can't be done; nothing was written then. If it raises a cancellation, nothing was
     written; once the commit is under way the block ends as if it had not come, and
-    it comes at the caller's next await.
+    it comes at the caller's next await. A turn shares its commit with other writes,
+    and holds the calls in memory until then.
     """
 
     def __init__(

@@ -15,7 +15,10 @@ from turnstore.schema import questions
 class Questions(UserInput[Question]):
     """The questions of every session. Reach it as ``store.questions``.
 
-    ``default``, ``options`` and answers are JSON.
+    ``default``, ``options`` (a list) and answers are JSON, ``question`` and
+    ``description`` text, each at most ``payload_bytes_max`` bytes encoded.
+
+    ``SessionStore`` says what holds for every call: cancellation, further errors.
     """
 
     form: ClassVar[Form[Question]] = Form(

@@ -29,6 +29,9 @@ class _Lenient(StrEnum):
 
 
 class SessionStatus(_Lenient):
+    """What a session is doing. Any may follow any other; ``COMPLETED``, ``FAILED`` and
+    ``INTERRUPTED`` end it. ``UNKNOWN`` is only read."""
+
     IDLE = "idle"
     RUNNING = "running"
     WAITING_FOR_USER_INPUT = "waiting_for_user_input"
@@ -39,6 +42,8 @@ class SessionStatus(_Lenient):
 
 
 class Role(_Lenient):
+    """Who speaks in a message. ``UNKNOWN`` is only read."""
+
     SYSTEM = "system"
     USER = "user"
     ASSISTANT = "assistant"
@@ -47,6 +52,9 @@ class Role(_Lenient):
 
 
 class ToolCallStatus(_Lenient):
+    """How far a tool call got. ``PENDING``, ``APPROVED`` and ``EXECUTING`` are open,
+    ``COMPLETED``, ``FAILED`` and ``DENIED`` final. ``UNKNOWN`` is only read."""
+
     PENDING = "pending"
     APPROVED = "approved"
     DENIED = "denied"
@@ -57,7 +65,10 @@ class ToolCallStatus(_Lenient):
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Token counts of model calls. Adds with ``+``."""
+    """Token counts of model calls, and how many calls. Adds with ``+``.
+
+    Each is 0 to 10**12 where it is written. ``api_calls`` 0 counts as one call.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -99,6 +110,9 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     ``message_head`` and ``event_head`` are the last sequence numbers, 0 when none.
     ``message_count`` counts every message kept, compacted ones too.
     ``pending_tool_calls`` counts open ones: pending, approved or executing.
+    ``last_model``: of the newest message or event that names one. ``usage``: totals
+    of its ledger. ``updated_at``: its last write, apart from deleting events and
+    purging. ``status_raw``: the text of an unknown status, else None.
     """
 
     id: str
@@ -133,8 +147,9 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """One message. ``tool_calls`` is in chat format: a list of objects with ``id``.
 
-    ``compacted_at``: when a compaction archived it. ``is_summary``: a compaction wrote
-    it.
+    ``seq`` counts from 1 in its session. ``compacted_at``: when a compaction archived
+    it. ``is_summary``: a compaction wrote it. ``role_raw``: the text of an unknown
+    role, else None.
     """
 
     id: str
@@ -156,7 +171,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
-    """One tool call. ``call_id`` is the model provider's id: not unique."""
+    """One tool call. ``call_id`` is the model provider's id: not unique.
+
+    ``started_at``: when it came to be executing, ``completed_at``: when its status
+    became final. ``status_raw``: the text of an unknown status, else None.
+    """
 
     id: str
     call_id: str | None = None
@@ -190,7 +209,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An event to append; ``created_at`` None takes the time of the commit."""
+    """An event to append; the fields are the arguments of ``events.append``."""
 
     type: str
     data: Json = None
@@ -200,7 +219,7 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A message to append; what is None, the store gives or leaves empty."""
+    """A message to append; the fields are the arguments of ``messages.append``."""
 
     role: Role | str
     content: Json = None
@@ -226,9 +245,9 @@ class SessionState(msgspec.Struct, frozen=True, kw_only=True):
 class Compaction(msgspec.Struct, frozen=True, kw_only=True):
     """What a compaction did.
 
-    ``archived``: messages archived; 0 when there was nothing to archive and nothing
-    was written. ``boundary_seq``: the first message that stayed; beyond the last one
-    when none did.
+    ``archived``: messages archived, an earlier summary among them; 0 when there was
+    nothing to archive and nothing was written. ``boundary_seq``: the first message
+    that stayed; beyond the last one when none did.
     """
 
     archived: int
@@ -238,7 +257,8 @@ class Compaction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CompactedStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """Archived messages. ``oldest``: when the first of them was archived."""
+    """Archived messages. ``size_bytes``: of their content and tool calls as JSON.
+    ``oldest``: when the first of them was archived."""
 
     message_count: int
     session_count: int
@@ -247,7 +267,10 @@ class CompactedStatistics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """A question to the user. ``answer`` None: not answered yet."""
+    """A question to the user. ``answer`` None: not answered yet.
+
+    ``tool_call_id``: the tool call that asks.
+    """
 
     question_id: str
     question: str
@@ -307,8 +330,9 @@ class SessionFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which sessions to list or count; what is None does not filter, the rest is ANDed.
 
     ``metadata``: every pair equal. ``metadata_keys``: every key present; of both
-    together at most 100. Times are inclusive. ``title_contains`` ignores ASCII case.
-    ``ids=[]`` matches nothing.
+    together at most 100. ``status``: one or several. Bounds of times and counts are
+    inclusive. ``title_contains`` ignores ASCII case. No ``ids`` or statuses, ``[]``,
+    match nothing.
     """
 
     ids: Collection[str] | None = None
@@ -339,12 +363,14 @@ class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
 
 class StoreStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """Counters since ``open``. Percentiles are over the last 1,024 batches.
+    """Counters since ``open``. Percentiles are over the last 1,024 batches, on
+    PostgreSQL those of each lane.
 
-    ``queue_depth``: commands waiting now. ``batch_size``: commands in a commit.
-    ``reader_waits``: reads that had to wait for a connection. ``wal_bytes``: size of
-    the write-ahead log now, 0 where there is none. ``library``: the database library
-    in use, with its version.
+    A *command* is what one call writes, a *batch* the commands of a commit.
+    ``queue_depth``: commands waiting now. ``commit_ms``: from taking a batch to its
+    outcome. ``reader_waits``: reads that had to wait for a connection. ``wal_bytes``:
+    size of the write-ahead log now, 0 where there is none. ``library``: the database
+    library in use, with its version.
     """
 
     library: str

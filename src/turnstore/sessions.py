@@ -47,7 +47,10 @@ Status = SessionStatus | str
 
 
 class Sessions:
-    """All sessions. Reach it as ``store.sessions``."""
+    """All sessions. Reach it as ``store.sessions``.
+
+    ``SessionStore`` says what holds for every call: cancellation, further errors.
+    """
 
     def __init__(self, backend: Backend, options: StoreOptions) -> None:
         self._backend = backend
@@ -73,16 +76,17 @@ class Sessions:
     ) -> Session:
         """Create a session and return it, once it is committed.
 
-        :param id: 1 to 255 characters; None makes a time-ordered one (UUID 7).
-        :param config: JSON, at most ``payload_bytes_max`` bytes encoded.
-        :param parent_session_id: the session it came from; need not be in the store.
-        :param created_at: timezone-aware; None takes the time of the commit.
-        :raises SessionExists, PayloadInvalid, PayloadTooLarge, InvalidArgument,
-            QueueFull, BackendError: nothing was written.
+        ``title``, the prompts, ``config`` and each value of ``metadata`` may have
+        ``payload_bytes_max`` bytes encoded.
 
-        If it raises a cancellation, nothing was written; once the commit is under
-        way the call returns its result, and the cancellation comes at the caller's
-        next await.
+        :param id: 1 to 255 characters; None makes a time-ordered one (UUID 7).
+        :param config: JSON.
+        :param metadata: text by keys of 1 to 255 characters.
+        :param parent_session_id: the session it came from; need not be in the store.
+        :param status: completed, failed and interrupted set ``ended_at`` too.
+        :param created_at: timezone-aware; None takes the time of the commit.
+        :raises SessionExists, PayloadInvalid, PayloadTooLarge, InvalidArgument:
+            nothing was written.
         """
         fields = {
             "agent_name": agent_name,
@@ -104,7 +108,7 @@ class Sessions:
     async def get(self, id: str) -> Session | None:
         """Return a session, None when there is none with this id.
 
-        :raises InvalidArgument: the id can't be one.
+        :raises InvalidArgument: this can't be an id.
         """
         work = partial(_get, session_id=_codec.check_id(id, "id"))
         return await self._backend.read(work)
@@ -115,7 +119,7 @@ class Sessions:
         All from one snapshot. None when there is none with this id. Cost: the whole
         conversation, compacted messages too.
 
-        :raises InvalidArgument: the id can't be one.
+        :raises InvalidArgument: this can't be an id.
         """
         work = partial(_load, session_id=_codec.check_id(id, "id"))
         return await self._backend.read(work, snapshot=True)
@@ -144,18 +148,19 @@ class Sessions:
     ) -> Session:
         """Write the given fields and return the session as it is then.
 
-        What is not given stays; None clears.
+        What is not given stays; None clears (``agent_name`` to ``""``). The bounds are
+        those of ``create``; ``result`` and ``error`` too may have
+        ``payload_bytes_max`` bytes.
 
+        :param status: where it becomes completed, failed or interrupted, ``ended_at``
+            is now unless given. Another status leaves ``ended_at``.
         :param metadata: replaces the whole mapping.
-        :param status: completed, failed and interrupted set ``ended_at`` to now,
-            unless it is given.
+        :param active_message_id: as ``messages.set_active``.
+        :param result: JSON.
         :param expected_status: one or several; write only if the status is one of
             them.
         :raises SessionNotFound, StatusConflict, MessageNotFound, PayloadInvalid,
-            PayloadTooLarge, InvalidArgument, QueueFull, BackendError: nothing was
-            written.
-
-        Cancellation: as ``create``.
+            PayloadTooLarge, InvalidArgument: nothing was written.
         """
         fields = {
             "agent_name": agent_name,
@@ -196,9 +201,9 @@ class Sessions:
     ) -> Page[Session]:
         """Return a page of the sessions that match, in order.
 
-        Ties go by created_at, then by age in the store, in the same direction.
-        Sessions that are created, deleted or moved between two pages neither repeat
-        nor hide those that stay in place.
+        From one snapshot. Ties go by created_at, then by age in the store, in the same
+        direction. Sessions that are created, deleted or moved between two pages
+        neither repeat nor hide those that stay in place.
 
         :param limit: 1 to 1,000.
         :param cursor: ``next_cursor`` of the page before, with the same filter, order
@@ -208,10 +213,11 @@ class Sessions:
         :raises InvalidArgument: a value is out of bounds, or the cursor is not one of
             this order.
 
-        Cost: the page, for each order without a filter and for created_at with one
-        equality filter, whatever the number of sessions. Otherwise the smaller of the
-        matches and the rows passed over to fill the page. Messages and events never
-        count.
+        Cost: the page, whatever the number of sessions, for each order without a
+        filter or with bounds on what it orders by, and for created_at with one filter
+        of equal values, metadata or pending tool calls. Otherwise the smaller of the
+        matches and the sessions passed over to fill the page. Messages and events
+        never count.
         """
         order = order_of(order_by, descending)
         _codec.check_integer(limit, "limit", 1, LIMIT_MAX)
@@ -241,9 +247,13 @@ class Sessions:
         self,
         filter: SessionFilter = SessionFilter(),  # noqa: B008 - immutable
     ) -> int:
-        """Return how many sessions match. Cost: the matches of the filter.
+        """Return how many sessions match.
 
         :raises InvalidArgument: a value is out of bounds.
+
+        Cost: the matches of one of the filters. All sessions without a filter, and
+        where titles, updates or message counts are all that is filtered and more than
+        2,000 match.
         """
         wanted = conditions(filter)
         order = order_of("created_at", descending=True)
@@ -263,31 +273,26 @@ class Sessions:
     ) -> Session:
         """Start a session that goes on from a point of another, and return it.
 
-        The fork has its parent's fields, metadata, todo, and the messages and events
+        The fork has its parent's fields, metadata, todos, and the messages and events
         up to the point, with their ids and numbers, and the compactions made by then.
-        It is idle, and has its own id, counts and no usage, tool calls, result or
-        error. What either does from then on, the other does not see.
+        It is idle, and has its own id and counts, and no usage, tool calls, questions,
+        settings, result or error. Its active message is its parent's, or where the
+        fork leaves messages out the last one that it has. What either does from then
+        on, the other does not see.
 
         :param at_message_seq: the last message of the fork, 0 for none. None: all.
         :param at_event_seq: likewise of the events.
         :param new_id: 1 to 255 characters; None makes a time-ordered one.
         :raises SessionNotFound: no such session.
-        :raises InvalidArgument: the point is beyond the end.
-        :raises SessionExists, QueueFull, BackendError: nothing was written.
+        :raises InvalidArgument: the point is beyond the end, or a value out of bounds.
+        :raises SessionExists: there is one with the new id.
 
         Cost: nothing is copied, however long the history; where numbers are missing
         (after a purge), messages up to the point are counted. Reading the fork's
         messages and events takes a statement for each session it was forked through.
         Deleting from the parent (the session, its events, a purge) copies to its
-        forks what they show, first. Cancellation: as ``create``.
+        forks what they show, first.
         """
-        bounds = [
-            None if seq is None else _codec.check_integer(seq, name, 0)
-            for name, seq in (
-                ("at_message_seq", at_message_seq),
-                ("at_event_seq", at_event_seq),
-            )
-        ]
         return await self._backend.write(
             ForkSession(
                 _codec.check_id(id, "id"),
@@ -295,22 +300,28 @@ class Sessions:
                 _codec.new_id()
                 if new_id is None
                 else _codec.check_id(new_id, "new_id"),
-                *bounds,
+                _check_point(at_message_seq, "at_message_seq"),
+                _check_point(at_event_seq, "at_event_seq"),
             )
         )
 
     async def delete(self, id: str) -> bool:
-        """Delete a session with its messages, tool calls and events.
+        """Delete a session and all that it has; return whether there was one.
 
-        Returns whether there was one. Its usage stays in ``usage.by_day``; its forks
-        keep what they show of it. Cost: its rows, and again for each fork, during
-        which no other write is committed. Cancellation: as ``create``.
+        Its usage stays in ``usage.by_day``, and its forks keep what they show of it.
 
-        :raises InvalidArgument, QueueFull, BackendError: nothing was deleted.
+        :raises InvalidArgument: this can't be an id.
+
+        Cost: its rows, and again for each fork, during which no other write is
+        committed (on PostgreSQL: of its lane).
         """
         return await self._backend.write(
             DeleteSession(_codec.check_id(id, "id"), _arguments.SESSION_BYTES)
         )
+
+
+def _check_point(seq: int | None, name: str) -> int | None:
+    return None if seq is None else _codec.check_integer(seq, name, 0)
 
 
 def _get(connection: Connection, session_id: str) -> Session | None:

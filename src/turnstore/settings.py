@@ -15,7 +15,10 @@ from turnstore.schema import settings
 class Settings(UserInput[Setting]):
     """The settings of every session. Reach it as ``store.settings``.
 
-    Values are JSON. No error quotes one, as it may be secret.
+    Values are JSON, ``setting_name`` and ``description`` text, each at most
+    ``payload_bytes_max`` bytes encoded. No error quotes a value, as it may be secret.
+
+    ``SessionStore`` says what holds for every call: cancellation, further errors.
     """
 
     form: ClassVar[Form[Setting]] = Form(

@@ -23,16 +23,19 @@ ROW_BYTES: Final = 100
 
 
 class Todos:
-    """The to-do list of every session, one JSON value. Reach it as ``store.todos``."""
+    """The to-do list of every session, one JSON value. Reach it as ``store.todos``.
+
+    ``SessionStore`` says what holds for every call: cancellation, further errors.
+    """
 
     def __init__(self, backend: Backend, options: StoreOptions) -> None:
         self._backend = backend
         self._bytes_max = options.payload_bytes_max
 
     async def get(self, session_id: str) -> Json:
-        """Return what was set last, None when nothing is, or the session is not.
+        """Return what was set last, None when nothing was or there is no such session.
 
-        :raises InvalidArgument: the id can't be one.
+        :raises InvalidArgument: this can't be an id.
         """
         work = partial(_get, session_id=_codec.check_id(session_id, "session_id"))
         return await self._backend.read(work)
@@ -40,13 +43,9 @@ class Todos:
     async def set(self, session_id: str, content: Json) -> None:
         """Replace the whole list; None clears it.
 
-        :param content: JSON, text among it, at most ``payload_bytes_max`` bytes
-            encoded.
-        :raises SessionNotFound, PayloadInvalid, PayloadTooLarge, InvalidArgument,
-            QueueFull, BackendError: nothing was written.
-
-        If it raises a cancellation, nothing was written; once the commit is under
-        way the call returns, and the cancellation comes at the caller's next await.
+        :param content: any JSON, at most ``payload_bytes_max`` bytes encoded.
+        :raises SessionNotFound, PayloadInvalid, PayloadTooLarge, InvalidArgument:
+            nothing was written.
         """
         encoded = _codec.encode_or_none(content, self._bytes_max)
         await self._backend.write(

@@ -27,7 +27,11 @@ Calls = list[ToolCall]
 class ToolCalls:
     """The tool calls of every session. Reach it as ``store.tool_calls``.
 
-    Open ones are pending, approved or executing; the other statuses are final.
+    Open ones are pending, approved or executing; completed, failed and denied are
+    final. *Oldest* is the one that was created first here, whatever its
+    ``created_at``.
+
+    ``SessionStore`` says what holds for every call: cancellation, further errors.
     """
 
     def __init__(self, backend: Backend, options: StoreOptions) -> None:
@@ -52,16 +56,13 @@ class ToolCalls:
         :param arguments: JSON, at most ``payload_bytes_max`` bytes encoded.
         :param id: 1 to 255 characters, unique in its session; None makes one.
         :param call_id: the model provider's id; may repeat.
-        :param message_id: the message that asked for it.
+        :param message_id: the message of the session that asked for it.
         :param kind: free text.
+        :param status: executing stamps ``started_at`` with ``created_at``, a final one
+            ``completed_at``.
         :param created_at: timezone-aware; None takes the time of the commit.
         :raises SessionNotFound, MessageNotFound, ToolCallExists, PayloadInvalid,
-            PayloadTooLarge, InvalidArgument, QueueFull, BackendError: nothing was
-            written.
-
-        If it raises a cancellation, nothing was written; once the commit is under
-        way the call returns its result, and the cancellation comes at the caller's
-        next await.
+            PayloadTooLarge, InvalidArgument: nothing was written.
         """
         row = _arguments.tool_call_row(
             name,
@@ -95,18 +96,20 @@ class ToolCalls:
     ) -> ToolCall:
         """Write the given fields and return the tool call as it is then.
 
-        What is not given stays; None clears. ``executing`` stamps ``started_at``;
-        ``completed``, ``failed`` and ``denied`` stamp ``completed_at``.
+        What is not given stays; None clears (not ``status`` and ``kind``). ``output``,
+        ``result``, ``error`` and ``error_details`` may have ``payload_bytes_max``
+        bytes each, encoded.
 
+        :param status: executing stamps ``started_at`` when it is entered, a final one
+            ``completed_at``. One that is not final may become any other.
         :param error: text without a status means the status ``failed``.
+        :param execution_time_ms: milliseconds, 0 or more.
         :param expected_status: one or several; write only if the status is one of
             them.
         :raises StatusConflict: the status is not the expected one, or it is final
             and another one was asked for. Nothing was written.
         :raises SessionNotFound, ToolCallNotFound, PayloadInvalid, PayloadTooLarge,
-            InvalidArgument, QueueFull, BackendError: nothing was written.
-
-        Cancellation: as ``create``.
+            InvalidArgument: nothing was written.
         """
         fields = {
             "status": status,
@@ -124,9 +127,9 @@ class ToolCalls:
         )
 
     async def get(self, session_id: str, id: str) -> ToolCall | None:
-        """Return a tool call, None when the session, or it in there, is not.
+        """Return a tool call, None when there is no such session or call.
 
-        :raises InvalidArgument: one of the ids can't be one.
+        :raises InvalidArgument: one of these can't be an id.
         """
         work = partial(
             _get,
@@ -164,12 +167,9 @@ class ToolCalls:
     async def interrupt(self, session_id: str) -> list[ToolCall]:
         """Close what a crashed runtime left open; return what was closed, oldest first.
 
-        Open calls become failed, with the error "interrupted".
+        Open calls become failed, with the error "interrupted". One transaction.
 
-        :raises SessionNotFound, InvalidArgument: no such session, or a value is out of
-            bounds.
-
-        Cancellation: as ``create``.
+        :raises SessionNotFound, InvalidArgument: nothing was written.
         """
         return await self._backend.write(
             InterruptToolCalls(
@@ -182,7 +182,7 @@ class ToolCalls:
     ) -> list[ToolCall]:
         """Return the session's tool calls, oldest first.
 
-        :param status: only those with this status.
+        :param status: only those with this status; all are passed over for it.
         :raises SessionNotFound, InvalidArgument: no such session, or a value is out of
             bounds.
         """

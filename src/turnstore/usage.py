@@ -41,7 +41,9 @@ class UsageLedger:
     """The usage of every session. Reach it as ``store.usage``.
 
     Each message with a usage and each ``record`` is a row of the ledger, which
-    compacting, purging and deleting messages leave alone. A fork begins without any.
+    compacting and purging leave alone. A fork begins without any.
+
+    ``SessionStore`` says what holds for every call: cancellation, further errors.
     """
 
     def __init__(self, backend: Backend, options: StoreOptions) -> None:
@@ -50,7 +52,8 @@ class UsageLedger:
     async def session(self, id: str) -> Usage:
         """Return the session's totals. Cost: one row.
 
-        :raises SessionNotFound, InvalidArgument: no such session, or no such id.
+        :raises SessionNotFound, InvalidArgument: no such session, or this can't be an
+            id.
         """
         work = partial(_session, session_id=_codec.check_id(id, "id"))
         return await self._backend.read(work)
@@ -59,9 +62,10 @@ class UsageLedger:
         """Return the session's usage by agent, most tokens first.
 
         Tokens are prompt and completion; ties go by name. What names no agent counts
-        for the session's own. Cost: the session's rows of the ledger.
+        for the session's own, as it is now. Cost: the session's rows of the ledger.
 
-        :raises SessionNotFound, InvalidArgument: no such session, or no such id.
+        :raises SessionNotFound, InvalidArgument: no such session, or this can't be an
+            id.
         """
         return await self._shares(_BY_AGENT, id)
 
@@ -69,10 +73,11 @@ class UsageLedger:
         """Return the session's usage by model, most tokens first.
 
         Tokens are prompt and completion; ties go by name. What names no model counts
-        for the session's own, for ``""`` where it has none. Cost: the session's rows of
-        the ledger.
+        for the session's own, as it is now, for ``""`` where it has none. Cost: the
+        session's rows of the ledger.
 
-        :raises SessionNotFound, InvalidArgument: no such session, or no such id.
+        :raises SessionNotFound, InvalidArgument: no such session, or this can't be an
+            id.
         """
         return await self._shares(_BY_MODEL, id)
 
@@ -82,8 +87,9 @@ class UsageLedger:
     ) -> dict[date, Usage]:
         """Return the usage of each UTC day that has any, oldest day first.
 
-        The day is that of ``created_at``. Without a filter deleted sessions count too;
-        a filter takes the sessions that match now.
+        The day is that of the message's ``created_at``, or when it was recorded.
+        Without a filter deleted sessions count too; a filter takes the sessions that
+        match now.
 
         :raises InvalidArgument: a value of the filter is out of bounds.
 
@@ -104,12 +110,9 @@ class UsageLedger:
 
         The session's ``last_model`` stays as it is.
 
+        :param id: of the session.
         :param usage: each count 0 to 10**12.
-        :raises SessionNotFound, InvalidArgument, QueueFull, BackendError: nothing was
-            written.
-
-        If it raises a cancellation, nothing was written; once the commit is under
-        way the call returns, and the cancellation comes at the caller's next await.
+        :raises SessionNotFound, InvalidArgument: nothing was written.
         """
         await self._backend.write(
             RecordUsage(
