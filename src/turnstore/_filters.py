@@ -23,7 +23,7 @@ from sqlalchemy.sql.util import ClauseAdapter
 
 from turnstore import _codec
 from turnstore._rows import is_in
-from turnstore._sql import Narrowed, Place, TitleHas, Unindexed
+from turnstore._sql import Either, Place, TitleHas, Unindexed
 from turnstore.errors import InvalidArgument
 from turnstore.records import SessionFilter, SessionStatus
 from turnstore.schema import session_heads, session_metadata, sessions
@@ -250,7 +250,7 @@ def _between(name: str, low: int | None, high: int | None) -> list[Condition]:
             return condition
         periods = [each and each >> PERIOD_BITS for each in (low, high)]
         period = session_heads.c.updated_period
-        return Narrowed(condition, _between_bounds(period, *periods))
+        return Either(condition, and_(condition, _between_bounds(period, *periods)))
 
     def test(base: Table, order: Column[Any]) -> ColumnElement[bool]:
         # A bound on what the walk is ordered by narrows it; any other is a test.
@@ -299,14 +299,14 @@ def _times(
 def _statuses(
     given: SessionStatus | str | Collection[SessionStatus | str],
 ) -> list[str]:
-    several = [given] if isinstance(given, str) else _codec.check_texts(given, "status")
+    several = _codec.check_texts([given] if isinstance(given, str) else given, "status")
     known = {str(each) for each in SessionStatus}
     for each in several:
         if each not in known:
             raise InvalidArgument(
                 f"status {each!r} is not one of {', '.join(sorted(known))}"
             )
-    return list(dict.fromkeys(str(each) for each in several))
+    return list(dict.fromkeys(several))
 
 
 def _count_or_none(value: int | None, name: str) -> int | None:

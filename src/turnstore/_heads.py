@@ -67,11 +67,7 @@ class Heads(Generic[H]):
         heads = self._by_key(connection, keys.values())
         gone = [each for each, key in keys.items() if key not in heads]
         if gone:
-            # Deleted since, and perhaps made again with the same id.
-            cache = _cache(connection)
-            for session_id in gone:
-                cache.pop(session_id, None)
-            keys |= session_keys(connection, gone)
+            keys |= _keys_anew(connection, gone)
             heads |= self._by_key(
                 connection, [keys[each] for each in gone if each in keys]
             )
@@ -134,6 +130,15 @@ def session_keys(connection: Connection, session_ids: Iterable[str]) -> dict[str
     return keys
 
 
+def _keys_anew(connection: Connection, gone: Iterable[str]) -> dict[str, int]:
+    """Return the keys of sessions that were deleted, and perhaps made again with the
+    same id."""
+    cache = _cache(connection)
+    for session_id in gone:
+        cache.pop(session_id, None)
+    return session_keys(connection, gone)
+
+
 def _cache(connection: Connection) -> dict[str, int]:
     # Kept with the connection: a rollback clears it there, as keys given to sessions
     # that were never committed are given again.
@@ -158,15 +163,22 @@ def lock_heads(connection: Connection, session_ids: Collection[str]) -> None:
     For databases where several write at a time, before commands of several kinds: each
     kind by itself would load the heads of its own sessions, in an order of its own.
     """
-    _LOCK(connection, ids=_codec.array(session_ids))
+    keys = session_keys(connection, session_ids)
+    locked = {head.session_key for head in _lock(connection, keys.values())}
+    gone = [each for each, key in keys.items() if key not in locked]
+    if gone:
+        _lock(connection, _keys_anew(connection, gone).values())
+
+
+def _lock(connection: Connection, keys: Iterable[int]) -> list[Head]:
+    return _LOCK(connection, keys=_codec.array(keys))
 
 
 _LOCK: Final = Query(
     select(session_heads.c.session_key)
-    .join(sessions, sessions.c.session_key == session_heads.c.session_key)
-    .where(is_in(sessions.c.id, bindparam("ids")))
+    .where(is_in(session_heads.c.session_key, bindparam("keys")))
     .order_by(session_heads.c.session_key)
-    .with_for_update(of=session_heads),
+    .with_for_update(),
     Head,
 )
 

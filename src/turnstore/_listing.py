@@ -34,6 +34,7 @@ from sqlalchemy import (
     Connection,
     Select,
     Table,
+    and_,
     bindparam,
     column,
     func,
@@ -48,7 +49,7 @@ from turnstore import _codec
 from turnstore._filters import PERIOD_BITS, Condition, unindexed
 from turnstore._rows import Query, pairs
 from turnstore._selects import SESSION
-from turnstore._sql import Formatted, Joined, Narrowed, OrNull, Sorted
+from turnstore._sql import Both, Either, Formatted, Joined, OrNull
 from turnstore.errors import InvalidArgument
 from turnstore.records import Session
 from turnstore.schema import session_heads, sessions
@@ -82,7 +83,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         first, *others = self.directed(columns)
         if self.column is session_heads.c.updated_at:
             [period] = self.directed([session_heads.c.updated_period])
-            first = Sorted(first, period)
+            first = Either(first, Both(period, first))
         return [first, *others]
 
     def after(
@@ -95,7 +96,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
             period = session_heads.c.updated_period
             bound = values[0] >> PERIOD_BITS
             coarser = period <= bound if self.descending else period >= bound
-            condition = Narrowed(condition, coarser)
+            condition = Either(condition, and_(condition, coarser))
         return condition
 
 

@@ -27,6 +27,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    any_,
     bindparam,
     case,
     cast,
@@ -41,6 +42,7 @@ from sqlalchemy.types import TypeEngine
 
 from turnstore import _codec
 from turnstore._sql import (
+    Either,
     Element,
     Elements,
     Formatted,
@@ -218,7 +220,12 @@ class Query(Generic[T]):
 def is_in(column: ColumnElement[Any], array: ColumnElement[Any]) -> Any:
     """Return the condition that a JSON array parameter has a column's value."""
     each = Elements(array).table_valued("value", name="element")
-    return column.in_(select(Scalar(each.c.value, column.type)))
+    listed = column.in_(select(Scalar(each.c.value, column.type)))
+    if not isinstance(column.type, _INTEGERS):
+        return listed
+    # As an array it is a range of the index, in order; integers are spelt alike.
+    given = func.translate(array, literal_column("'[]'"), literal_column("'{}'"))
+    return Either(listed, column == any_(cast(given, ARRAY(_KEY))))
 
 
 def pairs(

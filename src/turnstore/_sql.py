@@ -12,7 +12,6 @@ from sqlalchemy import (
     Computed,
     Integer,
     Text,
-    and_,
     column,
     select,
     table,
@@ -139,18 +138,17 @@ class TitleHas(FunctionElement[bool]):
     type = Boolean()
 
 
-class Narrowed(FunctionElement[bool]):
-    """A condition, and one that follows from it for a coarser column.
+class Either(FunctionElement[Any]):
+    """An expression for SQLite and one for PostgreSQL; the other is not compiled.
 
-    For PostgreSQL, where the coarser column has the index: SQLite has it on the finer
-    one. Not of type Boolean, or "= 1" would be written after it.
+    Without a type: after one of type Boolean "= 1" would be written.
     """
 
     inherit_cache = True
 
 
-class Sorted(FunctionElement[Any]):
-    """A column to order by, and a coarser one to order by first, as ``Narrowed``."""
+class Both(FunctionElement[Any]):
+    """Two expressions to order by, as one."""
 
     inherit_cache = True
 
@@ -242,29 +240,20 @@ spelt(
     lambda _, text, part: f"instr({text}, {part})",
     lambda _, text, part: f"strpos({text}, {part})",
 )
+spelt(Both, lambda _, *parts: ", ".join(parts), lambda _, *parts: ", ".join(parts))
 spelt(Unindexed, lambda _, value: f"+{value}", lambda _, value: value)
 
 
-@compiles(Narrowed, "sqlite")
-@compiles(Sorted, "sqlite")
-def _finer(element: Any, compiler: Any, **options: Any) -> str:
-    # The other one is not even compiled, as that would bind its parameters.
-    finer, _ = element.clauses
-    written: str = compiler.process(finer, **options)
+@compiles(Either, "sqlite")
+def _first(element: Any, compiler: Any, **options: Any) -> str:
+    written: str = compiler.process(element.clauses.clauses[0], **options)
     return written
 
 
-@compiles(Narrowed, "postgresql")
-def _both_hold(element: Any, compiler: Any, **options: Any) -> str:
-    finer, coarser = element.clauses
-    written: str = compiler.process(and_(coarser, finer), **options)
+@compiles(Either, "postgresql")
+def _second(element: Any, compiler: Any, **options: Any) -> str:
+    written: str = compiler.process(element.clauses.clauses[1], **options)
     return written
-
-
-@compiles(Sorted, "postgresql")
-def _both_sort(element: Any, compiler: Any, **options: Any) -> str:
-    finer, coarser = (compiler.process(each, **options) for each in element.clauses)
-    return f"{coarser}, {finer}"
 
 
 @compiles(Computed, "sqlite")
