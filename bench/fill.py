@@ -134,11 +134,17 @@ def listing(path: Path, count: int, seed: int = 1) -> None:
     create(path)
     with closing(connect(path, foreign_keys=False)) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        made = _listed(count, random.Random(seed))
-        while chunk := list(islice(made, BATCH_SESSIONS)):
-            for at, table in enumerate(_LISTING_TABLES):
-                insert(connection, table, (row for each in chunk for row in each[at]))
+        for table, rows in listing_rows(count, seed):
+            insert(connection, table, rows)
         connection.execute("COMMIT")
+
+
+def listing_rows(count: int, seed: int = 1) -> Iterator[tuple[Table, list[Row]]]:
+    """Give the rows of ``listing``, those of some thousand sessions at a time."""
+    made = _listed(count, random.Random(seed))
+    while chunk := list(islice(made, BATCH_SESSIONS)):
+        for at, table in enumerate(_LISTING_TABLES):
+            yield table, [row for each in chunk for row in each[at]]
 
 
 def _listed(count: int, chance: random.Random) -> Iterator[tuple[list[Row], ...]]:
@@ -315,12 +321,17 @@ def open_call(
 
 
 def insert(connection: Any, table: Table, rows: Iterable[Row]) -> None:
-    names = table.c.keys()
+    names = column_names(table)
     values = ", ".join(f":{name}" for name in names)
     columns = ", ".join(f'"{name}"' for name in names)
     connection.executemany(
         f"INSERT INTO {table.name} ({columns}) VALUES ({values})", rows
     )
+
+
+def column_names(table: Table) -> list[str]:
+    """Return the columns that are written: the database itself makes the others."""
+    return [each.name for each in table.c if each.computed is None]
 
 
 _EMPTY: Final[dict[str, Row]] = {}
@@ -330,6 +341,6 @@ def _empty(table: Table) -> Row:
     """Return a row of nothing: NULL, or 0 where a number must be."""
     if table.name not in _EMPTY:
         _EMPTY[table.name] = {
-            each.name: None if each.nullable else 0 for each in table.c
+            name: None if table.c[name].nullable else 0 for name in column_names(table)
         }
     return _EMPTY[table.name]

@@ -13,25 +13,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
-
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    ForeignKey,
-    Identity,
-    MetaData,
-    Table,
-    Text,
-    UniqueConstraint,
-    func,
-    insert,
-    select,
-)
-from sqlalchemy.ext.asyncio import create_async_engine
+from typing import TYPE_CHECKING, Any, Final
 
 from bench import fill
 from bench.measure import Comparison, Other, compare
+from bench.port import POOL, PlainPort, postgres_engine
 from bench.setting import Setting, drive
 from turnstore import SessionStore, StoreOptions
 
@@ -40,7 +26,6 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 KIND: Final = "message.part"
-POOL: Final = 20
 PROCESSES: Final = 4
 CALLS: Final = {1: 500, 512: 40_000}
 
@@ -48,7 +33,7 @@ CALLS: Final = {1: 500, 512: 40_000}
 def postgres(setting: Setting) -> list[Comparison]:
     """N tasks, a session each, each appending one event at a time and awaiting it,
     with ``durability="full"``; and the same from several processes."""
-    with _server() as server:
+    with running_server("postgres") as server:
         if server is None:
             return []
         found = [_append(setting, server, tasks) for tasks in CALLS]
@@ -57,14 +42,14 @@ def postgres(setting: Setting) -> list[Comparison]:
 
 
 @contextmanager
-def _server() -> Iterator[PostgresServer | None]:
-    """Give a running server, None where there can be none."""
+def running_server(workload: str) -> Iterator[PostgresServer | None]:
+    """Give a running server, None where there can be none, which is printed."""
     sys.path.append(str(ROOT / "tests" / "postgres"))
     from postgres_server import PostgresServer, missing
 
     reason = missing()
     if reason is not None:
-        print(f"postgres: {reason}")
+        print(f"{workload}: {reason}")
         yield None
         return
     server = PostgresServer({"shared_buffers": "128MB", "max_wal_size": "1GB"})
@@ -78,13 +63,14 @@ def _server() -> Iterator[PostgresServer | None]:
 def _append(setting: Setting, server: PostgresServer, tasks: int) -> Comparison:
     calls = max(setting.pick(CALLS[tasks], CALLS[tasks] // 20), 2 * tasks)
     port_calls = setting.pick(1_500, 100)
-    url = setting.run(_database(server, f"ours_{tasks}"))
-    bare_url = setting.run(_database(server, f"bare_{tasks}"))
+    url = setting.run(new_database(server, f"ours_{tasks}"))
+    bare_url = setting.run(new_database(server, f"bare_{tasks}"))
     ids = setting.run(_sessions(url, tasks))
     setting.run(_sessions(bare_url, tasks))
-    port_url = setting.run(_database(server, f"port_{tasks}"))
+    port_url = setting.run(new_database(server, f"port_{tasks}"))
     store = SessionStore(url, StoreOptions(durability="full"))
-    port, bare = PostgresPort(port_url, ids), BareAppends(bare_url, tasks)
+    port = PlainPort(postgres_engine(port_url), ids)
+    bare = BareAppends(bare_url, tasks)
     setting.run(store.open())
     setting.run(port.__aenter__())
     setting.run(bare.open())
@@ -117,7 +103,7 @@ def _append(setting: Setting, server: PostgresServer, tasks: int) -> Comparison:
 def _processes(setting: Setting, server: PostgresServer) -> Comparison:
     tasks = 512
     calls = setting.pick(CALLS[tasks], 2 * tasks)
-    url = setting.run(_database(server, "processes"))
+    url = setting.run(new_database(server, "processes"))
     ids = setting.run(_sessions(url, tasks))
     return compare(
         "postgres",
@@ -178,7 +164,8 @@ async def _append_alone(url: str, calls: int) -> None:
         print(json.dumps([began_s, time.time()]), flush=True)
 
 
-async def _database(server: PostgresServer, name: str) -> str:
+async def new_database(server: PostgresServer, name: str) -> str:
+    """Return the URL of a database without tables."""
     import asyncpg
 
     admin = await asyncpg.connect(server.url())
@@ -235,50 +222,6 @@ class BareAppends:
         return self._batch * batches / (time.perf_counter() - began_s)
 
 
-class PostgresPort:
-    """The plain port: a transaction a call, ``SELECT MAX(seq)`` then INSERT, on a pool
-    of connections of SQLAlchemy's asyncpg dialect."""
-
-    def __init__(self, url: str, session_ids: list[str]) -> None:
-        self._ids = session_ids
-        self._engine = create_async_engine(
-            url.replace("postgresql:", "postgresql+asyncpg:"),
-            pool_size=POOL,
-            max_overflow=0,
-            pool_timeout=3_600,
-        )
-
-    async def __aenter__(self) -> Self:
-        rows = [{"id": each, "created_at": 0} for each in self._ids]
-        async with self._engine.begin() as connection:
-            await connection.run_sync(_metadata.create_all)
-            await connection.execute(insert(_port_sessions), rows)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._engine.dispose()
-
-    async def append_event(self, session_id: str, kind: str, data: Any) -> int:
-        encoded = json.dumps(data)
-        async with self._engine.begin() as connection:
-            last = await connection.execute(
-                select(func.coalesce(func.max(_port_events.c.seq), 0)).where(
-                    _port_events.c.session_id == session_id
-                )
-            )
-            seq = last.scalar_one() + 1
-            await connection.execute(
-                insert(_port_events).values(
-                    session_id=session_id,
-                    seq=seq,
-                    type=kind,
-                    data=encoded,
-                    created_at=time.time_ns() // 1_000,
-                )
-            )
-        return int(seq)
-
-
 _LOCK_HEADS: Final = (
     "SELECT event_head FROM session_heads WHERE session_key = ANY($1::bigint[]) "
     "ORDER BY session_key FOR UPDATE"
@@ -292,24 +235,6 @@ _UPDATE_HEADS: Final = (
     "UPDATE session_heads SET updated_at = $3, event_head = new.seq "
     "FROM unnest($1::bigint[], $2::bigint[]) AS new(session_key, seq) "
     "WHERE session_heads.session_key = new.session_key"
-)
-_metadata: Final = MetaData()
-_port_sessions: Final = Table(
-    "sessions",
-    _metadata,
-    Column("id", Text, primary_key=True),
-    Column("created_at", BigInteger, nullable=False),
-)
-_port_events: Final = Table(
-    "events",
-    _metadata,
-    Column("id", BigInteger, Identity(), primary_key=True),
-    Column("session_id", Text, ForeignKey("sessions.id"), nullable=False),
-    Column("seq", BigInteger, nullable=False),
-    Column("type", Text, nullable=False),
-    Column("data", Text, nullable=False),
-    Column("created_at", BigInteger, nullable=False),
-    UniqueConstraint("session_id", "seq"),
 )
 
 if __name__ == "__main__":

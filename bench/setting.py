@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import Any, Final, TypeVar
 
 from bench.floor import Durability
-from bench.port import PlainPort
+from bench.port import PlainPort, sqlite_engine
 from turnstore import SessionStore, StoreOptions
 
 T = TypeVar("T")
@@ -58,10 +58,11 @@ class Setting:
 
     @contextmanager
     def store(
-        self, path: Path, durability: Durability | None = None
+        self, place: Path | str, durability: Durability | None = None
     ) -> Iterator[SessionStore]:
+        """:param place: the file, or a URL."""
         options = StoreOptions(durability=durability or self.durability)
-        store = SessionStore(path, options)
+        store = SessionStore(place, options)
         self.run(store.open())
         try:
             yield store
@@ -72,7 +73,8 @@ class Setting:
     def port(
         self, path: Path, session_ids: list[str], durability: Durability | None = None
     ) -> Iterator[PlainPort]:
-        port = PlainPort(path, session_ids, durability or self.durability)
+        engine = sqlite_engine(path, durability or self.durability)
+        port = PlainPort(engine, session_ids)
         self.run(port.__aenter__())
         try:
             yield port

@@ -11,7 +11,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench import fill
-from bench.reads import ORDERS, PAGE, Order
+from bench.listing import ORDERS, PAGE, Order
 from bench.setting import Setting
 from turnstore import Session, SessionStore
 

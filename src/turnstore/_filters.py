@@ -267,7 +267,14 @@ def _between(name: str, low: int | None, high: int | None) -> list[Condition]:
         Condition(
             test=test,
             tests=None if name == "created_at" else session_heads,
-            matches=select(session_heads.c.session_key).where(within(indexed)),
+            # In its order, so that PostgreSQL does not scan the table for a range.
+            matches=select(session_heads.c.session_key)
+            .where(within(indexed))
+            .order_by(
+                Either(indexed, session_heads.c.updated_period)
+                if name == "updated_at"
+                else indexed
+            ),
             arms=(Arm(session_heads, within(indexed)),),
             along=indexed,
         )

@@ -35,6 +35,7 @@ from sqlalchemy import (
     Select,
     Table,
     and_,
+    any_,
     bindparam,
     column,
     func,
@@ -211,7 +212,7 @@ def _gather(
         if condition.matches is None:
             continue
         count_max = best[0] if best else MATCHES_GATHERED_MAX
-        some = condition.matches.limit(count_max + 1).subquery()
+        some = condition.matches.limit(_known(count_max + 1)).subquery()
         count = connection.execute(select(func.count()).select_from(some)).scalar_one()
         if count <= count_max:
             best = (count, condition)
@@ -222,7 +223,12 @@ def _gather(
     rest = [each for each in conditions if each is not chosen or not each.is_exact]
     # The limit is never reached. It keeps the matches a list of their own, to be read
     # first, where the planner might merge them into the rest.
-    return chosen.matches.limit(MATCHES_GATHERED_MAX + 1), rest
+    return chosen.matches.limit(_known(MATCHES_GATHERED_MAX + 1)), rest
+
+
+def _known(limit: int) -> ColumnElement[int]:
+    # PostgreSQL takes a parameter here for a tenth of the table.
+    return literal_column(str(limit))
 
 
 def _along(
@@ -259,7 +265,10 @@ def _select(
         *(each.label(name) for each, name in zip(columns, LABELS, strict=True))
     ).select_from(base)
     if matches is not None:
-        statement = statement.where(base.c.session_key.in_(matches))
+        keys = base.c.session_key
+        # As an array, PostgreSQL looks its elements up, and scans no table.
+        array = func.array(matches.scalar_subquery())
+        statement = statement.where(Either(keys.in_(matches), keys == any_(array)))
     needed = {each.tests for each in rest} - {base, None}
     for table in (session_heads, sessions):
         if table in needed:
