@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
@@ -70,6 +72,36 @@ def test_importing_loads_no_tool() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def classes_in(hint: Any) -> Iterator[type]:
+    """The classes that an annotation names."""
+    if inspect.isclass(hint):
+        yield hint
+    for each in get_args(hint):
+        yield from classes_in(each)
+
+
+@pytest.mark.parametrize(
+    ("room", "name"), [*public_methods(), ("", "turn"), ("", "statistics")]
+)
+def test_what_every_method_returns_is_exported(room: str, name: str) -> None:
+    store = SessionStore("sqlite://")
+    method = getattr(getattr(store, room) if room else store, name)
+    returned = get_type_hints(method)["return"]
+    own = {
+        each.__name__
+        for each in classes_in(returned)
+        if each.__module__.startswith("turnstore")
+    }
+    assert own <= set(turnstore.__all__)
+
+
+def test_what_is_iterated_and_entered_is_exported() -> None:
+    store = SessionStore("sqlite://")
+    assert isinstance(store.turn("s"), turnstore.OpenTurn)
+    hints = get_type_hints(type(store.events).follow_all)
+    assert hints["return"] is turnstore.Follower
 
 
 @pytest.mark.parametrize(("room", "name"), public_methods())

@@ -18,6 +18,7 @@ import typing
 
 from msgspec import UNSET as UNSET
 
+from turnstore._follower import Follower as Follower
 from turnstore.errors import AcquireTimeout as AcquireTimeout
 from turnstore.errors import BackendError as BackendError
 from turnstore.errors import BackendUnavailable as BackendUnavailable
@@ -44,6 +45,7 @@ from turnstore.errors import StoreClosed as StoreClosed
 from turnstore.errors import StoreError as StoreError
 from turnstore.errors import ToolCallExists as ToolCallExists
 from turnstore.errors import ToolCallNotFound as ToolCallNotFound
+from turnstore.open_turns import OpenTurn as OpenTurn
 from turnstore.options import StoreOptions as StoreOptions
 from turnstore.records import CompactedStatistics as CompactedStatistics
 from turnstore.records import Compaction as Compaction
@@ -89,6 +91,7 @@ __all__ = [
     "DatabaseCorrupt",
     "DiskFull",
     "Event",
+    "Follower",
     "InvalidArgument",
     "Json",
     "Message",
@@ -96,6 +99,7 @@ __all__ = [
     "MessageNotFound",
     "NewEvent",
     "NewMessage",
+    "OpenTurn",
     "OutcomeUnknown",
     "Overloaded",
     "Page",

@@ -3,7 +3,7 @@ write them. For the rooms, and for turns, which take the same arguments."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -80,7 +80,7 @@ def append_messages(
     session_id: str, rows: list[MessageRow], idempotency_key: str | None = None
 ) -> AppendMessages:
     if idempotency_key is not None:
-        _codec.check_id(idempotency_key, "idempotency_key")
+        idempotency_key = _codec.check_id(idempotency_key, "idempotency_key")
     return AppendMessages(
         _codec.check_id(session_id, "session_id"),
         sum(map(message_bytes, rows)),
@@ -187,14 +187,14 @@ def event_row(
 
 def append_events(
     session_id: str,
-    rows: list[EventRow],
+    rows: Sequence[EventRow],
     expected_head: int | None = None,
     idempotency_key: str | None = None,
 ) -> AppendEvents:
     if expected_head is not None:
-        _codec.check_integer(expected_head, "expected_head", 0)
+        expected_head = _codec.check_integer(expected_head, "expected_head", 0)
     if idempotency_key is not None:
-        _codec.check_id(idempotency_key, "idempotency_key")
+        idempotency_key = _codec.check_id(idempotency_key, "idempotency_key")
     size_bytes = 0
     for row in rows:
         size_bytes += EVENT_BYTES + len(row[1] or "")
@@ -241,7 +241,7 @@ def update_session(
     columns = _session_columns(given, bytes_max)
     pairs = UNSET if metadata is UNSET else _pairs(metadata, bytes_max)
     if active_message_id is not UNSET and active_message_id is not None:
-        _codec.check_id(active_message_id, "active_message_id")
+        active_message_id = _codec.check_id(active_message_id, "active_message_id")
     return UpdateSession(
         _codec.check_id(id, "id"),
         SESSION_BYTES + _text_bytes(columns) + _text_bytes(pairs or {}),
@@ -258,7 +258,9 @@ def _session_columns(given: Mapping[str, object], bytes_max: int) -> dict[str, V
         if name in ("title", "system_prompt", "user_prompt", "error"):
             columns[name] = _free_text(value, name, bytes_max)
             if name == "title":
-                columns["title_folded"] = None if value is None else fold(str(value))
+                columns["title_folded"] = (
+                    None if value is None else fold(_codec.check_free_text(value, name))
+                )
         elif name in ("config", "result"):
             columns[name] = _codec.encode_or_none(value, bytes_max)
         elif name == "tool_policy":
@@ -294,15 +296,15 @@ def _policy(value: object) -> str:
         raise InvalidArgument(
             f"tool_policy must be a ToolPolicy, got {type(value).__name__}"
         )
-    if value.mode not in ("always_ask", "pre_approved", "mixed"):
+    mode = _codec.check_text(value.mode, "tool_policy.mode")
+    if mode not in ("always_ask", "pre_approved", "mixed"):
         raise InvalidArgument(
-            f"tool_policy.mode must be always_ask, pre_approved or mixed, "
-            f"got {value.mode!r}"
+            f"tool_policy.mode must be always_ask, pre_approved or mixed, got {mode!r}"
         )
     if not isinstance(value.ask_for_others, bool):
         raise InvalidArgument("tool_policy.ask_for_others must be True or False")
     policy = {
-        "mode": value.mode,
+        "mode": mode,
         "tools": sorted(_codec.check_texts(value.tools, "tool_policy.tools")),
         "ask_for_others": value.ask_for_others,
     }
@@ -321,7 +323,7 @@ def _expected(given: Expected, kind: type[StrEnum]) -> frozenset[str] | None:
     if given is None:
         return None
     name = "expected_status"
-    several = [given] if isinstance(given, str) else _codec.check_texts(given, name)
+    several = _codec.check_texts([given] if isinstance(given, str) else given, name)
     return frozenset(_member(each, kind, name, readable=True) for each in several)
 
 
@@ -331,7 +333,7 @@ def _member(
     """Return the text of an enumeration; unknown where it is only looked for."""
     known = _KNOWN[kind]
     if given in known and (readable or given != "unknown"):
-        return str(given)
+        return known[known.index(given)]  # what it is equal to may be written apart
     shown = [each for each in known if readable or each != "unknown"]
     raise InvalidArgument(f"{name} must be one of {', '.join(shown)}, got {given!r}")
 

@@ -24,6 +24,7 @@ from turnstore.records import Json
 ID_CHARS_MAX: Final = 255
 DEPTH_MAX: Final = 200
 INTEGER_MAX: Final = 2**63 - 1
+DAY_US: Final = 86_400 * 1_000_000
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -46,8 +47,9 @@ def encode(value: Json, bytes_max: int) -> str:
             raise PayloadTooLarge(len(encoded), bytes_max)
         try:
             same = _decode(encoded) == value
-        except msgspec.ValidationError:  # a long integer
-            same = decode(encoded) == value
+        except msgspec.ValidationError:
+            # A long integer: perhaps too long, where the program raised the limit.
+            same = False
     except (
         TypeError,
         ValueError,
@@ -73,10 +75,16 @@ def encode_or_none(value: Json, bytes_max: int) -> str | None:
 
 
 def check_free_text(value: object, name: str) -> str:
-    """Return text that may hold NUL; whether it can be encoded, ``encode`` finds."""
+    """Return text that may hold NUL; whether it can be encoded, ``encode`` finds.
+
+    As plain text, like every check here: what encodes refuses other subclasses of str
+    and int than enumerations.
+    """
+    if type(value) is str:
+        return value
     if not isinstance(value, str):
         raise InvalidArgument(f"{name} must be text, got {type(value).__name__}")
-    return value
+    return str.__str__(value)
 
 
 def _fault(value: Json) -> str | None:
@@ -123,13 +131,12 @@ def _fault(value: Json) -> str | None:
 
 def check_text(value: object, name: str) -> str:
     """Return a name or key: text without NUL or lone surrogates."""
-    if not isinstance(value, str):
-        raise InvalidArgument(f"{name} must be text, got {type(value).__name__}")
-    if "\x00" in value:
+    text = check_free_text(value, name)
+    if "\x00" in text:
         raise InvalidArgument(f"{name} must not contain NUL")
-    if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
         raise InvalidArgument(f"{name} must not contain a lone surrogate")
-    return value
+    return text
 
 
 def check_texts(values: object, name: str) -> list[str]:
@@ -163,9 +170,10 @@ def check_id(value: object, name: str) -> str:
 def check_integer(value: object, name: str, low: int, high: int = INTEGER_MAX) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidArgument(f"{name} must be an integer, got {value!r}")
-    if not low <= value <= high:
-        raise InvalidArgument(f"{name} must be {low} to {high}, got {value}")
-    return value
+    number = value if type(value) is int else int.__int__(value)
+    if not low <= number <= high:
+        raise InvalidArgument(f"{name} must be {low} to {high}, got {number}")
+    return number
 
 
 def micros(value: object, name: str) -> int:

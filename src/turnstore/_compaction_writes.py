@@ -21,11 +21,11 @@ from sqlalchemy import tuple_ as row_of
 
 from turnstore import _archived, _codec
 from turnstore._forks import settle, settle_forks_of
-from turnstore._heads import Head, Heads
+from turnstore._heads import Head, Heads, lock_keys
 from turnstore._message_reads import Active, CompactionRow, read_compactions
 from turnstore._message_writes import AppendMessages, MessageRow
 from turnstore._pairing import boundary
-from turnstore._rows import Insert, Query
+from turnstore._rows import Insert, Query, is_in
 from turnstore._selects import MESSAGE
 from turnstore._tool_call_writes import open_call_ids
 from turnstore.backends.base import Command, Outcome
@@ -171,15 +171,21 @@ def _purge(connection: Connection, command: Purge) -> int:
     }
     # What a fork shows of others is not its to delete: it gets a copy first.
     settle(connection, connection.execute(_DUE_FORKS, values).scalars().all())
-    counts = connection.execute(_DUE_COUNTS, values).all()
-    if not counts:
+    keys = connection.execute(_DUE_KEYS, values).scalars().all()
+    if not keys:
         return 0
-    settle_forks_of(connection, [key for key, _ in counts])
+    # Until the locks are there others may have compacted these sessions or taken a
+    # compaction back. What is due is read after, of these sessions alone.
+    lock_keys(connection, keys)
+    values["keys"] = _codec.array(keys)
+    counts = connection.execute(_DUE_COUNTS, values).all()
+    settle_forks_of(connection, keys)
     connection.execute(_MARK_PURGED, values)
     deleted = connection.execute(_DELETE_DUE, values).rowcount
-    connection.execute(
-        _COUNT_OFF, [{"key": key, "deleted": count} for key, count in counts]
-    )
+    if counts:
+        connection.execute(
+            _COUNT_OFF, [{"key": key, "deleted": count} for key, count in counts]
+        )
     return deleted
 
 
@@ -228,23 +234,25 @@ _OWN: Final = _archived.OWN
 _DUE_FORKS: Final = (
     select(_archived.SHARED.c.session_key).where(_due(_archived.SHARED)).distinct()
 )
+_DUE_KEYS: Final = select(_OWN.c.session_key).where(_due(_OWN)).distinct()
+_is_due_here = and_(_due(_OWN), is_in(_OWN.c.session_key, bindparam("keys")))
 _DUE_COUNTS: Final = (
     select(_OWN.c.session_key, func.count())
-    .where(_due(_OWN))
+    .where(_is_due_here)
     .group_by(_OWN.c.session_key)
 )
 _MARK_PURGED: Final = (
     update(compactions)
     .where(
         row_of(compactions.c.session_key, compactions.c.seq).in_(
-            select(_OWN.c.session_key, _OWN.c.archived_by).where(_due(_OWN))
+            select(_OWN.c.session_key, _OWN.c.archived_by).where(_is_due_here)
         )
     )
     .values(purged=1)
 )
 _DELETE_DUE: Final = delete(messages).where(
     row_of(messages.c.session_key, messages.c.seq).in_(
-        select(_OWN.c.session_key, _OWN.c.seq).where(_due(_OWN))
+        select(_OWN.c.session_key, _OWN.c.seq).where(_is_due_here)
     )
 )
 _COUNT_OFF: Final = (

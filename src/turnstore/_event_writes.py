@@ -176,12 +176,12 @@ class DeleteEvents(Command[int]):
                 continue
             key = head.session_key
             settle_forks_of(connection, [key])
+            # First: who settles this fork meanwhile copies what is to be deleted.
+            passed = pass_over_events(connection, key, command.before)
             deleted = connection.execute(
                 _DELETE, {"key": key, "before": command.before}
             )
-            outcomes.append(
-                deleted.rowcount + pass_over_events(connection, key, command.before)
-            )
+            outcomes.append(deleted.rowcount + passed)
         return outcomes
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import BigInteger, Connection, bindparam, func, literal_column, 
 from turnstore import _codec
 from turnstore._forks import History
 from turnstore._heads import find_keys
-from turnstore._rows import Query, is_in
+from turnstore._rows import Query, is_distributed, is_in
 from turnstore._selects import EVENT_COLUMNS, SESSION_IS
 from turnstore._sql import Elements, Formatted, Scalar
 from turnstore.backends.base import Backend
@@ -59,7 +59,12 @@ def find_heads(
 
 
 def list_blocks(connection: Connection) -> dict[int, str]:
-    """Return the digest of each block, by number."""
+    """Return the digest of each block, by number.
+
+    Where tables are distributed, only of those that have sessions.
+    """
+    if is_distributed(connection):
+        return {each.number: each.digest for each in _GROUPED(connection)}
     last_key = connection.execute(_LAST_KEY).scalar_one_or_none() or 0
     numbers = _codec.array(range(last_key // BLOCK_KEYS + 1))
     return {each.number: each.digest for each in _BLOCKS(connection, numbers=numbers)}
@@ -120,15 +125,14 @@ _LAST_KEY: Final = select(func.max(session_heads.c.session_key))
 _block = Elements(bindparam("numbers")).table_valued("value", name="block")
 _number: Any = Scalar(_block.c.value, BigInteger())
 _first_key: Any = _number * literal_column(str(BLOCK_KEYS))
+_digest = Formatted(
+    literal_column("'%s %s %s'"),
+    func.count(),
+    func.sum(session_heads.c.session_key),
+    func.sum(session_heads.c.event_head),
+)
 _DIGEST: Final = (
-    select(
-        Formatted(
-            literal_column("'%s %s %s'"),
-            func.count(),
-            func.sum(session_heads.c.session_key),
-            func.sum(session_heads.c.event_head),
-        )
-    )
+    select(_digest)
     .where(
         session_heads.c.session_key.between(
             _first_key, _first_key + literal_column(str(BLOCK_KEYS - 1))
@@ -139,5 +143,12 @@ _DIGEST: Final = (
 )
 # In a join the planner could turn it around, and read every head for every block.
 _BLOCKS: Final = Query(select(_number.label("number"), _DIGEST.label("digest")), _Block)
+# Where tables are distributed, as nodes take no list of blocks to look up. Elsewhere
+# it would sort or hash all heads.
+_quotient = session_heads.c.session_key.op("/")(literal_column(str(BLOCK_KEYS)))
+_GROUPED: Final = Query(
+    select(_quotient.label("number"), _digest.label("digest")).group_by(_quotient),
+    _Block,
+)
 _KEY: Final = select(sessions.c.session_key).where(SESSION_IS).scalar_subquery()
 _EVENTS: Final = History("event", events, EVENT_COLUMNS, Event, beside=(_KEY,))

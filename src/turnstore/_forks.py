@@ -97,8 +97,11 @@ class History(Generic[T]):
             .limit(bindparam("limit"))
         )
         key = table.c.session_key
+        # By value, or PostgreSQL may sort all rows of a session, or read the table.
         self._own = Query(
-            wanted.select_from(table.join(sessions, sessions.c.session_key == key)),
+            wanted.select_from(
+                table.join(sessions, sessions.c.session_key == key)
+            ).where(key == _KEY_OF_SESSION),
             record,
             beside=(SOURCES_COUNT, *beside),
         )
@@ -161,11 +164,16 @@ def settle(connection: Connection, forks: Collection[int]) -> None:
 
     Of all their sources at once: the own rows of a fork that has any come after them.
     """
-    if forks:
-        keys = {"keys": _codec.array(forks)}
-        connection.execute(_COPY_MESSAGES, keys)
-        connection.execute(_COPY_EVENTS, keys)
-        connection.execute(_FORGET_SOURCES, keys)
+    # Locked, or another transaction could settle a fork meanwhile, or let it show less.
+    found = [
+        (fork, each)
+        for fork in sorted(forks)
+        for each in _SOURCES_OF(connection, fork=fork)
+    ]
+    if found:
+        connection.execute(_COPY_MESSAGES, _ranges(found, "message"))
+        connection.execute(_COPY_EVENTS, _ranges(found, "event"))
+        connection.execute(_FORGET_SOURCES, {"keys": _codec.array(forks)})
 
 
 def settle_forks_of(connection: Connection, session_keys: Collection[int]) -> None:
@@ -176,11 +184,25 @@ def settle_forks_of(connection: Connection, session_keys: Collection[int]) -> No
 
 def pass_over_events(connection: Connection, fork: int, before: int) -> int:
     """Show no more the events of sources with a smaller seq; return their count."""
-    values = {"fork": fork, "before": before}
-    count = connection.execute(_COUNT_SHOWN, values).scalar_one()
+    found = [(fork, each) for each in _SOURCES_OF(connection, fork=fork)]
+    count = 0
+    for shown in _ranges(found, "event"):
+        values = {**shown, "before": before}
+        count += connection.execute(_COUNT_SHOWN, values).scalar_one()
     if count:
-        connection.execute(_RAISE, values)
-    return int(count)
+        connection.execute(_RAISE, {"fork": fork, "before": before})
+    return count
+
+
+def _ranges(sources: list[tuple[int, Source]], kind: Kind) -> list[dict[str, int]]:
+    # A statement takes one of them, with both keys by value: tables that are
+    # distributed by session are not joined by another key.
+    ranges = []
+    for fork, source in sources:
+        after, upto = source.range_of(kind)
+        key = source.source_key
+        ranges.append({"fork": fork, "source": key, "after": after, "upto": upto})
+    return ranges
 
 
 def _read(
@@ -208,17 +230,24 @@ def _read(
     return records
 
 
+_KEY_OF_SESSION: Final = (
+    select(sessions.c.session_key).where(SESSION_IS).scalar_subquery()
+)
 _of_session = and_(fork_sources.c.session_key == sessions.c.session_key, SESSION_IS)
+_columns = select(
+    fork_sources.c.source_key,
+    fork_sources.c.message_after,
+    fork_sources.c.message_upto,
+    fork_sources.c.event_after,
+    fork_sources.c.event_upto,
+)
 _SOURCES: Final = Query(
-    select(
-        fork_sources.c.source_key,
-        fork_sources.c.message_after,
-        fork_sources.c.message_upto,
-        fork_sources.c.event_after,
-        fork_sources.c.event_upto,
-    )
-    .join(sessions, _of_session)
-    .order_by(fork_sources.c.position),
+    _columns.join(sessions, _of_session).order_by(fork_sources.c.position), Source
+)
+_SOURCES_OF: Final = Query(
+    _columns.where(fork_sources.c.session_key == bindparam("fork"))
+    .order_by(fork_sources.c.position)
+    .with_for_update(),
     Source,
 )
 SOURCES_COUNT: Final = (
@@ -229,23 +258,24 @@ SOURCES_COUNT: Final = (
 """For ``beside``: tells whether the session is a fork."""
 
 
-def _copy(table: Table, after: str, upto: str) -> Any:
-    shown = and_(
-        table.c.session_key == fork_sources.c.source_key,
-        table.c.seq > fork_sources.c[after],
-        table.c.seq <= fork_sources.c[upto],
+def _is_shown(table: Table) -> ColumnElement[bool]:
+    return and_(
+        table.c.session_key == bindparam("source"),
+        table.c.seq > bindparam("after"),
+        table.c.seq <= bindparam("upto"),
     )
+
+
+def _copy(table: Table) -> Any:
     rest = [each for each in table.c if each.name != "session_key"]
     return table.insert().from_select(
         ["session_key", *(each.name for each in rest)],
-        select(fork_sources.c.session_key, *rest)
-        .select_from(fork_sources.join(table, shown))
-        .where(is_in(fork_sources.c.session_key, bindparam("keys"))),
+        select(bindparam("fork", type_=BigInteger), *rest).where(_is_shown(table)),
     )
 
 
-_COPY_MESSAGES: Final = _copy(messages, "message_after", "message_upto")
-_COPY_EVENTS: Final = _copy(events, "event_after", "event_upto")
+_COPY_MESSAGES: Final = _copy(messages)
+_COPY_EVENTS: Final = _copy(events)
 _FORGET_SOURCES: Final = delete(fork_sources).where(
     is_in(fork_sources.c.session_key, bindparam("keys"))
 )
@@ -254,16 +284,10 @@ _FORKS_OF: Final = (
     .where(is_in(fork_sources.c.source_key, bindparam("keys")))
     .distinct()
 )
-_shown_before = and_(
-    events.c.session_key == fork_sources.c.source_key,
-    events.c.seq > fork_sources.c.event_after,
-    events.c.seq <= fork_sources.c.event_upto,
-    events.c.seq < bindparam("before"),
-)
 _COUNT_SHOWN: Final = (
     select(func.count())
-    .select_from(fork_sources.join(events, _shown_before))
-    .where(fork_sources.c.session_key == bindparam("fork"))
+    .select_from(events)
+    .where(_is_shown(events), events.c.seq < bindparam("before"))
 )
 _last = bindparam("before", type_=BigInteger) - 1
 _RAISE: Final = (

@@ -8,7 +8,8 @@ used again, so one that is gone is noticed by its missing head.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar
 
@@ -16,9 +17,9 @@ import msgspec
 from sqlalchemy import Column, Connection, bindparam, select
 
 from turnstore import _codec
-from turnstore._rows import Query, Update, is_in
+from turnstore._rows import PlainQuery, Query, Update, is_distributed, is_in
 from turnstore.errors import SessionNotFound
-from turnstore.schema import session_heads, sessions
+from turnstore.schema import Micros, session_heads, sessions
 
 H = TypeVar("H", bound="Head")
 
@@ -26,7 +27,7 @@ KEYS_CACHED_MAX: Final = 100_000
 _CACHE: Final = "turnstore.session_keys"
 
 
-class Head(msgspec.Struct):
+class Head(msgspec.Struct, gc=False):
     """Part of a head row; the fields are columns of ``session_heads``."""
 
     session_key: int
@@ -42,13 +43,7 @@ class Heads(Generic[H]):
 
     def __init__(self, record: type[H], *saved: Column[Any]) -> None:
         names = [field.name for field in msgspec.structs.fields(record)]
-        self._query = Query(
-            select(*(session_heads.c[name] for name in names))
-            .where(is_in(session_heads.c.session_key, bindparam("keys")))
-            .order_by(session_heads.c.session_key)
-            .with_for_update(),
-            record,
-        )
+        self._lock = _Lock(record, [session_heads.c[name] for name in names])
         # Never before created_at, which a caller may give: listing relies on it.
         self._update = Update(
             session_heads,
@@ -85,8 +80,34 @@ class Heads(Generic[H]):
         self._update(connection, rows)
 
     def _by_key(self, connection: Connection, keys: Iterable[int]) -> dict[int, H]:
-        found = self._query(connection, keys=_codec.array(keys))
-        return {head.session_key: head for head in found}
+        return {head.session_key: head for head in self._lock(connection, keys)}
+
+
+class _Lock(Generic[H]):
+    """Reads heads by key, and locks them in the order of their keys.
+
+    Where tables are distributed it is one statement for each head, by value: Citus
+    locks rows of one shard at a time.
+    """
+
+    def __init__(self, record: type[H], columns: Sequence[Column[Any]]) -> None:
+        key = session_heads.c.session_key
+        heads = select(*columns).with_for_update()
+        listed = heads.where(is_in(key, bindparam("keys"))).order_by(key)
+        self._as_json = Query(listed, record)
+        self._together = PlainQuery(listed, record)
+        self._one = Query(heads.where(key == bindparam("key")), record)
+        # A time is decoded from JSON.
+        self._is_plain = not any(isinstance(each.type, Micros) for each in columns)
+
+    def __call__(self, connection: Connection, keys: Iterable[int]) -> list[H]:
+        if is_distributed(connection):
+            one = partial(self._one, connection)
+            return [head for key in sorted(keys) for head in one(key=key)]
+        given = _codec.array(keys)
+        if self._is_plain and connection.dialect.name != "sqlite":
+            return self._together(connection, keys=given)
+        return self._as_json(connection, keys=given)
 
 
 class _Key(msgspec.Struct):
@@ -164,23 +185,18 @@ def lock_heads(connection: Connection, session_ids: Collection[str]) -> None:
     kind by itself would load the heads of its own sessions, in an order of its own.
     """
     keys = session_keys(connection, session_ids)
-    locked = {head.session_key for head in _lock(connection, keys.values())}
+    locked = {head.session_key for head in _LOCK(connection, keys.values())}
     gone = [each for each, key in keys.items() if key not in locked]
     if gone:
-        _lock(connection, _keys_anew(connection, gone).values())
+        _LOCK(connection, _keys_anew(connection, gone).values())
 
 
-def _lock(connection: Connection, keys: Iterable[int]) -> list[Head]:
-    return _LOCK(connection, keys=_codec.array(keys))
+def lock_keys(connection: Connection, keys: Collection[int]) -> None:
+    """``lock_heads`` of sessions by key."""
+    _LOCK(connection, keys)
 
 
-_LOCK: Final = Query(
-    select(session_heads.c.session_key)
-    .where(is_in(session_heads.c.session_key, bindparam("keys")))
-    .order_by(session_heads.c.session_key)
-    .with_for_update(),
-    Head,
-)
+_LOCK: Final = _Lock(Head, [session_heads.c.session_key])
 
 
 def require_session(connection: Connection, session_id: str) -> None:

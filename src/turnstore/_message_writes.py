@@ -10,11 +10,17 @@ from sqlalchemy import Connection, and_, bindparam, select, union_all
 
 from turnstore import _codec, _idempotency
 from turnstore._heads import Heads, save_models
+from turnstore._message_reads import mark, read_compactions
 from turnstore._rows import Insert, Query, Value, pairs
 from turnstore._selects import MESSAGE
 from turnstore._usage_writes import Ledger, UsageHead
 from turnstore.backends.base import Command, Outcome
-from turnstore.errors import MessageExists, MessageNotFound, SessionNotFound
+from turnstore.errors import (
+    InvalidArgument,
+    MessageExists,
+    MessageNotFound,
+    SessionNotFound,
+)
 from turnstore.records import Message, Role, Usage
 from turnstore.schema import fork_sources, messages, session_heads
 
@@ -93,7 +99,7 @@ class AppendMessages(Command[list[Message]]):
         batch.insert(connection)
         _HEADS.save(connection, changed.values(), batch.now)
         return [
-            _replay(connection, heads[command.session_id], outcome)
+            _replay(connection, command.session_id, heads[command.session_id], outcome)
             if isinstance(outcome, int)
             else outcome
             for command, outcome in zip(commands, outcomes, strict=True)
@@ -175,7 +181,7 @@ class _Batch:
                 parent_id = head.active_message_id
             head.active_message_id = row.id
         created_at = self.now if row.created_at is None else row.created_at
-        self._present.add((key, row.id))
+        self._present[key, row.id] = seq
         if row.model is not None and row.model != head.last_model:
             head.last_model = self._models[key] = row.model
         if row.usage is not None:
@@ -232,18 +238,29 @@ class _Batch:
 class _Found(msgspec.Struct):
     session_key: int
     id: str
+    seq: int
 
 
-def find_messages(connection: Connection, places: set[IdPlace]) -> set[IdPlace]:
-    """Return those of the places where there is a message."""
+def find_messages(connection: Connection, places: set[IdPlace]) -> dict[IdPlace, int]:
+    """Return the seq of the message at each of the places where there is one."""
     if not places:
-        return set()
+        return {}
     found = _FIND(connection, places=_codec.pairs(places))
-    return {(each.session_key, each.id) for each in found}
+    return {(each.session_key, each.id): each.seq for each in found}
 
 
-def _replay(connection: Connection, head: MessageHead, seq: int) -> Outcome:
-    return _AT_SEQ(connection, key=head.session_key, seq=seq)
+def _replay(
+    connection: Connection, session_id: str, head: MessageHead, seq: int
+) -> Outcome:
+    """Return what the key's first call wrote, as ``list`` gives it now."""
+    found = _AT_SEQ(connection, key=head.session_key, seq=seq)
+    if not found:
+        return InvalidArgument(
+            "the message that this idempotency key wrote was purged: nothing was "
+            "written"
+        )
+    mark(found, read_compactions(connection, session_id))
+    return found
 
 
 _HEADS: Final = Heads(
@@ -272,14 +289,14 @@ _INSERT: Final = Insert(
 _places, _session_key, _id = pairs(bindparam("places"))
 _FIND: Final = Query(
     union_all(
-        select(messages.c.session_key, messages.c.id)
+        select(messages.c.session_key, messages.c.id, messages.c.seq)
         .select_from(_places)
         .join(
             messages,
             and_(messages.c.session_key == _session_key, messages.c.id == _id),
         ),
         # What a fork shows of other sessions.
-        select(fork_sources.c.session_key, messages.c.id)
+        select(fork_sources.c.session_key, messages.c.id, messages.c.seq)
         .select_from(_places)
         .join(fork_sources, fork_sources.c.session_key == _session_key)
         .join(

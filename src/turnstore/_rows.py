@@ -19,7 +19,6 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Connection,
-    Dialect,
     Executable,
     FromClause,
     Integer,
@@ -41,6 +40,7 @@ from sqlalchemy.sql.elements import Grouping
 from sqlalchemy.types import TypeEngine
 
 from turnstore import _codec
+from turnstore._compiled import Compiled
 from turnstore._sql import (
     Either,
     Element,
@@ -90,7 +90,8 @@ class Insert:
 class Update:
     """UPDATE of any number of rows by key, in one step.
 
-    Each row holds the values of ``keys``, then those of ``columns``.
+    Each row holds the values of ``keys``, then those of ``columns``. Where tables are
+    distributed it is one statement for each row, by value: no other goes to one node.
 
     :param at_least: columns that are set to another column's value where that is
         greater.
@@ -111,10 +112,19 @@ class Update:
                 new[name] = Greatest(new[name], bound)
             return update(table).where(and_(*match)).values(new)
 
-        self._write = _Rows([*keys, *columns], build)
+        given = [*keys, *columns]
+        self._write = _Rows(given, build)
+        self._names = [f"value_{at}" for at in range(len(given))]
+        values = zip(self._names, given, strict=True)
+        self._by_value = Compiled(
+            build([bindparam(name, type_=each.type) for name, each in values])
+        )
 
     def __call__(self, connection: Connection, rows: Sequence[Sequence[Value]]) -> None:
-        if rows:
+        if rows and is_distributed(connection):
+            values = [dict(zip(self._names, row, strict=True)) for row in rows]
+            self._by_value.execute_each(connection, values)
+        elif rows:
             self._write(connection, rows)
 
 
@@ -133,7 +143,7 @@ class _Rows:
         types = [column.type for column in columns]
         each = Elements(bindparam("rows")).table_valued("value", name="each")
         places = _literals(len(types))
-        self._from_json = _Text(
+        self._from_json = Compiled(
             build(
                 [
                     Element(each.c.value, at, kind)
@@ -153,7 +163,7 @@ class _Rows:
             for name, is_integer in zip(self._names, self._integers, strict=True)
         ]
         given = func.unnest(*arrays).table_valued(*self._names)
-        self._from_arrays = _Text(build(list(given.render_derived("each").c)))
+        self._from_arrays = Compiled(build(list(given.render_derived("each").c)))
 
     def __call__(self, connection: Connection, rows: Sequence[Sequence[Value]]) -> None:
         if connection.dialect.name == "sqlite":
@@ -162,7 +172,7 @@ class _Rows:
         else:
             columns = zip(*rows, strict=True)
             given = {
-                name: f"{{{_encode(column)[1:-1].decode()}}}" if is_integer else column
+                name: _array(column, is_integer)
                 for name, column, is_integer in zip(
                     self._names, columns, self._integers, strict=True
                 )
@@ -185,9 +195,9 @@ class Query(Generic[T]):
         beside: Sequence[ColumnElement[Any]] = (),
     ) -> None:
         together = as_objects(statement)
-        self._together = _Text(together)
-        self._beside = _Text(together.add_columns(*beside))
-        self._apart = _Text(as_objects(statement, together=False))
+        self._together = Compiled(together)
+        self._beside = Compiled(together.add_columns(*beside))
+        self._apart = Compiled(as_objects(statement, together=False))
         self._decode = decoder(record)
 
     def __call__(self, connection: Connection, **values: Value) -> list[T]:
@@ -215,6 +225,28 @@ class Query(Generic[T]):
                 raise
             return None
         return self._decode(text), beside
+
+
+class PlainQuery(Generic[T]):
+    """A SELECT of integers and texts whose rows become records, by place.
+
+    For a driver that gives all rows in one step.
+    """
+
+    def __init__(
+        self, statement: Select[*tuple[Any, ...]], record: Callable[..., T]
+    ) -> None:
+        self._text = Compiled(statement)
+        self._record = record
+
+    def __call__(self, connection: Connection, **values: Value) -> list[T]:
+        record = self._record
+        return [record(*row) for row in self._text.execute(connection, values)]
+
+
+def is_distributed(connection: Connection) -> bool:
+    """Tell whether the tables are distributed by session over several servers."""
+    return getattr(connection.dialect, "is_distributed", False)
 
 
 def is_in(column: ColumnElement[Any], array: ColumnElement[Any]) -> Any:
@@ -334,50 +366,17 @@ def _quotient(value: ColumnElement[int], by: ColumnElement[int]) -> Any:
     return Grouping(value.op("/", precedence=8)(by))
 
 
-class _Text:
-    """A Core statement compiled once per dialect, with its parameters' order."""
-
-    def __init__(self, statement: Executable) -> None:
-        self._statement = statement
-        self._compiled: dict[str, tuple[str, Callable[..., tuple[Any, ...]]]] = {}
-
-    def execute(self, connection: Connection, values: Mapping[str, Any]) -> Any:
-        # On the driver's cursor: SQLAlchemy's execution costs about 12 µs a statement,
-        # a third of a write that is committed alone (bench: append at 1).
-        dialect = connection.dialect
-        compiled = self._compiled.get(dialect.name)
-        if compiled is None:
-            compiled = self._compiled[dialect.name] = self._compile(dialect)
-        text, arrange = compiled
-        cursor = connection.connection.cursor()
-        cursor.execute(text, arrange(values))
-        return cursor
-
-    def _compile(
-        self, dialect: Dialect
-    ) -> tuple[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]]:
-        compiled = self._statement.compile(  # type: ignore[attr-defined]
-            dialect=dialect, compile_kwargs={"render_postcompile": True}
-        )
-        names = tuple(compiled.positiontup or ())
-        fixed = {
-            name: value for name, value in compiled.params.items() if value is not None
-        }
-
-        def arrange(values: Mapping[str, Any]) -> tuple[Any, ...]:
-            if not fixed:
-                return tuple([values[name] for name in names])
-            return tuple(
-                [fixed[name] if name in fixed else values[name] for name in names]
-            )
-
-        return str(compiled), arrange
-
-
 def _is_too_big(error: Exception) -> bool:
     """Tell whether a result was beyond the longest text SQLite makes, 10**9 bytes."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF == 18  # SQLITE_TOOBIG
+
+
+def _array(column: Sequence[Value], is_integer: bool) -> Any:
+    if is_integer:
+        return f"{{{_encode(column)[1:-1].decode()}}}"
+    # An array that is missing gives NULL in every row.
+    return None if column.count(None) == len(column) else column
 
 
 def _literals(count: int) -> list[ColumnElement[int]]:

@@ -49,8 +49,8 @@ _METADATA: Final = (
             JsonText,
         )
     )
-    .where(session_metadata.c.session_key == sessions.c.session_key)
-    .correlate(sessions)
+    .where(session_metadata.c.session_key == session_heads.c.session_key)
+    .correlate(session_heads)
     .scalar_subquery()
 )
 

@@ -226,7 +226,6 @@ class _Reader(Generic[S]):
     def __init__(
         self, record: type[S], table: Table, *, shown: tuple[Any, Any] | None = None
     ) -> None:
-        order = table.c.key if table is session_metadata else table.c.seq
         columns = _columns(record, table)
         together = select(*columns).where(is_in(table.c.session_key, bindparam("keys")))
         both: Select[Any] = together
@@ -249,7 +248,8 @@ class _Reader(Generic[S]):
             joined = union_all(together, of_sources).subquery("shown")
             both = select(joined).order_by(joined.c.session_key, joined.c.seq)
         else:
-            both = together.order_by(table.c.session_key, order)
+            order = () if table is session_metadata else (table.c.seq,)
+            both = together.order_by(table.c.session_key, *order)
         rows = both.subquery("all_rows")
         self._all = Query(both, record)
         self._steps: Query[S] | None = None
@@ -292,6 +292,9 @@ def read_sessions(connection: Connection, keys: Sequence[int]) -> list[SessionRo
             continue
         for key, listed in reader.of_many(connection, array).items():
             setattr(found[key], name, listed)
+    for rows in found.values():
+        # Here, as databases sort text differently.
+        rows.metadata.sort(key=lambda each: each.key)
     return [found[key] for key in keys if key in found]
 
 

@@ -99,6 +99,12 @@ class UpdateSession(Command[Session]):
     active_message_id: str | None | UnsetType = UNSET
     expected: frozenset[str] | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        return (
+            not self.columns and self.pairs is UNSET and self.active_message_id is UNSET
+        )
+
     @staticmethod
     def apply(
         connection: Connection, commands: Sequence[UpdateSession]
@@ -194,14 +200,17 @@ def _update_apart(
         if fault is None:
             _write(connection, command, state, now)
         faults.append(fault)
-    written = {
-        each.session_id: heads[each.session_id]
-        for each, fault in zip(commands, faults, strict=True)
-        if fault is None
-    }
-    _HEADS.save(connection, written.values(), now)
+    sound = [
+        each for each, fault in zip(commands, faults, strict=True) if fault is None
+    ]
+    _HEADS.save(
+        connection,
+        [heads[each.session_id] for each in sound if not each.is_empty],
+        now,
+    )
     after = read_sessions(
-        connection, {name: head.session_key for name, head in written.items()}
+        connection,
+        {each.session_id: heads[each.session_id].session_key for each in sound},
     )
     return [
         after[each.session_id] if fault is None else fault

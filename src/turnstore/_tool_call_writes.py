@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import ClassVar, Final
 
@@ -167,7 +167,7 @@ def _create_fault(
     command: CreateToolCalls,
     head: ToolCallHead | None,
     present: Mapping[Place, str],
-    askers: set[Place],
+    askers: Collection[Place],
 ) -> Exception | None:
     """Say why tool calls can't be created."""
     if head is None:

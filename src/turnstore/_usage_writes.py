@@ -93,9 +93,11 @@ def check_usage(usage: object) -> Usage:
     """:raises InvalidArgument: no ``Usage``, or a count is out of bounds."""
     if not isinstance(usage, Usage):
         raise InvalidArgument(f"usage must be a Usage, got {type(usage).__name__}")
-    for name, count in msgspec.structs.asdict(usage).items():
-        _codec.check_integer(count, f"usage.{name}", 0, COUNT_MAX)
-    return usage
+    counts = {
+        name: _codec.check_integer(count, f"usage.{name}", 0, COUNT_MAX)
+        for name, count in msgspec.structs.asdict(usage).items()
+    }
+    return Usage(**counts)
 
 
 _INSERT: Final = Insert(

@@ -121,7 +121,7 @@ class UserInput(ABC, Generic[R]):
         next await.
         """
         if tool_call_id is not None:
-            _codec.check_id(tool_call_id, "tool_call_id")
+            tool_call_id = _codec.check_id(tool_call_id, "tool_call_id")
         rows = [self._row(each, tool_call_id) for each in self._check(records)]
         return await self._backend.write(
             StoreInput(

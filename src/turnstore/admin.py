@@ -12,6 +12,7 @@ import msgspec
 from sqlalchemy import Connection, literal_column, select
 
 from turnstore._head_checks import check_heads
+from turnstore._heads import lock_heads
 from turnstore._rows import Query
 from turnstore._session_writes import UpdateSession
 from turnstore._tool_call_writes import InterruptToolCalls
@@ -129,24 +130,42 @@ class Admin:
 
 
 class Recover(Command[RecoveryReport]):
-    """Closes the sessions and tool calls that are open, of whatever session."""
+    """Closes the sessions and tool calls that are open, of whatever session.
+
+    It names no session, so nobody has locked their heads for it. Those it does itself
+    come after the ones of its batch: where that is another order than another lane's,
+    the database ends the deadlock, and the batch is tried again.
+    """
 
     @staticmethod
     def apply(connection: Connection, commands: Sequence[Recover]) -> list[Outcome]:
         return [_recover(connection) for _ in commands]
 
 
-class _Id(msgspec.Struct):
+class _Open(msgspec.Struct):
+    session_key: int
     id: str
 
 
 def _recover(connection: Connection) -> RecoveryReport:
-    with_calls = [InterruptToolCalls(each.id, 0) for each in _WITH_CALLS(connection)]
-    calls = InterruptToolCalls.apply(connection, with_calls) if with_calls else []
+    found = [*_WITH_CALLS(connection), *_RUNNING(connection)]
+    names = {each.session_key: each.id for each in found}
+    if not names:
+        return RecoveryReport(sessions=[], tool_calls=[])
+    # Others may have written until the locks are there: what decides is read after,
+    # of these sessions alone.
+    lock_heads(connection, list(names.values()))
+    with_calls = [
+        InterruptToolCalls(each.id, 0)
+        for each in _WITH_CALLS(connection)
+        if each.session_key in names
+    ]
     running = [
         UpdateSession(each.id, 0, {"status": "interrupted"})
         for each in _RUNNING(connection)
+        if each.session_key in names
     ]
+    calls = InterruptToolCalls.apply(connection, with_calls) if with_calls else []
     closed = UpdateSession.apply(connection, running) if running else []
     return RecoveryReport(
         sessions=closed, tool_calls=[call for each in calls for call in each]
@@ -154,7 +173,7 @@ def _recover(connection: Connection) -> RecoveryReport:
 
 
 _IDS: Final = (
-    select(sessions.c.id)
+    select(sessions.c.session_key, sessions.c.id)
     .join(session_heads, session_heads.c.session_key == sessions.c.session_key)
     .order_by(sessions.c.session_key)
 )
@@ -164,6 +183,6 @@ _WITH_CALLS: Final = Query(
         session_heads.c.pending_tool_calls > literal_column("0"),
         sessions.c.status != "waiting_for_user_input",
     ),
-    _Id,
+    _Open,
 )
-_RUNNING: Final = Query(_IDS.where(sessions.c.status == "running"), _Id)
+_RUNNING: Final = Query(_IDS.where(sessions.c.status == "running"), _Open)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from functools import partial
 from typing import Final
 
@@ -10,11 +12,12 @@ from sqlalchemy import BigInteger, Connection, bindparam, func, select, type_coe
 from turnstore import _archived, _codec
 from turnstore._compaction_writes import Purge
 from turnstore._rows import Query
-from turnstore.backends.base import Backend
+from turnstore.backends.base import Backend, hand_on
 from turnstore.options import StoreOptions
 from turnstore.records import CompactedStatistics
 
-DAY_US: Final = 24 * 3_600 * 1_000_000
+LOG: Final = logging.getLogger("turnstore")
+
 DAYS_MAX: Final = 1_000_000
 ROW_BYTES: Final = 300
 
@@ -57,8 +60,9 @@ class Archive:
         messages are gone can't be taken back. Forks keep what they show.
 
         One transaction; then the space is given back to the file system step by step,
-        between other writes. What is raised in these steps, a cancellation too, leaves
-        the messages deleted, and the rest of the space to the next ``admin.vacuum``.
+        between other writes. An error in these steps is logged, and a cancellation
+        ends them and comes at the caller's next await: the count is returned, and the
+        rest of the space left to the next ``admin.vacuum``.
 
         :param older_than_days: archived at least so many days ago, 0 to 1,000,000; 0
             means all.
@@ -72,7 +76,9 @@ class Archive:
         """
         days = _codec.check_integer(older_than_days, "older_than_days", 0, DAYS_MAX)
         # Of all, also what is archived until it is this call's turn.
-        before = _codec.now_micros() - days * DAY_US if days else _codec.INTEGER_MAX
+        before = (
+            _codec.now_micros() - days * _codec.DAY_US if days else _codec.INTEGER_MAX
+        )
         root, session = _root(project_root), _session(session_id)
         if dry_run:
             return await self._backend.read(
@@ -82,8 +88,20 @@ class Archive:
             Purge(session or "", ROW_BYTES, before, root, session)
         )
         if deleted:
-            await self._backend.reclaim()
+            await self._give_space_back()
         return deleted
+
+    async def _give_space_back(self) -> None:
+        """Raises nothing: what was deleted is committed, and its count is due."""
+        try:
+            await self._backend.reclaim()
+        except asyncio.CancelledError as cancellation:
+            hand_on(cancellation)
+        except Exception as error:
+            LOG.warning(
+                "messages were purged, their space not given back: run admin.vacuum",
+                exc_info=error,
+            )
 
 
 def _root(project_root: str | None) -> str | None:

@@ -71,7 +71,7 @@ class Events:
             type, data, model, turn_id, created_at, self._bytes_max
         )
         return await self._backend.write(
-            _arguments.append_events(session_id, [row], expected_head, idempotency_key)
+            _arguments.append_events(session_id, (row,), expected_head, idempotency_key)
         )
 
     async def append_many(
@@ -132,7 +132,7 @@ class Events:
             "types": None if types is None else _check_types(types),
         }
         if limit is not None:
-            _codec.check_integer(limit, "limit", 1)
+            limit = _codec.check_integer(limit, "limit", 1)
         return await self._backend.read_at_once(
             partial(_list_at_once, history=history, limit=limit, values=values),
             partial(_list_in_steps, history=history, limit=limit, values=values),
@@ -151,7 +151,7 @@ class Events:
         :raises SessionNotFound: no such session, or deleted meanwhile.
         :raises InvalidArgument: a value is out of bounds; raised by the iteration.
         """
-        _codec.check_integer(page_size, "page_size", 1, PAGE_SIZE_MAX)
+        page_size = _codec.check_integer(page_size, "page_size", 1, PAGE_SIZE_MAX)
         while True:
             page = await self.list(session_id, after=after, limit=page_size)
             for event in page:

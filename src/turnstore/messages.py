@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from functools import partial
-from typing import Final
-
-import msgspec
-from sqlalchemy import Connection, Text, bindparam, literal_column, or_, select
 
 from turnstore import _arguments, _codec
 from turnstore._compaction_writes import Compact, Uncompact
@@ -20,13 +16,12 @@ from turnstore._message_reads import (
     list_in_steps,
 )
 from turnstore._pairing import pruned
-from turnstore._rows import Query
 from turnstore._session_writes import UpdateSession
+from turnstore._user_texts import texts_at_once, texts_in_steps
 from turnstore.backends.base import Backend
 from turnstore.errors import InvalidArgument, MessageNotFound
 from turnstore.options import StoreOptions
 from turnstore.records import Compaction, Json, Message, NewMessage, Role, Usage
-from turnstore.schema import messages, sessions
 
 MessageList = list[Message]
 
@@ -76,7 +71,7 @@ class Messages:
         :param created_at: timezone-aware; None takes the time of the commit.
         :param idempotency_key: 1 to 255 characters. A key that the session's messages
             have seen returns the first call's message and writes nothing, whatever
-            else is given.
+            else is given; where that message was purged: InvalidArgument.
         :raises SessionNotFound, MessageExists, MessageNotFound (the parent),
             PayloadInvalid, PayloadTooLarge, InvalidArgument: nothing was written.
         """
@@ -132,7 +127,7 @@ class Messages:
         Cost: the branch; of a fork its whole history.
         """
         if message_id is not None:
-            _codec.check_id(message_id, "message_id")
+            message_id = _codec.check_id(message_id, "message_id")
         name = _codec.check_id(session_id, "session_id")
         found = await self._backend.read_at_once(
             partial(branch_at_once, session_id=name, message_id=message_id),
@@ -148,7 +143,7 @@ class Messages:
         :raises SessionNotFound, MessageNotFound, InvalidArgument: nothing was written.
         """
         if message_id is not None:
-            _codec.check_id(message_id, "message_id")
+            message_id = _codec.check_id(message_id, "message_id")
         await self._backend.write(
             UpdateSession(
                 _codec.check_id(session_id, "session_id"),
@@ -184,7 +179,9 @@ class Messages:
         """Return the texts of the newest user messages of all sessions, newest first.
 
         By ``created_at``, as there is no other order across sessions. Archived ones
-        too. Messages without text (none, empty, or JSON) are passed over.
+        too. Messages without text (none, empty, or JSON) are passed over, and so is
+        one that agrees with a newer one in id, time and text: what forks were given
+        when their parent's was deleted.
 
         :param limit: 1 or more.
         :param project_root: only of sessions with this one.
@@ -192,12 +189,12 @@ class Messages:
 
         Cost: the user messages passed over to find so many.
         """
-        work = partial(
-            _recent_user,
-            limit=_codec.check_integer(limit, "limit", 1),
-            root=_codec.check_text_or_none(project_root, "project_root"),
+        count = _codec.check_integer(limit, "limit", 1)
+        root = _codec.check_text_or_none(project_root, "project_root")
+        return await self._backend.read_at_once(
+            partial(texts_at_once, count=count, root=root),
+            partial(texts_in_steps, count=count, root=root),
         )
-        return await self._backend.read(work)
 
     async def list(
         self,
@@ -288,10 +285,11 @@ class Messages:
 
         Cost: the active messages, without their content.
         """
-        if not isinstance(summary, str) or not summary.strip():
+        text = _codec.check_free_text(summary, "summary")
+        if not text.strip():
             raise InvalidArgument("summary must be text that is not blank")
         row = _arguments.message_row(
-            NewMessage(role=Role.SYSTEM, content=summary, usage=usage, model=model),
+            NewMessage(role=Role.SYSTEM, content=text, usage=usage, model=model),
             self._bytes_max,
         )
         return await self._backend.write(
@@ -325,34 +323,3 @@ class Messages:
         return await self._backend.read_at_once(
             partial(list_at_once, wanted=wanted), partial(list_in_steps, wanted=wanted)
         )
-
-
-def _recent_user(connection: Connection, limit: int, root: str | None) -> list[str]:
-    found = _RECENT_USER(connection, limit=limit, root=root)
-    return [each.content for each in found]
-
-
-class _Content(msgspec.Struct):
-    content: str
-
-
-_ROOT: Final = bindparam("root", type_=Text())
-# Text as encoded JSON starts with a quote, and is more than the two of empty text.
-_RECENT_USER: Final = Query(
-    select(messages.c.content)
-    .join(sessions, sessions.c.session_key == messages.c.session_key)
-    .where(
-        messages.c.role == literal_column("'user'"),
-        messages.c.content >= literal_column("'\"'"),
-        messages.c.content < literal_column("'#'"),
-        messages.c.content != literal_column("'\"\"'"),
-        or_(_ROOT.is_(None), sessions.c.project_root == _ROOT),
-    )
-    .order_by(
-        messages.c.created_at.desc(),
-        messages.c.session_key.desc(),
-        messages.c.seq.desc(),
-    )
-    .limit(bindparam("limit")),
-    _Content,
-)

@@ -77,7 +77,7 @@ class Metadata:
         )
 
     async def all(self, session_id: str) -> dict[str, str]:
-        """Return the session's pairs, ordered by key.
+        """Return the session's pairs, ordered by key (by code point).
 
         :raises SessionNotFound, InvalidArgument: no such session, or this can't be an
             id.
@@ -176,7 +176,8 @@ def _all(connection: Connection, session_id: str) -> dict[str, str]:
     found = _ALL(connection, session=session_id)
     if not found:
         require_session(connection, session_id)
-    return {each.key: each.value for each in found}
+    # Here, as databases sort text differently.
+    return {each.key: each.value for each in sorted(found, key=lambda each: each.key)}
 
 
 def _check_key(key: str) -> str:
@@ -195,11 +196,9 @@ _INSERT: Final = Insert(
 _PAIRS: Final = select(
     session_metadata.c.session_key, session_metadata.c.key, session_metadata.c.value
 )
-_OF_SESSION: Final = (
-    _PAIRS.join(sessions, sessions.c.session_key == session_metadata.c.session_key)
-    .where(SESSION_IS)
-    .order_by(session_metadata.c.key)
-)
+_OF_SESSION: Final = _PAIRS.join(
+    sessions, sessions.c.session_key == session_metadata.c.session_key
+).where(SESSION_IS)
 _ALL: Final = Query(_OF_SESSION, _Pair)
 _GET: Final = Query(
     _OF_SESSION.where(session_metadata.c.key == bindparam("key")), _Pair

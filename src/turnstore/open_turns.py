@@ -118,7 +118,8 @@ class OpenTurn:
         """Append a message, as ``store.messages.append``; return the id it will have.
 
         With an idempotency key that the session has seen, the message keeps the id it
-        has: see ``results``.
+        has: see ``results``. Where it was purged, the block raises InvalidArgument at
+        its end.
 
         :raises PayloadInvalid, PayloadTooLarge, InvalidArgument, StoreError: the call
             is not collected.

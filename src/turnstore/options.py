@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final, Literal
 
 import msgspec
@@ -24,6 +25,7 @@ _BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "payload_bytes_max": (1, 256 * MIB),
     "wal_bytes_max": (1 * MIB, 64 * GIB),
     "poll_interval_s": (0.001, 60),
+    "replica_wait_s": (0, 60),
 }
 _CHOICES: Final[dict[str, tuple[object, ...]]] = {
     "durability": (None, "normal", "full"),
@@ -64,6 +66,12 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
         each transaction another connection. The server then parses statements each
         time, and followers learn of other stores' writes by polling alone.
     :param poll_interval_s: how often followers look for other processes' writes.
+    :param read_url: PostgreSQL: a replica of the store's database, ``postgresql://``
+        as the store's own URL. Reads go there and see what this store has written;
+        while the replica is away, lags or is none, they go to the primary. It is not
+        shown in the ``repr``.
+    :param replica_wait_s: PostgreSQL: longest wait for the replica to have what a read
+        must see, before it goes to the primary.
     """
 
     readers: int = 2
@@ -83,6 +91,8 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     read_only: bool = False
     behind_pooler: bool = False
     poll_interval_s: float = 0.1
+    read_url: str | None = None
+    replica_wait_s: float = 0.5
 
     def __post_init__(self) -> None:
         for name, (low, high) in _BOUNDS.items():
@@ -91,6 +101,29 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if not any(type(value) is type(one) and value == one for one in choices):
                 raise ValueError(f"{name} must be one of {choices}, got {value!r}")
+        self._check_read_url()
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={value!r}" for name, value in self._shown())
+        return f"StoreOptions({fields})"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        return list(self._shown())
+
+    def _shown(self) -> Iterator[tuple[str, object]]:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            # It may hold a password.
+            hidden = name == "read_url" and value is not None
+            yield name, "***" if hidden else value
+
+    def _check_read_url(self) -> None:
+        url = self.read_url
+        if url is None:
+            return
+        if not isinstance(url, str) or not url.startswith("postgresql://"):
+            # Without what was given: it may hold a password.
+            raise ValueError("read_url must be a postgresql:// URL or None")
 
     @staticmethod
     def _check_number(name: str, value: object, low: float, high: float) -> None:

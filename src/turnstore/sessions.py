@@ -148,9 +148,9 @@ class Sessions:
     ) -> Session:
         """Write the given fields and return the session as it is then.
 
-        What is not given stays; None clears (``agent_name`` to ``""``). The bounds are
-        those of ``create``; ``result`` and ``error`` too may have
-        ``payload_bytes_max`` bytes.
+        What is not given stays; None clears (``agent_name`` to ``""``). Where nothing
+        is given nothing is written: ``updated_at`` stays too. The bounds are those of
+        ``create``; ``result`` and ``error`` too may have ``payload_bytes_max`` bytes.
 
         :param status: where it becomes completed, failed or interrupted, ``ended_at``
             is now unless given. Another status leaves ``ended_at``.
@@ -219,12 +219,13 @@ class Sessions:
         matches and the sessions passed over to fill the page. Messages and events
         never count.
         """
-        order = order_of(order_by, descending)
-        _codec.check_integer(limit, "limit", 1, LIMIT_MAX)
-        _codec.check_integer(offset, "offset", 0)
+        name = _codec.check_text(order_by, "order_by")
+        order = order_of(name, descending)
+        limit = _codec.check_integer(limit, "limit", 1, LIMIT_MAX)
+        offset = _codec.check_integer(offset, "offset", 0)
         if cursor is not None and offset:
             raise InvalidArgument("give either a cursor or an offset")
-        after = None if cursor is None else place_of(cursor, order_by, descending)
+        after = None if cursor is None else place_of(cursor, name, descending)
         wanted = conditions(filter)
 
         def work(connection: Connection) -> Page[Session]:
@@ -236,7 +237,7 @@ class Sessions:
             places = places[:limit]
             return Page(
                 items=sessions_at(connection, places),
-                next_cursor=cursor_of(order_by, descending, places[-1])
+                next_cursor=cursor_of(name, descending, places[-1])
                 if has_more
                 else None,
             )
@@ -276,9 +277,12 @@ class Sessions:
         The fork has its parent's fields, metadata, todos, and the messages and events
         up to the point, with their ids and numbers, and the compactions made by then.
         It is idle, and has its own id and counts, and no usage, tool calls, questions,
-        settings, result or error. Its active message is its parent's, or where the
-        fork leaves messages out the last one that it has. What either does from then
-        on, the other does not see.
+        settings, result or error. Its active message and ``last_model`` are its
+        parent's. Where it leaves messages out, the active message is its parent's if
+        it has that one, else the newest that it has; where it leaves out messages or
+        events, ``last_model`` is that of the newest of its messages and events that
+        names one, by ``created_at``, of two at one time the event's. What either does
+        from then on, the other does not see.
 
         :param at_message_seq: the last message of the fork, 0 for none. None: all.
         :param at_event_seq: likewise of the events.
@@ -287,8 +291,10 @@ class Sessions:
         :raises InvalidArgument: the point is beyond the end, or a value out of bounds.
         :raises SessionExists: there is one with the new id.
 
-        Cost: nothing is copied, however long the history; where numbers are missing
-        (after a purge), messages up to the point are counted. Reading the fork's
+        Cost: nothing is copied, however long the history. At an earlier point messages
+        are counted where numbers are missing (after a purge), and where the parent has
+        a ``last_model`` messages and events are passed over from the point back to the
+        newest that names one: all of them where none does. Reading the fork's
         messages and events takes a statement for each session it was forked through.
         Deleting from the parent (the session, its events, a purge) copies to its
         forks what they show, first.

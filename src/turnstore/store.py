@@ -38,11 +38,33 @@ class SessionStore:
     """Keeps sessions, messages, tool calls and events in one database.
 
     :param url: ``sqlite:///relative.db``, ``sqlite:////absolute.db``, ``sqlite://``
-        (private, in memory) or a ``Path``. None: ``~/.turnstore/sessions.db``.
-        Making the object does no I/O.
+        (private, in memory), a ``Path``, or ``postgresql://user@host/database``.
+        None: ``~/.turnstore/sessions.db``.
+    :param options: bounds, timeouts, durability.
+    :raises InvalidArgument: no such URL, or the extra that it needs is missing.
 
-    Use it as ``async with``, or ``await store.open()`` and ``await store.close()``.
-    It belongs to the event loop that opened it.
+    Making the object does no I/O. Use it as ``async with``, or ``await store.open()``
+    and ``await store.close()``. It belongs to the event loop that opened it, and does
+    not survive ``os.fork``.
+
+    What holds for every call of its rooms, beside what the call's docstring says:
+
+    - **A write** is one transaction. It returns once that is committed; what it then
+      survives, ``StoreOptions.durability`` says. Concurrent writes share a commit, and
+      one that fails fails alone. Those of one session are committed in the order in
+      which they were called, also when gathered.
+    - **A read** sees all of a write or nothing of it, and every write of this store
+      that returned before it was called. It holds nothing once it has returned.
+    - **Cancellation.** A write that raises it wrote nothing. Once its commit is under
+      way it returns its result instead, and the cancellation comes at the caller's
+      next await. A read is abandoned. No connection is lost to either.
+    - **Errors.** Where a call raises, nothing was written, except as
+      ``OutcomeUnknown`` says. Beside its own errors any may raise ``StoreClosed``,
+      ``StoreError`` on another event loop, and ``BackendError``; a write
+      ``QueueFull``, a read ``AcquireTimeout``.
+    - **Values.** Ids and keys are text of 1 to 255 characters without NUL. JSON comes
+      back equal to what was given. Times are given timezone-aware, and come back in
+      UTC to the microsecond.
     """
 
     def __init__(
@@ -71,14 +93,17 @@ class SessionStore:
         self.admin = Admin(self._backend, options)
 
     async def open(self) -> None:
-        """Connect; on SQLite make the file and bring its schema up to date.
+        """Connect, and bring the schema up to date or check it, as ``migrate`` says.
 
-        Of several processes that open one file at once, one upgrades it. A failed or
-        cancelled open leaves nothing behind; the store can't be opened again then.
+        On SQLite a missing file is made. Of several processes that open one database
+        at once, one upgrades it. A failed or cancelled open leaves no connection,
+        thread or half an upgrade, but perhaps the new file; the store can't be opened
+        again then.
 
-        :raises BackendUnavailable, DatabaseBusy, DatabaseCorrupt: the file can't be
-            used.
-        :raises SchemaTooOld, SchemaTooNew: see the text.
+        :raises BackendUnavailable, DatabaseBusy, DatabaseCorrupt, DiskFull,
+            ReadOnlyStore: the database can't be used.
+        :raises InvalidArgument: the file is another program's.
+        :raises SchemaTooOld, SchemaTooNew: the text says what to run.
         :raises StoreError: it was opened before.
         """
         if self._state != "new":
@@ -90,8 +115,13 @@ class SessionStore:
     async def close(self) -> None:
         """Commit what is queued, within ``close_timeout_s``, and disconnect.
 
-        Writes not committed by then get ``StoreClosed``. A cancellation does not stop
-        it, and is raised when it is done. A second call does nothing.
+        Writes that still wait then get ``StoreClosed``, and so do reads that wait and
+        every later call; a batch under way is interrupted and fails, unless it was
+        committed. Running reads have as long. Followers give what they have in memory
+        and end; a backup is broken off.
+
+        A cancellation does not stop it, and is raised when it is done. A second call
+        only waits for the first.
         """
         self._state = "closed"
         try:
@@ -112,7 +142,10 @@ class SessionStore:
         await self.close()
 
     async def statistics(self) -> StoreStatistics:
-        """Return counters since ``open``; costs no I/O on the database."""
+        """Return counters since ``open``; costs no I/O on the database.
+
+        :raises StoreClosed: the store is not open.
+        """
         return self._backend.statistics()
 
     def turn(self, session_id: str) -> OpenTurn:
@@ -144,18 +177,26 @@ def _backend(url: str | Path | None, options: StoreOptions) -> Backend:
     if url is None:
         url = Path.home() / ".turnstore" / "sessions.db"
     if isinstance(url, os.PathLike):
-        return SqliteBackend(absolute(Path(url)), options)
+        return _sqlite(absolute(Path(url)), options)
     if not isinstance(url, str):
         raise InvalidArgument(f"url must be text or a Path, got {type(url).__name__}")
-    scheme = url.partition(":")[0]
+    scheme, colon, _ = url.partition(":")
     if scheme == "sqlite":
-        return SqliteBackend(path_of_url(url), options)
+        return _sqlite(path_of_url(url), options)
     if scheme == "postgresql":
         return _postgres(url, options)
+    # Not all of it: it may hold a password.
+    shown = f"{scheme}:..." if colon else url
     raise InvalidArgument(
-        f"unknown URL {url!r}: write sqlite:///relative.db, sqlite:////absolute.db or "
-        f"postgresql://user@host/database"
+        f"unknown URL {shown!r}: write sqlite:///relative.db, sqlite:////absolute.db "
+        f"or postgresql://user@host/database"
     )
+
+
+def _sqlite(path: Path | None, options: StoreOptions) -> Backend:
+    if options.read_url is not None:
+        raise InvalidArgument("read_url is of PostgreSQL: SQLite has no replicas")
+    return SqliteBackend(path, options)
 
 
 def _postgres(url: str, options: StoreOptions) -> Backend:

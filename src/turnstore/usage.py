@@ -33,7 +33,6 @@ from turnstore.options import StoreOptions
 from turnstore.records import SessionFilter, Usage
 from turnstore.schema import session_heads, sessions, usage_ledger
 
-DAY_US: Final = 86_400 * 1_000_000
 ROW_BYTES: Final = 150
 
 
@@ -61,8 +60,9 @@ class UsageLedger:
     async def by_agent(self, id: str) -> dict[str, Usage]:
         """Return the session's usage by agent, most tokens first.
 
-        Tokens are prompt and completion; ties go by name. What names no agent counts
-        for the session's own, as it is now. Cost: the session's rows of the ledger.
+        Tokens are prompt and completion; ties go by name, by code point. What names no
+        agent counts for the session's own, as it is now. Cost: the session's rows of
+        the ledger.
 
         :raises SessionNotFound, InvalidArgument: no such session, or this can't be an
             id.
@@ -72,9 +72,9 @@ class UsageLedger:
     async def by_model(self, id: str) -> dict[str, Usage]:
         """Return the session's usage by model, most tokens first.
 
-        Tokens are prompt and completion; ties go by name. What names no model counts
-        for the session's own, as it is now, for ``""`` where it has none. Cost: the
-        session's rows of the ledger.
+        Tokens are prompt and completion; ties go by name, by code point. What names no
+        model counts for the session's own, as it is now, for ``""`` where it has none.
+        Cost: the session's rows of the ledger.
 
         :raises SessionNotFound, InvalidArgument: no such session, or this can't be an
             id.
@@ -183,7 +183,13 @@ def _shares(
     found = query(connection, session=session_id)
     if not found:
         require_session(connection, session_id)
+    # Here, as databases sort text differently.
+    found.sort(key=lambda each: (-_tokens(each.usage), each.name))
     return {each.name: each.usage for each in found}
+
+
+def _tokens(usage: Usage) -> int:
+    return usage.prompt_tokens + usage.completion_tokens
 
 
 def _by_day(connection: Connection, wanted: Sequence[Condition]) -> list[_Day]:
@@ -201,14 +207,12 @@ def _by_day(connection: Connection, wanted: Sequence[Condition]) -> list[_Day]:
 
 def _by(expression: ColumnElement[str]) -> Select[Any]:
     name = expression.label("name")
-    tokens = usage_ledger.c.prompt_tokens + usage_ledger.c.completion_tokens
     columns: list[ColumnElement[Any]] = [name, _SUMS]
     return (
         select(*columns)
         .join(sessions, sessions.c.session_key == usage_ledger.c.session_key)
         .where(SESSION_IS)
         .group_by(name)
-        .order_by(func.sum(tokens).desc(), name)
     )
 
 
@@ -229,7 +233,7 @@ _BY_MODEL: Final = Query(
     _by(func.coalesce(usage_ledger.c.model, sessions.c.model, literal_column("''"))),
     _Share,
 )
-_day: Any = literal_column(str(DAY_US))
+_day: Any = literal_column(str(_codec.DAY_US))
 # A remainder is negative before 1970.
 _since_midnight = (usage_ledger.c.created_at % _day + _day) % _day
 _midnight = type_coerce(usage_ledger.c.created_at - _since_midnight, BigInteger).label(

@@ -163,8 +163,10 @@ async def test_the_active_message_is_the_parents(
     await store.messages.set_active("parent", theirs[1].id)
     fork = await store.sessions.fork("parent")
     assert fork.active_message_id == theirs[1].id
-    earlier = await store.sessions.fork("parent", at_message_seq=4)
-    assert earlier.active_message_id == theirs[3].id
+    later = await store.sessions.fork("parent", at_message_seq=4)
+    assert later.active_message_id == theirs[1].id
+    earlier = await store.sessions.fork("parent", at_message_seq=1)
+    assert earlier.active_message_id == theirs[0].id
 
 
 async def test_messages_of_the_parent_can_be_referred_to(

@@ -12,16 +12,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from emptying import empty
 from postgres_server import PostgresServer, missing
+from standby import REPLICA_OPTIONS, Standby, caught_up, replica_url
 
 from turnstore import SessionStore, StoreOptions
-from turnstore.schema import metadata
 
 TEMPLATE = "turnstore_template"
 SHARED = "turnstore_shared"
-EMPTY = "; ".join(
-    f"DELETE FROM {each.name}" for each in reversed(metadata.sorted_tables)
-)
 _numbers = itertools.count(1)
 
 
@@ -49,14 +47,19 @@ async def database(postgres: PostgresServer) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def emptied_database(postgres: PostgresServer) -> str:
-    """The URL of a database with the schema and no rows."""
+async def shared_database(postgres: PostgresServer) -> str:
+    """The URL of a database with the schema, and what the test before has left."""
     if SHARED not in postgres.made:
         async with _connected(postgres) as admin:
             await _copy_template(admin, postgres, SHARED)
-    async with _connected(postgres, SHARED) as connection:
-        await connection.execute(EMPTY)
     return postgres.url(SHARED)
+
+
+@pytest.fixture
+async def emptied_database(shared_database: str) -> str:
+    """The URL of a database with the schema and no rows."""
+    await empty(shared_database)
+    return shared_database
 
 
 @pytest.fixture
@@ -69,6 +72,42 @@ async def store(database: str) -> AsyncIterator[SessionStore]:
 async def second_store(database: str) -> AsyncIterator[SessionStore]:
     """Another store on the database of ``store``."""
     async with SessionStore(database) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def standby(postgres: PostgresServer) -> Iterator[Standby]:
+    replica = Standby(postgres)
+    try:
+        replica.start()
+        yield replica
+    finally:
+        replica.remove()
+
+
+@pytest.fixture
+def own_standby(postgres: PostgresServer) -> Iterator[Standby]:
+    """One that may be promoted."""
+    replica = Standby(postgres, "own")
+    try:
+        replica.start()
+        yield replica
+    finally:
+        replica.remove()
+
+
+@pytest.fixture
+async def read_url(database: str, postgres: PostgresServer, standby: Standby) -> str:
+    await caught_up(postgres, standby)
+    return replica_url(database, postgres, standby)
+
+
+@pytest.fixture
+async def reading(database: str, read_url: str) -> AsyncIterator[SessionStore]:
+    """A store that reads from the replica, with a session ``s``."""
+    options = StoreOptions(read_url=read_url, **REPLICA_OPTIONS)
+    async with SessionStore(database, options) as opened:
+        await opened.sessions.create(id="s")
         yield opened
 
 

@@ -61,22 +61,30 @@ class PostgresServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._data = self._folder / "data"
         self._bin = self._find_programs()
-        subprocess.run(
-            [
-                self._bin / "initdb",
-                "--pgdata",
-                self._data,
-                "--auth=trust",
-                "--encoding=utf8",
-                "--username=postgres",
-                "--no-sync",
-                "--no-locale",
-            ],
+        self._make_data()
+
+    def _make_data(self) -> None:
+        self.run(
+            "initdb",
+            "--pgdata",
+            self._data,
+            "--auth=trust",
+            "--encoding=utf8",
+            "--username=postgres",
+            "--no-sync",
+            "--no-locale",
+        )
+
+    def run(self, program: str, *arguments: str | Path) -> None:
+        """Run one of PostgreSQL's programs to its end."""
+        done = subprocess.run(
+            [self._bin / program, *arguments],
             user=self._user,
             cwd=self._folder,
-            check=True,
             capture_output=True,
+            text=True,
         )
+        assert done.returncode == 0, f"{program}:\n{done.stdout}{done.stderr}"
 
     def _find_programs(self) -> Path:
         """Return the folder of programs, a copy where the user may not run them."""

@@ -11,14 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from full_store import fill, records, rows
 
 from turnstore import SessionStore, StoreOptions
 from turnstore.transfer import copy_store
 from turnstore.transfer.copy_walk import GROUP_SESSIONS
-
-sys.path.append(str(Path(__file__).parents[1] / "transfer"))
-
-from full_store import fill, records, rows
 
 pytestmark = pytest.mark.anyio
 

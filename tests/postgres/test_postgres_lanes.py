@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+import asyncpg
 import pytest
-from posting import Broken, Note, Poison, held, opened, submitted, texts, works
+from posting import (
+    TIMEOUT_S,
+    Broken,
+    Note,
+    Poison,
+    held,
+    opened,
+    submitted,
+    texts,
+    works,
+)
 
 from turnstore import (
     BackendError,
     InvalidArgument,
+    SessionFilter,
     SessionNotFound,
     SessionStore,
     StoreClosed,
@@ -187,3 +201,109 @@ async def test_durability_is_set_in_each_transaction(database: str) -> None:
         async with opened(database, durability=durability) as backend:
             found.append(await backend.write(Ask("s", 0)))
     assert found == ["off", "on"]
+
+
+@asynccontextmanager
+async def under_way(database: str, session_id: str, *texts: str) -> AsyncIterator[None]:
+    """What another lane has written to a session, and commits once a batch waits."""
+    connection = await asyncpg.connect(database)
+    try:
+        async with connection.transaction():
+            key = await connection.fetchval(
+                "SELECT session_key FROM session_heads JOIN sessions "
+                "USING (session_key) WHERE id = $1 FOR UPDATE OF session_heads",
+                session_id,
+            )
+            for text in texts:
+                await connection.execute(text, key)
+            yield
+            async with asyncio.timeout(TIMEOUT_S):
+                while not await connection.fetchval(  # noqa: ASYNC110
+                    "SELECT count(*) FROM pg_locks WHERE NOT granted"
+                ):
+                    await asyncio.sleep(0.002)
+    finally:
+        await connection.close()
+
+
+async def test_recover_looks_at_sessions_again_once_they_are_locked(
+    store: SessionStore, database: str
+) -> None:
+    for name in ("a", "b", "c"):
+        await store.sessions.create(id=name, status="running")
+        await store.tool_calls.create(name, "t", {}, id="call")
+    async with (
+        under_way(
+            database, "a", "UPDATE sessions SET status='completed' WHERE session_key=$1"
+        ),
+        under_way(
+            database,
+            "b",
+            "UPDATE sessions SET status='waiting_for_user_input' WHERE session_key=$1",
+        ),
+    ):
+        recovering = asyncio.create_task(store.admin.recover())
+    report = await recovering
+    assert [each.id for each in report.sessions] == ["c"]
+    assert [each.session_id for each in report.tool_calls] == ["a", "c"]
+    statuses = [(await store.sessions.load(name)) for name in ("a", "b", "c")]
+    assert [each and str(each.session.status) for each in statuses] == [
+        "completed",
+        "waiting_for_user_input",
+        "interrupted",
+    ]
+    assert await store.tool_calls.has_pending("b")
+    assert await store.admin.check() == []
+
+
+async def test_recover_counts_the_calls_that_are_open_once_it_has_the_lock(
+    store: SessionStore, database: str
+) -> None:
+    await store.sessions.create(id="s")
+    await store.tool_calls.create("s", "t", {}, id="first")
+    await store.tool_calls.create("s", "t", {}, id="second")
+    async with under_way(
+        database,
+        "s",
+        "UPDATE tool_calls SET status='completed' WHERE session_key=$1 AND id='first'",
+        "UPDATE session_heads SET pending_tool_calls=1 WHERE session_key=$1",
+    ):
+        recovering = asyncio.create_task(store.admin.recover())
+    assert [each.id for each in (await recovering).tool_calls] == ["second"]
+    session = await store.sessions.get("s")
+    assert session is not None and session.pending_tool_calls == 0
+    assert await store.admin.check() == []
+
+
+async def test_recover_passes_over_a_session_that_is_deleted_before_it_is_locked(
+    store: SessionStore, database: str
+) -> None:
+    await store.sessions.create(id="s", status="running")
+    await store.tool_calls.create("s", "t", {})
+    async with under_way(database, "s", "DELETE FROM sessions WHERE session_key=$1"):
+        recovering = asyncio.create_task(store.admin.recover())
+    report = await recovering
+    assert (report.sessions, report.tool_calls) == ([], [])
+
+
+async def test_recover_goes_along_with_writes_of_another_store(
+    store: SessionStore, second_store: SessionStore
+) -> None:
+    names = [f"s{n}" for n in range(12)]
+    for name in names:
+        await store.sessions.create(id=name, status="running")
+
+    async def use(name: str) -> None:
+        for n in range(10):
+            await second_store.tool_calls.create(name, "t", {}, id=f"c{n}")
+            await second_store.events.append(name, "e")
+
+    async def recover() -> None:
+        for _ in range(10):
+            await store.admin.recover()
+
+    await asyncio.gather(recover(), *(use(name) for name in names))
+    assert await store.admin.check() == []
+    await store.admin.recover()
+    assert await store.sessions.count(SessionFilter(has_pending_tool_calls=True)) == 0
+    assert await store.admin.check() == []

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
-from postgres_server import UNPRIVILEGED, PostgresServer, free_port
+from emptying import empty
+from pooler import Pooler, missing
+from postgres_server import PostgresServer
 
 from turnstore import NewEvent, SessionStore, StoreOptions
+from turnstore.testing import OpenStore, SharedStoreConformance, opening
 
 pytestmark = pytest.mark.anyio
 
@@ -74,50 +74,80 @@ async def test_without_a_pooler_statements_are_prepared_once(database: str) -> N
         assert await driver.execute(inserts) == "SELECT 1"
 
 
-@pytest.fixture
-async def pooled(
-    postgres: PostgresServer, database: str, tmp_path: Path
-) -> AsyncIterator[str]:
-    """The URL of the database by pgbouncer, in transaction mode, with few servers."""
-    program = shutil.which("pgbouncer")
-    if program is None:
-        pytest.skip("there is no pgbouncer")
-    port = free_port()
-    settings = tmp_path / "pgbouncer.ini"
-    settings.write_text(
-        f"[databases]\n* = host=127.0.0.1 port={postgres.port}\n"
-        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n"
-        "auth_type = any\npool_mode = transaction\ndefault_pool_size = 3\n"
-        "max_prepared_statements = 0\nunix_socket_dir =\n"
-    )
-    user = []
-    if os.geteuid() == 0:
-        user = ["-u", UNPRIVILEGED]
-        os.chmod(tmp_path, 0o755)
-    child = await asyncio.create_subprocess_exec(program, *user, str(settings))
-    url = database.replace(f":{postgres.port}/", f":{port}/")
+@pytest.fixture(scope="session")
+def pooler(postgres: PostgresServer) -> Iterator[Pooler]:
+    reason = missing()
+    if reason is not None:
+        pytest.skip(reason)
+    pooler = Pooler(postgres)
     try:
-        async with asyncio.timeout(10):
-            while True:
-                try:
-                    connection = await asyncpg.connect(url, statement_cache_size=0)
-                except OSError:
-                    await asyncio.sleep(0.02)
-                else:
-                    await connection.close()
-                    break
-        yield url
+        pooler.start()
+        yield pooler
     finally:
-        child.terminate()
-        await child.wait()
+        pooler.remove()
 
 
-async def test_two_stores_behind_pgbouncer(pooled: str) -> None:
+async def server_of(client: asyncpg.Connection) -> int:
+    pid: int = await client.fetchval("SELECT pg_backend_pid()")
+    return pid
+
+
+async def test_transactions_of_a_client_have_several_servers(
+    pooler: Pooler, database: str
+) -> None:
+    """Of the pooler itself: what the other tests rest on."""
+    url = pooler.url(database)
+    clients = [await asyncpg.connect(url, statement_cache_size=0) for _ in range(2)]
+    try:
+        async with clients[0].transaction(), clients[1].transaction():
+            servers = {await server_of(each) for each in clients}
+        assert len(servers) == 2
+        assert {await server_of(clients[0]) for _ in range(2)} == servers
+    finally:
+        for each in clients:
+            await each.close()
+
+
+async def test_two_stores_behind_pgbouncer(pooler: Pooler, database: str) -> None:
     options = StoreOptions(behind_pooler=True)
     async with (
-        SessionStore(pooled, options) as one,
-        SessionStore(pooled, options) as two,
+        SessionStore(pooler.url(database), options) as one,
+        SessionStore(pooler.url(database), options) as two,
     ):
         await use(one)
         assert await two.events.append("s1", "t") == 5
         assert await one.events.head("s1") == 5
+
+
+async def test_servers_that_are_ended_behind_the_pooler_are_not_missed(
+    pooler: Pooler, postgres: PostgresServer, database: str
+) -> None:
+    options = StoreOptions(behind_pooler=True, lanes=2)
+    admin = await asyncpg.connect(postgres.url())
+    try:
+        async with SessionStore(pooler.url(database), options) as store:
+            await store.sessions.create(id="s")
+            for n in range(1, 5):
+                assert await store.events.append("s", "t") == n
+                ended = await admin.fetchval(
+                    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                    "WHERE datname = $1",
+                    database.rsplit("/", 1)[1],
+                )
+                assert ended > 0
+                assert await store.events.head("s") == n
+    finally:
+        await admin.close()
+
+
+class TestBehindPgbouncer(SharedStoreConformance):
+    """The whole contract, with fewer servers than the stores have connections."""
+
+    @pytest.fixture
+    async def open_store(
+        self, pooler: Pooler, shared_database: str
+    ) -> AsyncIterator[OpenStore]:
+        url = pooler.url(shared_database)
+        await empty(url)
+        async with opening(url, behind_pooler=True, lanes=2) as open_store:
+            yield open_store

@@ -17,10 +17,6 @@ from turnstore.transfer import export_file, import_file
 pytestmark = pytest.mark.anyio
 
 SAMPLE = Path(str(resources.files("turnstore").joinpath("sample.jsonl")))
-TRANSCRIPTS = (
-    Path(__file__).parents[3] / "shared" / "data" / "airline-transcripts.jsonl"
-)
-FILES = [each for each in (SAMPLE, TRANSCRIPTS) if each.exists()]
 
 
 def read(path: Path) -> list[Any]:
@@ -31,24 +27,6 @@ def read(path: Path) -> list[Any]:
 async def exported(store: SessionStore, tmp_path: Path) -> list[Any]:
     await export_file(store, tmp_path / "out.jsonl", "chat")
     return read(tmp_path / "out.jsonl")
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-async def test_what_was_imported_comes_out_equal(
-    store: SessionStore, tmp_path: Path, path: Path
-) -> None:
-    imported = await import_file(store, path)
-
-    report = await export_file(store, tmp_path / "out.jsonl", "chat")
-
-    assert read(tmp_path / "out.jsonl") == read(path)
-    assert (report.sessions, report.messages, report.reasons) == (
-        imported.sessions,
-        imported.messages,
-        {},
-    )
-    again = await import_file(store, tmp_path / "out.jsonl")
-    assert (again.sessions, again.sessions_skipped) == (0, imported.sessions)
 
 
 async def test_nulls_odd_keys_and_large_numbers_come_out(

@@ -8,7 +8,7 @@ from typing import Any
 
 import microagents_files
 import pytest
-from microagents_files import BUILDERS, INIT, MEASURED, file, log, turn
+from microagents_files import INIT, MEASURED, file, log, turn
 from round_trip import check_round_trip, connect
 
 from turnstore.records import SessionState, ToolCallStatus, Usage
@@ -40,29 +40,6 @@ def told(state: SessionState) -> list[tuple[str, Any, list[str], str | None]]:
         )
         for each in state.messages
     ]
-
-
-@pytest.mark.parametrize("name", BUILDERS)
-async def test_nothing_is_lost(store: SessionStore, tmp_path: Path, name: str) -> None:
-    path = BUILDERS[name](tmp_path / "micro.sqlite")
-
-    _, exported = await check_round_trip(store, path, "microagents")
-
-    assert exported.reasons == {}
-
-
-@pytest.mark.parametrize("name", BUILDERS)
-async def test_a_second_import_adds_nothing(
-    store: SessionStore, tmp_path: Path, name: str
-) -> None:
-    path = BUILDERS[name](tmp_path / "micro.sqlite")
-    first = await import_file(store, path)
-
-    again = await import_file(store, path)
-
-    assert (again.sessions, again.events, again.rows_kept) == (0, 0, 0)
-    assert again.sessions_skipped == first.sessions
-    assert again.problems == ()
 
 
 async def test_each_row_is_an_event_with_its_payload(

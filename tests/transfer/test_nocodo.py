@@ -6,8 +6,7 @@ from pathlib import Path
 
 import nocodo_files
 import pytest
-from nocodo_files import BUILDERS
-from round_trip import check_round_trip, connect, make
+from round_trip import connect, make
 
 from turnstore.records import Role, SessionFilter, SessionState, SessionStatus
 from turnstore.store import SessionStore
@@ -21,29 +20,6 @@ async def states(store: SessionStore) -> list[SessionState]:
     found = await store.sessions.list(order_by="created_at", descending=False)
     loaded = [await store.sessions.load(each.id) for each in found.items]
     return [each for each in loaded if each is not None]
-
-
-@pytest.mark.parametrize("name", BUILDERS)
-async def test_nothing_is_lost(store: SessionStore, tmp_path: Path, name: str) -> None:
-    path = BUILDERS[name](tmp_path / "nocodo.sqlite")
-
-    _, exported = await check_round_trip(store, path, "nocodo")
-
-    assert exported.reasons == {}
-
-
-@pytest.mark.parametrize("name", BUILDERS)
-async def test_a_second_import_adds_nothing(
-    store: SessionStore, tmp_path: Path, name: str
-) -> None:
-    path = BUILDERS[name](tmp_path / "nocodo.sqlite")
-    first = await import_file(store, path)
-
-    again = await import_file(store, path)
-
-    assert (again.sessions, again.messages, again.rows_kept) == (0, 0, 0)
-    assert again.sessions_skipped == first.sessions
-    assert (again.problems, again.reasons) == ((), {})
 
 
 async def test_a_session_reads_as_one_made_here(

@@ -18,6 +18,8 @@ from turnstore import InvalidArgument, SessionStore, migrations
 from turnstore.backends._sqlite_library import library
 from turnstore.backends.sqlite import APPLICATION_ID
 from turnstore.cli import app
+from turnstore.distribution import REFERENCE
+from turnstore.schema import metadata
 
 NEWEST = migrations.REVISIONS[-1]
 runner = CliRunner()
@@ -122,6 +124,36 @@ def test_sql_of_an_unknown_dialect_is_refused() -> None:
         migrations.sql("oracle")
 
 
-@pytest.mark.parametrize("options", [["--check", "--sql"], ["--since", "0001"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--check", "--sql"],
+        ["--since", "0001"],
+        ["--distribute", "--check"],
+        ["--distribute", "--sql", "--since", "0001"],
+    ],
+)
 def test_options_that_do_not_go_together(options: list[str]) -> None:
     assert runner.invoke(app, ["migrate", *options]).exit_code == 2
+
+
+@pytest.mark.parametrize("into", [[], ["--into", "sqlite:///{}/new.db"]])
+def test_only_postgresql_is_distributed(into: list[str], tmp_path: Path) -> None:
+    given = [each.format(tmp_path) for each in into]
+    result = runner.invoke(app, ["migrate", "--distribute", *given])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "only PostgreSQL with the extension citus" in result.stderr
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_script_makes_what_is_referred_to_first() -> None:
+    result = runner.invoke(app, ["migrate", "--distribute", "--sql"])
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert (lines[0], lines[-1]) == ("BEGIN;", "COMMIT;")
+    made = [each for each in lines if "create_" in each]
+    assert len(made) == len(metadata.tables)
+    assert "create_reference_table(CAST('sessions' " in made[0]
+    kinds = [each.split("(", 1)[0].removeprefix("SELECT ") for each in made]
+    assert kinds == sorted(kinds, reverse=True)
+    assert "create_distributed_table(CAST('session_heads' " in made[len(REFERENCE)]

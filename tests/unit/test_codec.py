@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import sys
 import uuid
 from typing import Any
 
@@ -155,6 +156,32 @@ REFUSED: dict[str, tuple[Any, str]] = {
 def test_refused(value: Any, fault: str) -> None:
     with pytest.raises(PayloadInvalid, match=fault):
         encode(value, MIB)
+
+
+@pytest.mark.parametrize("digits_max", [0, 6_000, 4_300, 640])
+def test_a_long_integer_is_refused_whatever_limit_the_program_has_set(
+    digits_max: int,
+) -> None:
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(digits_max)
+    try:
+        for value in (10**4_300, [-(10**4_300)], {"a": 10**5_000}):
+            with pytest.raises(PayloadInvalid, match="4300 digits"):
+                encode(value, MIB)
+        assert decode(encode(10**600, MIB)) == 10**600
+        if digits_max != 640:
+            long = 10**4_300 - 1
+            assert decode(encode([long, -long, "x"], MIB)) == [long, -long, "x"]
+    finally:
+        sys.set_int_max_str_digits(before)
+
+
+def test_a_payload_with_a_long_integer_is_looked_at_closely() -> None:
+    long = -(10**4_300 - 1)
+    for value in ([long, float("nan")], [long, {1: 2}], [long, b"x"]):
+        with pytest.raises(PayloadInvalid):
+            encode(value, MIB)
+    assert decode(encode((long, (1,)), MIB)) == [long, [1]]
 
 
 def test_a_list_that_holds_itself_is_refused() -> None:

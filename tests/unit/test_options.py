@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from turnstore import StoreOptions
+from turnstore import InvalidArgument, SessionStore, StoreOptions
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -26,6 +26,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "payload_bytes_max": (1, 256 * MIB),
     "wal_bytes_max": (1 * MIB, 64 * GIB),
     "poll_interval_s": (0.001, 60),
+    "replica_wait_s": (0, 60),
 }
 CHOICES: dict[str, tuple[Any, ...]] = {
     "durability": (None, "normal", "full"),
@@ -40,7 +41,7 @@ def made(name: str, value: Any) -> StoreOptions:
 
 
 def test_every_option_is_tested_here() -> None:
-    assert set(StoreOptions.__struct_fields__) == {*BOUNDS, *CHOICES}
+    assert set(StoreOptions.__struct_fields__) == {*BOUNDS, *CHOICES, "read_url"}
 
 
 def test_the_documented_defaults() -> None:
@@ -58,6 +59,8 @@ def test_the_documented_defaults() -> None:
     assert options.migrate is None
     assert options.read_only is False
     assert options.poll_interval_s == 0.1
+    assert options.read_url is None
+    assert options.replica_wait_s == 0.5
 
 
 @pytest.mark.parametrize("name", BOUNDS)
@@ -110,3 +113,39 @@ def test_options_are_given_by_name() -> None:
         StoreOptions(3)  # type: ignore[call-arg]
     with pytest.raises(TypeError):
         StoreOptions(reader=3)  # type: ignore[call-arg]
+
+
+SECRET = "postgresql://user:secret@replica/db?password=secret"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "replica", "postgres://u:secret@h/d", "sqlite:///secret", b"secret", 1, True],
+    ids=repr,
+)
+def test_a_read_url_that_is_none_is_refused_and_not_shown(value: Any) -> None:
+    with pytest.raises(ValueError, match="read_url must be a postgresql:// URL") as got:
+        made("read_url", value)
+    assert "secret" not in str(got.value)
+
+
+def test_a_read_url_is_never_shown() -> None:
+    options = StoreOptions(read_url=SECRET)
+    assert options.read_url == SECRET
+    assert "secret" not in repr(options)
+    assert "secret" not in f"{options}"
+    assert "secret" not in repr(options.__rich_repr__())
+    assert "read_url='***'" in repr(options)
+    assert eval(repr(StoreOptions())) == StoreOptions()
+
+
+def test_sqlite_has_no_replicas() -> None:
+    with pytest.raises(InvalidArgument, match="SQLite has no replicas") as got:
+        SessionStore("sqlite://", StoreOptions(read_url=SECRET))
+    assert "secret" not in str(got.value)
+
+
+def test_of_a_url_that_is_refused_only_the_scheme_is_shown() -> None:
+    with pytest.raises(InvalidArgument, match="postgres:") as got:
+        SessionStore("postgres://user:secret@host/db")
+    assert "secret" not in str(got.value)

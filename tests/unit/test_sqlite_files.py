@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -78,6 +79,9 @@ def test_absolute(url: str, path: str) -> None:
         "sqlite:///a%00.db",
         "sqlite:///a\x00.db",
         "sqlite:///a%FF.db",
+        "sqlite:///a\ud800.db",
+        "sqlite:///a\udcff.db",
+        "sqlite:///a%20\ud800.db",
         "postgres",
         "mysql://localhost/x",
         "file:///a.db",
@@ -98,6 +102,30 @@ def test_a_url_of_the_wrong_type(url: Any) -> None:
 def test_a_path_with_nul() -> None:
     with pytest.raises(InvalidArgument, match="NUL"):
         SessionStore(Path("a\x00.db"))
+
+
+@pytest.mark.parametrize("path", ["a\ud800.db", "/a/\udfff/b.db"])
+def test_a_path_with_a_lone_surrogate(path: str) -> None:
+    with pytest.raises(InvalidArgument, match="no file name can have"):
+        SessionStore(Path(path))
+
+
+@pytest.mark.anyio
+@pytest.mark.skipif(sys.platform != "linux", reason="names need not be UTF-8 there")
+async def test_a_path_that_is_not_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"a\xff%41?.db")
+    async with SessionStore(path) as store:
+        await store.sessions.create(id="s")
+    assert os.listdir(os.fsencode(tmp_path)) == [b"a\xff%41?.db"]
+    async with SessionStore(path) as store:
+        assert await store.events.head("s") == 0
+
+
+@pytest.mark.anyio
+async def test_a_backup_to_a_path_with_a_lone_surrogate(tmp_path: Path) -> None:
+    async with SessionStore("sqlite://") as store:
+        with pytest.raises(InvalidArgument):
+            await store.admin.backup(f"{tmp_path}/\ud800.db")
 
 
 def test_making_the_object_does_no_io(tmp_path: Path) -> None:

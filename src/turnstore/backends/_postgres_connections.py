@@ -4,6 +4,9 @@ A connection keeps no state of a session: what a transaction needs is set inside
 so that a pooler may give each transaction another server connection. SQLAlchemy is
 told that every statement commits by itself; transactions are begun and ended here, by
 statements that are not prepared.
+
+Of several hosts each gets a part of the time, beginning with the one that served last.
+A server is asked what it is on every new connection: who writes takes a primary alone.
 """
 
 from __future__ import annotations
@@ -13,7 +16,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeVar, cast
-from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 from sqlalchemy import Connection, NullPool
@@ -21,7 +23,8 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from turnstore.errors import InvalidArgument
+from turnstore.backends._postgres_errors import NoSuchServer, sqlstate
+from turnstore.backends._postgres_hosts import MISSING, Host, Hosts, Purpose
 from turnstore.options import StoreOptions
 
 T = TypeVar("T")
@@ -31,23 +34,8 @@ STATEMENTS: Final = 100
 
 SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 READ: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
-_URL_OPTIONS: Final = frozenset(
-    (
-        "application_name",
-        "dbname",
-        "host",
-        "passfile",
-        "password",
-        "port",
-        "sslcert",
-        "sslcrl",
-        "sslkey",
-        "sslmode",
-        "sslrootcert",
-        "target_session_attrs",
-        "user",
-    )
-)
+_GAVE_UP_WAITING: Final = "01000"
+"""What a server warns of that was told not to wait for its standby any longer."""
 
 
 class _Dialect(PGDialect_asyncpg):
@@ -55,6 +43,8 @@ class _Dialect(PGDialect_asyncpg):
     connection several steps."""
 
     supports_statement_cache = True
+    is_distributed: bool = False
+    """Whether the tables lie on several servers: some statements differ then."""
 
     def on_connect(self) -> None:
         return None
@@ -64,11 +54,19 @@ registry.register("postgresql.turnstore", __name__, "_Dialect")
 
 
 class PostgresConnection:
-    """A connection, free of transactions unless ``begin`` was called."""
+    """A connection, free of transactions unless ``begin`` was called.
 
-    def __init__(self, connection: AsyncConnection, driver: Any) -> None:
+    :param ended: called after each COMMIT, whatever came of it.
+    """
+
+    def __init__(
+        self, connection: AsyncConnection, driver: Any, ended: Callable[[], None]
+    ) -> None:
         self._connection = connection
         self.driver = driver
+        self._ended = ended
+        self._is_alone = False
+        driver.add_log_listener(self._warned)
 
     async def begin(self, text: str) -> None:
         await self.driver.execute(text)
@@ -78,7 +76,19 @@ class PostgresConnection:
 
     async def commit(self) -> bool:
         """Tell whether it was; not so where the transaction had failed before."""
-        return bool(await self.driver.execute("COMMIT") == "COMMIT")
+        self._is_alone = False
+        try:
+            done = await self.driver.execute("COMMIT")
+        finally:
+            self._ended()
+        if self._is_alone:
+            # It is on the primary, and on no standby that should have it: whoever is
+            # promoted may not know of it.
+            raise ConnectionError("the server stopped waiting for its standby")
+        return bool(done == "COMMIT")
+
+    def _warned(self, _driver: Any, message: Any) -> None:
+        self._is_alone |= message.sqlstate == _GAVE_UP_WAITING
 
     async def roll_back(self) -> None:
         # What was read inside it may never have been committed.
@@ -108,26 +118,54 @@ class PostgresConnection:
 class Connector:
     """Makes connections to one database.
 
+    :param purpose: None: what the options say.
+    :param connect_timeout_s: longest wait for one host; None: as many hosts as there
+        are can be tried within ``busy_timeout_s``, each of them for a second at least.
     :raises InvalidArgument: the URL is no good.
     """
 
-    def __init__(self, url: str, options: StoreOptions) -> None:
-        self._url = _checked(url)
+    def __init__(
+        self,
+        url: str,
+        options: StoreOptions,
+        purpose: Purpose | None = None,
+        connect_timeout_s: float | None = None,
+    ) -> None:
+        if purpose is None:
+            purpose = Purpose.READING if options.read_only else Purpose.WRITING
+        self._url = url
+        self._hosts = Hosts(url, purpose)
         self._options = options
+        if connect_timeout_s is None:
+            connect_timeout_s = options.answer_timeout_s
+            if len(self._hosts) > 1:
+                share_s = max(1.0, options.busy_timeout_s / len(self._hosts))
+                connect_timeout_s = min(connect_timeout_s, share_s)
+        self._connect_timeout_s = connect_timeout_s
         self._engine = self._new_engine(options.answer_timeout_s)
+        self.committed: Callable[[], None] = _nothing
+        """Called after each COMMIT on one of these connections, also where its answer
+        was lost, and before anybody learns of it."""
 
     async def connect(self, *, is_patient: bool = False) -> PostgresConnection:
         """:param is_patient: wait for any answer as long as it takes."""
         engine = self._new_engine(None) if is_patient else self._engine
         connection = await engine.connect()
         raw = await connection.get_raw_connection()
-        opened = PostgresConnection(connection, raw.driver_connection)
+        opened = PostgresConnection(connection, raw.driver_connection, self._ended)
         try:
             await opened.roll_back()
         except BaseException:
             await opened.discard()
             raise
         return opened
+
+    def _ended(self) -> None:
+        self.committed()
+
+    def set_distributed(self) -> None:
+        """From now on, on all connections, tables are distributed by session."""
+        cast(_Dialect, self._engine.dialect).is_distributed = True
 
     async def close(self) -> None:
         await self._engine.dispose()
@@ -145,17 +183,44 @@ class Connector:
         return engine
 
     async def _connect(self, answer_timeout_s: float | None) -> Any:
+        """Connect to the first host that is what is wanted."""
+        refused: Exception | None = None
+        for wanted in self._hosts.wanted:
+            for host in self._hosts.in_order():
+                try:
+                    driver = await self._connect_to(host, wanted, answer_timeout_s)
+                except Exception as error:
+                    # What a server says tells more than that another is not there.
+                    if refused is None or sqlstate(refused) is None:
+                        refused = error
+                else:
+                    self._hosts.prefer(host)
+                    return driver
+        assert refused is not None
+        raise refused
+
+    async def _connect_to(
+        self, host: Host, wanted: str, answer_timeout_s: float | None
+    ) -> Any:
         driver = await asyncpg.connect(
             self._url,
-            timeout=self._options.answer_timeout_s,
+            host=host.name,
+            port=host.port,
+            timeout=self._connect_timeout_s,
             command_timeout=answer_timeout_s,
             # Without a cache statements have no name, and are sent along with their
             # values each time: nothing of them is left to another transaction.
             statement_cache_size=0 if self._options.behind_pooler else STATEMENTS,
+            # Asked below, in one transaction with what SQLAlchemy asks of a new
+            # connection: behind a pooler the next one may be of another server.
+            target_session_attrs="any",
         )
-        # What SQLAlchemy asks of a new connection is asked inside a transaction too.
         try:
-            await driver.execute("BEGIN")
+            done = await driver.execute(
+                "BEGIN; " + wanted, timeout=self._connect_timeout_s
+            )
+            if done != "SELECT 1":
+                raise NoSuchServer(MISSING[self._hosts.purpose])
         except BaseException:
             driver.terminate()
             raise
@@ -189,17 +254,5 @@ async def settle(task: asyncio.Future[Any]) -> None:
         task.exception()
 
 
-def _checked(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # read, which checks it
-        options = parse_qs(parts.query, strict_parsing=bool(parts.query))
-    except ValueError as error:
-        raise InvalidArgument(f"the URL does not parse: {error}") from None
-    unknown = sorted(set(options) - _URL_OPTIONS)
-    if unknown:
-        raise InvalidArgument(
-            f"unknown options in the URL: {', '.join(unknown)}; there are "
-            f"{', '.join(sorted(_URL_OPTIONS))}"
-        )
-    return url
+def _nothing() -> None:
+    pass

@@ -18,6 +18,7 @@ from turnstore.errors import (
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _BY_STATE: Final[dict[str, tuple[type[StoreError], str]]] = {
+    "0A000": (BackendUnavailable, "the server can't do this, a standby perhaps"),
     "25006": (ReadOnlyStore, "the server takes no writes"),
     "3D000": (BackendUnavailable, "there is no such database"),
     "40001": (DatabaseBusy, "another transaction was in the way"),
@@ -41,6 +42,9 @@ _BY_CLASS: Final[dict[str, tuple[type[StoreError], str]]] = {
 }
 _LOST_STATES: Final = frozenset(
     (
+        # Behind a pooler, a standby that is asked for a writing transaction. Also a
+        # plan that was made before the tables changed.
+        "0A000",
         "25006",  # no primary any more: another connection may find the new one
         "25P03",  # idle in a transaction for too long
         "25P04",  # in a transaction for too long
@@ -55,6 +59,10 @@ _CONFLICTS: Final = ("40001", "40P01")
 _OF_THE_DRIVER: Final = ("InterfaceError", "InternalClientError")
 
 
+class NoSuchServer(ConnectionError):
+    """No server that was reached is what is wanted. The text is for the caller."""
+
+
 def translate(error: Exception) -> Exception:
     """Return this package's error for a driver's, with the driver's as its cause.
 
@@ -64,6 +72,9 @@ def translate(error: Exception) -> Exception:
         return error
     state = sqlstate(error)
     if state is None:
+        *_, first = _chain(error)
+        if isinstance(first, NoSuchServer):
+            return _caused(BackendUnavailable(str(first)), error)
         if is_lost(error):
             return _caused(
                 BackendUnavailable(

@@ -164,9 +164,8 @@ class Lane:
     async def _apply(
         self, connection: PostgresConnection, commands: list[Command[Any]]
     ) -> list[Outcome]:
-        names = {name for each in commands for name in each.session_ids}
         try:
-            return await connection.run(partial(_together, self._lock, names, commands))
+            return await connection.run(partial(_together, self._lock, commands))
         except Exception as error:
             if is_lost(error) or is_conflict(error):
                 raise
@@ -178,7 +177,7 @@ class Lane:
         # Some command spoilt the batch for all: find it by running them apart.
         await connection.roll_back()
         await connection.begin(self._begin)
-        return await connection.run(partial(_apart, self._lock, names, commands))
+        return await connection.run(partial(_apart, self._lock, commands))
 
     async def _undo(self, connection: PostgresConnection, error: BaseException) -> None:
         if isinstance(error, Exception) and not is_lost(error):
@@ -198,24 +197,26 @@ class Lane:
 
 def _together(
     lock: Lock,
-    names: Collection[str],
     commands: list[Command[Any]],
     connection: Connection,
 ) -> list[Outcome]:
     kind = type(commands[0])
     if not (kind.is_locking and all(type(each) is kind for each in commands)):
-        lock(connection, names)
+        lock(connection, _sessions(commands))
     return apply_together(connection, commands)
 
 
 def _apart(
     lock: Lock,
-    names: Collection[str],
     commands: list[Command[Any]],
     connection: Connection,
 ) -> list[Outcome]:
-    lock(connection, names)
+    lock(connection, _sessions(commands))
     return apply_apart(connection, commands, _translate_own)
+
+
+def _sessions(commands: list[Command[Any]]) -> set[str]:
+    return {name for each in commands for name in each.session_ids}
 
 
 def _translate_own(error: Exception) -> Exception:

@@ -14,12 +14,16 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from turnstore.backends._postgres_connections import Connector, PostgresConnection
+from turnstore.backends._postgres_errors import sqlstate
 from turnstore.options import StoreOptions
 
 CHANNEL: Final = "turnstore"
 SPACING_S: Final = 0.01
 """From one notice to the next."""
 RECONNECT_S: Final = 0.5
+STANDBY_S: Final = 30.0
+"""Until a standby is asked again to listen. It refuses until it is promoted."""
+_NO_PRIMARY: Final = "25006"
 
 
 class Notices:
@@ -43,6 +47,7 @@ class Notices:
         self._task: asyncio.Task[None] | None = None
         self._wake: asyncio.Future[None] | None = None
         self._closed = False
+        self._closing: asyncio.Future[None] = loop.create_future()
 
     def committed(self) -> None:
         """Tell the other stores, soon."""
@@ -59,6 +64,7 @@ class Notices:
     async def close(self) -> None:
         """Send what is due, and disconnect."""
         self._closed = True
+        self._closing.set_result(None)
         self._heard = None
         if self._task is not None:
             self._rouse()
@@ -80,14 +86,14 @@ class Notices:
             try:
                 await self._work()
                 pause_s = SPACING_S
-            except Exception:
+            except Exception as error:
                 # Whoever follows polls meanwhile.
                 await self._drop()
                 if self._closed:
                     return
-                pause_s = RECONNECT_S
-            if not self._closed:
-                await asyncio.sleep(pause_s)
+                is_refused = sqlstate(error) == _NO_PRIMARY
+                pause_s = STANDBY_S if is_refused else RECONNECT_S
+            await asyncio.wait([self._closing], timeout=pause_s)
             if not self._has_work and not self._closed:
                 self._wake = self._loop.create_future()
                 await self._wake

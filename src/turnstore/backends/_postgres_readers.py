@@ -31,19 +31,19 @@ CANCEL_GRACE_S: Final = 0.05
 
 
 class PostgresReaders:
-    """:param first: a connection that is there already."""
+    """:param idle: connections that are there already."""
 
     def __init__(
         self,
         connector: Connector,
-        first: PostgresConnection,
+        idle: list[PostgresConnection],
         options: StoreOptions,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._connector = connector
         self._options = options
         self._loop = loop
-        self._idle = [first]
+        self._idle = idle
         self._free = options.readers  # places that nobody has
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._running: set[asyncio.Task[Any]] = set()
@@ -98,6 +98,11 @@ class PostgresReaders:
                 )
             )
 
+    def _turn_away(self, kind: type[Exception], reason: str) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_exception(kind(reason))
+
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
@@ -132,16 +137,7 @@ class PostgresReaders:
         else:
             connection = await self._connector.connect()
         try:
-            if snapshot:
-                await connection.begin(SNAPSHOT)
-            try:
-                result = await connection.run(work)
-            except Exception as error:
-                if snapshot and not is_lost(error):
-                    await connection.roll_back()
-                raise
-            if snapshot:
-                await connection.commit()
+            result = await self._read_on(connection, work, snapshot)
         except BaseException as error:
             if not isinstance(error, Exception) or is_lost(error):
                 await connection.discard()
@@ -151,12 +147,37 @@ class PostgresReaders:
         self._idle.append(connection)
         return result
 
+    async def _read_on(
+        self,
+        connection: PostgresConnection,
+        work: Callable[[Connection], T],
+        snapshot: bool,
+    ) -> T:
+        if not snapshot:
+            return await connection.run(work)
+        return await self._read_within(connection, work, SNAPSHOT)
+
+    async def _read_within(
+        self,
+        connection: PostgresConnection,
+        work: Callable[[Connection], T],
+        begin: str,
+    ) -> T:
+        """Read inside a transaction, so that no other can come between."""
+        await connection.begin(begin)
+        try:
+            result = await connection.run(work)
+        except Exception as error:
+            if not is_lost(error):
+                await connection.roll_back()
+            raise
+        await connection.commit()
+        return result
+
     async def close(self, timeout_s: float) -> None:
         """Turn away who waits, let running reads finish, disconnect."""
         self._closed = True
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_exception(StoreClosed("the store was closed"))
+        self._turn_away(StoreClosed, "the store was closed")
         if self._running:
             await asyncio.wait(self._running, timeout=timeout_s)
         for task in list(self._running):

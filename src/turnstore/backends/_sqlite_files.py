@@ -54,7 +54,8 @@ def path_of_url(url: str) -> Path | None:
         )
     try:
         name = unquote(rest[1:], errors="strict")
-    except UnicodeDecodeError as error:
+        name.encode()
+    except UnicodeError as error:
         raise InvalidArgument(f"{url!r} is not UTF-8 once decoded") from error
     if name == ":memory:":
         return None
@@ -62,8 +63,15 @@ def path_of_url(url: str) -> Path | None:
 
 
 def absolute(path: Path) -> Path:
+    """:raises InvalidArgument: no file can have this name."""
     if "\x00" in str(path):
         raise InvalidArgument("a path must not contain NUL")
+    try:
+        os.fsencode(path)
+    except UnicodeError as error:
+        raise InvalidArgument(
+            f"{str(path)!r} has a character that no file name can have"
+        ) from error
     # Not resolve(): symbolic links stay as they were written, and `..` too.
     return path if path.is_absolute() else Path.cwd() / path
 
@@ -73,7 +81,8 @@ def uri(path: Path, *, read_only: bool) -> str:
     option."""
     mode = "ro" if read_only else "rw"
     # With an empty authority, as a path may begin with two slashes.
-    return f"file://{quote(str(path))}?mode={mode}"
+    # The bytes, as a name need not be UTF-8.
+    return f"file://{quote(os.fsencode(path))}?mode={mode}"
 
 
 def prepare_file(path: Path) -> None:

@@ -27,7 +27,7 @@ from enum import Enum, auto
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
-from turnstore.backends.base import Command, Listener, Outcome
+from turnstore.backends.base import Command, Listener, Outcome, hand_on
 from turnstore.errors import BackendError, OutcomeUnknown, QueueFull, StoreClosed
 from turnstore.options import StoreOptions
 
@@ -47,7 +47,7 @@ class _State(Enum):
     DONE = auto()
 
 
-class _Entry:
+class Entry:
     """A command on its way, and the future that its caller waits for.
 
     The outcome is kept here as well as in the future, because a cancelled caller's
@@ -82,12 +82,12 @@ class Writer:
         self._commit = commit
         self._options = options
         self._loop = loop
-        self._queue: deque[_Entry] = deque()
+        self._queue: deque[Entry] = deque()
         self._queued_max = options.queue_commands_max
         self._queued = 0  # entries of the queue that were not withdrawn
-        self._waiting: deque[_Entry] = deque()  # callers beyond queue_commands_max
+        self._waiting: deque[Entry] = deque()  # callers beyond queue_commands_max
         self._waiters = 0  # entries of it that were neither withdrawn nor refused
-        self._batch: list[_Entry] = []
+        self._batch: list[Entry] = []
         self._began_s = 0.0
         self._scheduled = False
         self._closing = False
@@ -109,24 +109,25 @@ class Writer:
 
     async def write(self, command: Command[R]) -> R:
         """Queue a command and wait for its outcome."""
-        if self._closing:
-            raise StoreClosed("the store is closing: nothing was written")
-        entry = self._submit(command)
+        entry = self.submit(command)
         try:
             result: R = await entry.future
         except asyncio.CancelledError as cancellation:
-            result = await self._cancelled(entry, cancellation)
+            result = await self.cancelled(entry, cancellation)
         return result
 
-    def _submit(self, command: Command[Any]) -> _Entry:
+    def submit(self, command: Command[Any]) -> Entry:
+        """Queue a command; what becomes of it its ``future`` tells."""
+        if self._closing:
+            raise StoreClosed("the store is closing: nothing was written")
         future = self._loop.create_future()
         if self._queued < self._queued_max and not self._waiters:
-            entry = _Entry(command, future, _State.QUEUED)
+            entry = Entry(command, future, _State.QUEUED)
             self._queue.append(entry)
             self._queued += 1
             self._wake()
         else:
-            entry = _Entry(command, future, _State.WAITING)
+            entry = Entry(command, future, _State.WAITING)
             self._waiting.append(entry)
             self._waiters += 1
             entry.timer = self._loop.call_later(
@@ -134,7 +135,7 @@ class Writer:
             )
         return entry
 
-    def _refuse(self, entry: _Entry) -> None:
+    def _refuse(self, entry: Entry) -> None:
         if entry.state is _State.WAITING:
             self._waiters -= 1
             waited_s = self._options.queue_timeout_s
@@ -146,8 +147,8 @@ class Writer:
                 ),
             )
 
-    async def _cancelled(
-        self, entry: _Entry, cancellation: asyncio.CancelledError
+    async def cancelled(
+        self, entry: Entry, cancellation: asyncio.CancelledError
     ) -> Any:
         """Withdraw the entry if it still can be, else see it through."""
         if entry.state in (_State.WAITING, _State.QUEUED):
@@ -176,12 +177,7 @@ class Writer:
         outcome = entry.outcome
         if isinstance(outcome, Exception) and not isinstance(outcome, OutcomeUnknown):
             raise cancellation
-        task = asyncio.current_task()
-        assert task is not None, "a cancellation reaches only a task"
-        # Behind what is ready now, and so not before the caller waits for something:
-        # were it set on the running task, a caller that leaves its timeout block
-        # without waiting would meet a stray cancellation outside of it.
-        self._loop.call_soon(_hand_on, task, cancellation)
+        hand_on(cancellation)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -202,9 +198,9 @@ class Writer:
         elif self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
-    def _take(self) -> list[_Entry]:
+    def _take(self) -> list[Entry]:
         """Take a batch: bounded in commands, and in bytes beyond the first one."""
-        batch: list[_Entry] = []
+        batch: list[Entry] = []
         queue = self._queue
         commands_max = self._options.batch_commands_max
         bytes_max = self._options.batch_bytes_max
@@ -265,7 +261,7 @@ class Writer:
             commands = [entry.command for entry in batch]
             self.listener(commands, None if error is not None else outcomes)
 
-    def _settle(self, entry: _Entry, outcome: Outcome) -> None:
+    def _settle(self, entry: Entry, outcome: Outcome) -> None:
         entry.state = _State.DONE
         entry.outcome = outcome
         future = entry.future
@@ -309,14 +305,3 @@ def _copy(error: BaseException) -> BaseException:
     copy = type(error)(*error.args)
     copy.__cause__ = error.__cause__
     return copy
-
-
-def _hand_on(task: asyncio.Task[Any], cancellation: asyncio.CancelledError) -> None:
-    """Cancel a task again, with the message it was cancelled with.
-
-    The count of requests stays as it was. If it has fallen to zero, whoever asked
-    (a timeout block, say) has been left and no longer wants the cancellation.
-    """
-    if not task.done() and task.cancelling():
-        task.uncancel()
-        task.cancel(*cancellation.args)

@@ -184,6 +184,30 @@ async def see_through(work: Awaitable[T]) -> T:
     raise cancellation
 
 
+def hand_on(cancellation: asyncio.CancelledError) -> None:
+    """Have the next await of the running task raise a cancellation that came too late
+    for the call that met it, whose work is done."""
+    task = asyncio.current_task()
+    assert task is not None, "a cancellation reaches only a task"
+    # Behind what is ready now, and so not before the caller waits for something: were
+    # it set on the running task, a caller that leaves its timeout block without
+    # waiting would meet a stray cancellation outside of it.
+    task.get_loop().call_soon(_cancel_again, task, cancellation)
+
+
+def _cancel_again(
+    task: asyncio.Task[Any], cancellation: asyncio.CancelledError
+) -> None:
+    """Cancel a task with the message it was cancelled with.
+
+    The count of requests stays as it was. If it has fallen to zero, whoever asked
+    (a timeout block, say) has been left and no longer wants the cancellation.
+    """
+    if not task.done() and task.cancelling():
+        task.uncancel()
+        task.cancel(*cancellation.args)
+
+
 def apply_together(
     connection: Connection, commands: Sequence[Command[Any]]
 ) -> list[Outcome]:

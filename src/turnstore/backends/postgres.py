@@ -4,6 +4,7 @@ Who may do what::
 
     lanes     BEGIN, lock heads in order of keys, a batch, COMMIT
     readers   one statement, or a snapshot of several
+    replica   the same on another server, where it has what a read must see
     notices   LISTEN for other stores, NOTIFY after commits
 
 A session is always written by the same lane while it has writes under way, so its
@@ -21,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, cast, func, select
+from sqlalchemy import Connection, case, cast, column, exists, func, select, table
 from sqlalchemy import Text as TextType
 
 from turnstore.backends._postgres_connections import (
@@ -34,6 +35,7 @@ from turnstore.backends._postgres_errors import translate
 from turnstore.backends._postgres_lanes import Lane, Lock
 from turnstore.backends._postgres_notices import Notices
 from turnstore.backends._postgres_readers import PostgresReaders
+from turnstore.backends._postgres_replica import Replica, connector_to
 from turnstore.backends._postgres_routes import Routes
 from turnstore.backends._writer import percentile
 from turnstore.backends.base import Backend, Command, Listener, Progress, see_through
@@ -56,14 +58,19 @@ class PostgresBackend(Backend):
         self._options = options
         self._lock = lock
         self._connector = Connector(url, options)
+        self._replica_connector: Connector | None = None
+        if options.read_url is not None:
+            self._replica_connector = connector_to(options.read_url, options)
         self._closed_reason: str | None = "the store is not open"
         self._loop: asyncio.AbstractEventLoop | None = None
         self._library = "PostgreSQL"
         self._lanes: list[Lane] = []
         self._routes: Routes | None = None
         self._readers: PostgresReaders | None = None
+        self._replica: Replica | None = None
         self._notices: Notices | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._visible: str | None = None  # when it was last asked for
 
     # Opening and closing
 
@@ -90,7 +97,11 @@ class PostgresBackend(Backend):
         except Exception as error:
             translated = translate(error)
             raise translated from translated.__cause__
-        self._readers = PostgresReaders(self._connector, connection, options, loop)
+        readers = PostgresReaders(self._connector, [connection], options, loop)
+        self._readers = readers
+        if self._replica_connector is not None:
+            self._replica = Replica(self._replica_connector, readers, options, loop)
+            self._connector.committed = self._replica.mark
         self._notices = Notices(self._connector, options, loop)
         if options.read_only:
             return
@@ -123,8 +134,11 @@ class PostgresBackend(Backend):
             await connection.run(partial(_prepare_alone, prepare))
         await connection.commit()
         await connection.begin(READ)
-        version, commits = await connection.run(_about_the_server)
+        version, commits, is_distributed = await connection.run(_about_the_server)
         await connection.commit()
+        for connector in (self._connector, self._replica_connector):
+            if is_distributed and connector is not None:
+                connector.set_distributed()
         self._library = f"PostgreSQL {version} by asyncpg"
         return commits
 
@@ -142,9 +156,13 @@ class PostgresBackend(Backend):
         await asyncio.gather(*(lane.close(timeout_s) for lane in self._lanes))
         if self._notices is not None:
             await self._notices.close()
+        if self._replica is not None:
+            await self._replica.close(timeout_s)
         if self._readers is not None:
             await self._readers.close(timeout_s)
         await self._connector.close()
+        if self._replica_connector is not None:
+            await self._replica_connector.close()
         _OPEN.discard(self)
 
     # Reading
@@ -153,8 +171,9 @@ class PostgresBackend(Backend):
         self, work: Callable[[Connection], T], *, snapshot: bool = False
     ) -> Coroutine[Any, Any, T]:
         self._check_open()
-        assert self._readers is not None
-        return self._readers.run(work, snapshot)
+        readers = self._replica or self._readers
+        assert readers is not None
+        return readers.run(work, snapshot)
 
     # Writing
 
@@ -170,7 +189,14 @@ class PostgresBackend(Backend):
         if lane is None:
             lane = await routes.wait(command, ids)
         try:
-            return await self._lanes[lane].writer.write(command)
+            # As ``Writer.write`` does, without one more coroutine for each write.
+            writer = self._lanes[lane].writer
+            entry = writer.submit(command)
+            try:
+                result: R = await entry.future
+            except asyncio.CancelledError as cancellation:
+                result = await writer.cancelled(entry, cancellation)
+            return result
         finally:
             routes.leave(ids)
 
@@ -183,8 +209,18 @@ class PostgresBackend(Backend):
             self._notices.listen(heard)
 
     async def data_version(self) -> Hashable:
-        """Return which transactions are visible, of all stores and this one."""
-        return await self.read(_visible)
+        """Return which transactions are visible, of all stores and this one.
+
+        The primary says so. Where there is something new, what is read then waits for
+        the replica to have it, or is read on the primary too.
+        """
+        self._check_open()
+        assert self._readers is not None
+        visible = await self._readers.run(_visible, False)
+        if self._replica is not None and visible != self._visible:
+            self._replica.mark()
+        self._visible = visible
+        return visible
 
     # Maintenance
 
@@ -215,6 +251,7 @@ class PostgresBackend(Backend):
         sizes = [size for each in writers for size in each.batch_sizes]
         times_s = [time for each in writers for time in each.commit_times_s]
         waiting = self._routes.depth if self._routes else 0
+        waits = self._readers.waits + (self._replica.waits if self._replica else 0)
         return StoreStatistics(
             library=self._library,
             queue_depth=waiting + sum(each.depth for each in writers),
@@ -224,7 +261,7 @@ class PostgresBackend(Backend):
             batch_size_p99=int(percentile(sizes, 0.99)),
             commit_ms_p50=percentile(times_s, 0.5) * 1_000,
             commit_ms_p99=percentile(times_s, 0.99) * 1_000,
-            reader_waits=self._readers.waits,
+            reader_waits=waits,
             wal_bytes=0,
         )
 
@@ -255,21 +292,39 @@ def _prepare_alone(prepare: Callable[[Connection], None], conn: Connection) -> N
     prepare(conn)
 
 
-def _about_the_server(connection: Connection) -> tuple[str, str]:
-    row = connection.execute(
+def _about_the_server(connection: Connection) -> tuple[str, str, bool]:
+    """Return its version, how it commits, and whether the tables are distributed."""
+    version, commits, citus = connection.execute(
         select(
             func.current_setting("server_version"),
             func.current_setting("synchronous_commit"),
+            cast(func.to_regclass(_PARTITIONS.name), TextType()),
         )
     ).one()
-    return str(row[0]).split()[0], str(row[1])
+    # Asked apart: where there is no Citus it could not even be parsed.
+    is_distributed = citus is not None and connection.execute(_DISTRIBUTED).scalar_one()
+    return str(version).split()[0], str(commits), bool(is_distributed)
 
 
 def _visible(connection: Connection) -> str:
     return str(connection.execute(_SNAPSHOT).scalar_one())
 
 
-_SNAPSHOT: Final = select(cast(func.pg_current_snapshot(), TextType()))
+_PARTITIONS: Final = table("pg_dist_partition", column("logicalrelid"))
+_DISTRIBUTED: Final = select(
+    exists().where(_PARTITIONS.c.logicalrelid == func.to_regclass("session_heads"))
+)
+# A standby's snapshot does not tell which of the transactions that began before its
+# newest are still under way, so one of them may end without a trace in it.
+_SNAPSHOT: Final = select(
+    case(
+        (
+            func.pg_is_in_recovery(),
+            cast(func.pg_last_wal_replay_lsn(), TextType()),
+        ),
+        else_=cast(func.pg_current_snapshot(), TextType()),
+    )
+)
 _OPEN: weakref.WeakSet[PostgresBackend] = weakref.WeakSet()
 _ABANDONED: Final[list[PostgresBackend]] = []
 

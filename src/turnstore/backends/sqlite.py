@@ -27,10 +27,10 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection
 
 from turnstore.backends import _sqlite_files as files
-from turnstore.backends._readers import ReaderPool
 from turnstore.backends._sqlite_errors import is_io_error, translate
 from turnstore.backends._sqlite_library import library, warn_of
 from turnstore.backends._sqlite_maintenance import SqliteMaintenance
+from turnstore.backends._sqlite_readers import ReaderPool
 from turnstore.backends._sqlite_thread import SqliteThread, data_version, set_pragma
 from turnstore.backends._sqlite_transactions import begin, commit, enter_wal
 from turnstore.backends._sqlite_wal import Wal

@@ -1,4 +1,4 @@
-"""Bringing a store's schema up to date."""
+"""Bringing a store's schema up to date, and distributing its tables."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from functools import partial
 import click
 from click.exceptions import Exit
 
-from turnstore import migrations
+from turnstore import distribution, migrations
 from turnstore.cli.files import into_store
-from turnstore.cli.terminal import plain, run
+from turnstore.cli.terminal import counted, plain, run
 from turnstore.errors import SchemaTooOld
 from turnstore.options import StoreOptions
 from turnstore.store import SessionStore
@@ -32,21 +32,40 @@ from turnstore.store import SessionStore
     help="With --sql: the schema that the database has.",
     show_default="none",
 )
-def migrate(into: str | None, check: bool, as_sql: bool, since: str | None) -> None:
+@click.option(
+    "--distribute",
+    is_flag=True,
+    help="PostgreSQL with Citus: distribute the tables over its nodes, by session.",
+)
+def migrate(
+    into: str | None, check: bool, as_sql: bool, since: str | None, distribute: bool
+) -> None:
     """Bring a store's schema up to date, in one transaction.
 
     On PostgreSQL run it before a new release is started; the store of an older
     release goes on until it is closed.
+
+    With --distribute the schema has to be up to date: its tables are distributed,
+    those that are already stay as they are. Stop the stores first, and start them
+    again when it is done.
     """
     if as_sql and check:
         raise click.UsageError("--check and --sql exclude each other")
-    if since is not None and not as_sql:
-        raise click.UsageError("--since goes with --sql")
-    if as_sql:
+    if distribute and check:
+        raise click.UsageError("--check and --distribute exclude each other")
+    if since is not None and (distribute or not as_sql):
+        raise click.UsageError("--since goes with --sql, and not with --distribute")
+    if distribute:
+        _distribute(into, as_sql)
+    elif as_sql:
         is_postgresql = (into or "").startswith("postgresql:")
         dialect = "postgresql" if is_postgresql else "sqlite"
         click.echo(run(partial(_sql, dialect, since)), nl=False)
-        return
+    else:
+        _migrate(into, check)
+
+
+def _migrate(into: str | None, check: bool) -> None:
     older = run(partial(_check, into))
     if older is None:
         click.echo(f"schema {migrations.REVISIONS[-1]}, nothing to do")
@@ -57,6 +76,27 @@ def migrate(into: str | None, check: bool, as_sql: bool, since: str | None) -> N
     else:
         run(partial(_upgrade, into))
         click.echo(f"schema {migrations.REVISIONS[-1]}, upgraded")
+
+
+def _distribute(into: str | None, as_sql: bool) -> None:
+    if as_sql:
+        click.echo(distribution.sql(), nl=False)
+        return
+    done = run(partial(distribution.distribute, into))
+    for name, kind in done.tables.items():
+        click.echo(f"{name}: {kind}")
+    for name, value in done.settings.items():
+        click.echo(f"{name} = {value} for this database: start stores again")
+    if not done.tables and not done.settings:
+        click.echo("distributed, nothing to do")
+        return
+    click.echo(f"{counted(len(done.tables), 'table')} distributed")
+    if done.tables:
+        click.echo(
+            "rows that were there are on the nodes now; what the coordinator keeps of "
+            "them is removed by SELECT truncate_local_data_after_distributing_table(…) "
+            "for sessions, imports and usage_ledger"
+        )
 
 
 async def _check(into: str | None) -> str | None:

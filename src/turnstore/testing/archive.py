@@ -203,6 +203,27 @@ class Archive(Fixtures):
         assert await contents(store, "fork") == ["kept", "so far"]
         assert len(await contents(store, "s")) == 5
 
+    @pytest.mark.parametrize("step", range(0, 40, 4))
+    async def test_a_purge_that_has_deleted_returns_its_count_though_cancelled(
+        self, store: SessionStore, step: int
+    ) -> None:
+        await compacted(store, "s", 3)
+        returned: list[int] = []
+
+        async def purge() -> None:
+            returned.append(await store.archive.purge(older_than_days=0))
+            await asyncio.Event().wait()
+
+        task = asyncio.create_task(purge())
+        while len(await contents(store, "s")) == 5:
+            pass
+        for _ in range(step):
+            await asyncio.sleep(0)
+        task.cancel("enough")
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        assert (returned, caught.value.args) == ([3], ("enough",))
+
     @pytest.mark.parametrize("days", [-1, 1.5, None], ids=str)
     async def test_older_than_days_is_a_count(
         self, store: SessionStore, days: Any

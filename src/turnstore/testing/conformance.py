@@ -12,6 +12,7 @@ from turnstore.testing.errors import Errors, SharedErrors
 from turnstore.testing.events import Events, SharedEvents
 from turnstore.testing.filters import Filters
 from turnstore.testing.following import Following, SharedFollowing
+from turnstore.testing.fork_points import ForkPoints
 from turnstore.testing.forks import Forks, SharedForks
 from turnstore.testing.guarantees import Guarantees, SharedGuarantees
 from turnstore.testing.lifecycle import Lifecycle, SharedLifecycle
@@ -19,6 +20,7 @@ from turnstore.testing.listing import Listing, SharedListing
 from turnstore.testing.message_reads import MessageReads
 from turnstore.testing.messages import Messages, SharedMessages
 from turnstore.testing.pairs import Pairs, SharedPairs
+from turnstore.testing.plain_values import PlainValues
 from turnstore.testing.questions import Questions, SharedQuestions
 from turnstore.testing.records import Records, RoundTrips
 from turnstore.testing.rules import Rules
@@ -52,6 +54,7 @@ class StoreConformance(
     MessageReads,
     Turns,
     Values,
+    PlainValues,
     Context,
     Compactions,
     UsageTotals,
@@ -61,6 +64,7 @@ class StoreConformance(
     Questions,
     Admin,
     Forks,
+    ForkPoints,
     Defects,
 ):
     """What holds of one store."""

@@ -125,3 +125,30 @@ class MessageReads(Fixtures):
         await store.messages.append("s", "user", "text")
         await store.messages.append("s", "user", content)
         assert await store.messages.recent_user(1) == ["text"]
+
+    @pytest.mark.parametrize("first", [*"\"'!#(09AZ_az{~ \x00\n", "é", "日", "😀"])
+    async def test_recent_user_gives_text_whatever_it_begins_with(
+        self, store: SessionStore, session: Session, first: str
+    ) -> None:
+        for text in (first, f"{first} and more"):
+            await store.messages.append("s", "user", text)
+        for other in ({first: first}, [first], 5, -1, True):
+            await store.messages.append("s", "user", other)
+        assert await store.messages.recent_user(9) == [f"{first} and more", first]
+
+    @pytest.mark.parametrize("count", [1, 2, 3, 5, 9])
+    async def test_recent_user_gives_once_what_forks_show_too(
+        self, store: SessionStore, session: Session, count: int
+    ) -> None:
+        texts = ["one", "two", "three", "two", "five"]
+        for text in texts:
+            await store.messages.append("s", "user", text)
+        await store.events.append("s", "e")
+        for name in ("f", "g", "h"):
+            await store.sessions.fork("s", new_id=name)
+        newest = texts[::-1][:count]
+        assert await store.messages.recent_user(count) == newest
+        await store.events.delete_before("s", 2)  # copies to its forks what they show
+        assert await store.messages.recent_user(count) == newest
+        await store.sessions.delete("s")
+        assert await store.messages.recent_user(count) == newest

@@ -147,6 +147,36 @@ class Messages(Fixtures):
         other = await store.messages.append("other", "user", 2, idempotency_key="k")
         assert (other.session_id, other.content) == ("other", 2)
 
+    async def test_a_repeated_key_gives_the_message_as_it_is_now(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        await store.messages.append("s", "user", 1, idempotency_key="k")
+        await store.messages.append("s", "user", 2)
+        await store.messages.compact("s", "so far", preserve=1)
+        again = await store.messages.append("s", "user", 1, idempotency_key="k")
+        assert again.compacted_at is not None
+        assert again == (await store.messages.list("s"))[0]
+
+    async def test_a_repeated_key_whose_message_was_purged_is_refused(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        await store.messages.append("s", "user", 1, idempotency_key="k")
+        await store.messages.compact("s", "so far", preserve=0)
+        await store.archive.purge(older_than_days=0)
+        before = await store.sessions.load("s")
+        append = store.messages.append
+        outcomes: Any = await asyncio.gather(
+            append("s", "user", "before"),
+            append("s", "user", 1, idempotency_key="k"),
+            append("s", "user", "after"),
+            return_exceptions=True,
+        )
+        assert isinstance(outcomes[1], InvalidArgument)
+        assert "purged" in str(outcomes[1])
+        made = [outcomes[0], outcomes[2]]
+        assert before is not None
+        assert await store.messages.list("s") == [*before.messages, *made]
+
     # append_many
 
     async def test_append_many_gives_the_messages_in_order(

@@ -43,6 +43,13 @@ class Pairs(Fixtures):
         await store.metadata.set("s", "a", "3")
         assert await store.metadata.all("s") == {"a": "3", "b": "2"}
 
+    async def test_metadata_is_ordered_by_the_code_points_of_its_keys(
+        self, store: SessionStore
+    ) -> None:
+        keys = ["b", "A", "_", "a-b", "ab", "é", "z", "B", "1", "10", "2", "a", "😀"]
+        await store.sessions.create(id="s", metadata={key: key for key in keys})
+        assert list(await store.metadata.all("s")) == sorted(keys)
+
     async def test_metadata_delete_tells_whether_there_was_one(
         self, store: SessionStore
     ) -> None:

@@ -12,6 +12,7 @@ import pytest
 from turnstore import (
     InvalidArgument,
     Session,
+    SessionNotFound,
     SessionStore,
     StatusConflict,
 )
@@ -60,6 +61,17 @@ class SessionUpdates(Fixtures):
         updated = await store.sessions.update("s", title="t")
         assert updated.updated_at > session.updated_at
         assert updated.created_at == session.created_at
+
+    async def test_update_of_nothing_writes_nothing(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        assert await store.sessions.update("s") == session
+        assert await store.sessions.update("s", expected_status="idle") == session
+        with pytest.raises(StatusConflict):
+            await store.sessions.update("s", expected_status="running")
+        with pytest.raises(SessionNotFound):
+            await store.sessions.update("gone")
+        assert await store.sessions.get("s") == session
 
     async def test_update_of_metadata_replaces_the_whole_mapping(
         self, store: SessionStore

@@ -338,6 +338,19 @@ class Turns(Fixtures):
         assert turn.results == [2, 1, 3]
         assert [each.data for each in await store.events.list("s")] == [1, 2, 4]
 
+    async def test_a_key_whose_message_was_purged_fails_the_turn(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        await store.messages.append("s", "user", 1, idempotency_key="k")
+        await store.messages.compact("s", "so far", preserve=0)
+        await store.archive.purge(older_than_days=0)
+        before = await store.sessions.load("s")
+        with pytest.raises(InvalidArgument, match="purged"):
+            async with store.turn("s") as turn:
+                turn.message("user", 1, idempotency_key="k")
+                turn.event("e")
+        assert await store.sessions.load("s") == before
+
     async def test_gathered_turns_and_other_calls_keep_their_order(
         self, store: SessionStore, session: Session
     ) -> None:

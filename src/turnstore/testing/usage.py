@@ -101,6 +101,19 @@ class UsageTotals(Fixtures):
             "big": tokens(12, calls=2),
         }
 
+    async def test_shares_are_ordered_by_tokens_then_by_the_code_points_of_names(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        names = ["b", "A", "_a", "a-b", "ab", "é", "B", "a", "2", "10"]
+        for name in names:
+            await store.usage.record("s", tokens(1), name, name)
+        used = Usage(completion_tokens=2, cache_read_tokens=9)
+        await store.usage.record("s", used, "most", "most")
+        await store.usage.record("s", Usage(cache_read_tokens=9), "none", "none")
+        ordered = ["most", *sorted(names), "none"]
+        assert list(await store.usage.by_agent("s")) == ordered
+        assert list(await store.usage.by_model("s")) == ordered
+
     async def test_the_shares_of_a_session_add_up_to_its_total(
         self, store: SessionStore
     ) -> None:

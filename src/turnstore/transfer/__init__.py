@@ -57,8 +57,8 @@ async def import_file(
     Each session is one transaction. One that is there already is skipped; where its
     source has changed since, or it came from elsewhere, it is left as it is and
     reported. So running it again, after an interruption too, adds only what is
-    missing. Of the chat format each line is one session, and a line that can't be
-    stored is left out and reported.
+    missing. Of the chat format each line is one session. A session that can't be
+    stored, as a text is too long for an index of PostgreSQL, is left out and reported.
 
     A database is opened read-only and read in one transaction with its write-ahead
     log, so its program may go on writing. SQLite may leave an empty ``-wal`` and a
@@ -99,12 +99,13 @@ async def export_file(
     session_ids: Sequence[str] | None = None,
     on_progress: OnProgress | None = None,
 ) -> ExportReport:
-    """Write sessions to a new file of another system, in the order of their making.
+    """Write sessions to a new file of another system.
 
     What was imported from the system comes back as it was, with the file's own tables.
     Of other sessions the file holds what the system has a place for; the report counts
-    the rest. The file gets its name when it is whole: an export that is stopped or
-    fails leaves nothing.
+    the rest. Conversations come in the order of their sessions' ``created_at``, which
+    for imported ones is that of their file. The file gets its name when it is whole:
+    an export that is stopped or fails leaves nothing.
 
     Each chunk of sessions is read from one snapshot. Memory is bounded by the chunk:
     4,096 rows, or one session.

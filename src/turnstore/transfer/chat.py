@@ -75,9 +75,11 @@ def is_from(session: Session, conversation: Conversation) -> bool:
     return isinstance(source, dict) and source.get("digest") == conversation.digest
 
 
-def read(line: bytes, payload_bytes_max: int) -> Conversation:
+def read(line: bytes, payload_bytes_max: int, created_at: int) -> Conversation:
     """Return the conversation that a line holds.
 
+    :param created_at: the session's, in microseconds; an export has sessions in the
+        order of it.
     :raises InvalidArgument: not JSON, no list of messages, an unknown role, or a
         field of the wrong type; the text says which.
     :raises PayloadInvalid, PayloadTooLarge: one of the object's other values.
@@ -96,7 +98,8 @@ def read(line: bytes, payload_bytes_max: int) -> Conversation:
             reader.add(message)
         except (InvalidArgument, PayloadInvalid, PayloadTooLarge) as error:
             raise InvalidArgument(f"messages[{position}]: {error}") from error
-    create = _create_session(session_id, model, digest, rest, payload_bytes_max)
+    columns, pairs = _session(model, digest, rest, payload_bytes_max)
+    create = CreateSession(session_id, 0, columns, pairs, created_at)
     commands = [create, *reader.commands()]
     rows = 1 + len(reader.messages) + len(reader.calls) + len(reader.events)
     return Conversation(
@@ -109,13 +112,10 @@ def read(line: bytes, payload_bytes_max: int) -> Conversation:
     )
 
 
-def _create_session(
-    session_id: str,
-    model: str | None,
-    digest: str,
-    rest: dict[str, Json],
-    bytes_max: int,
-) -> CreateSession:
+def _session(
+    model: str | None, digest: str, rest: dict[str, Json], bytes_max: int
+) -> tuple[dict[str, str | None], dict[str, str]]:
+    """Return the columns and the metadata of a session."""
     json_keys = [key for key, value in rest.items() if not isinstance(value, str)]
     source = {"format": "chat", "digest": digest, "json_keys": json_keys}
     pairs = {
@@ -125,13 +125,13 @@ def _create_session(
         )
         for key, value in rest.items()
     }
-    columns = {
+    columns: dict[str, str | None] = {
         "agent_name": "",
         "model": model,
         "status": "idle",
         "config": _codec.encode({"import": source}, bytes_max),
     }
-    return CreateSession(session_id, 0, columns, pairs)
+    return columns, pairs
 
 
 class _Call(msgspec.Struct):

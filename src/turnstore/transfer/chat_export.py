@@ -10,10 +10,13 @@ from typing import Any, BinaryIO, Final
 
 import msgspec
 from anyio import to_thread
+from sqlalchemy import BigInteger, Connection, bindparam, select, tuple_, type_coerce
 
 from turnstore import _codec
-from turnstore._session_rows import SessionRows
+from turnstore._rows import Query
+from turnstore._session_rows import Place, SessionRows
 from turnstore.records import Json
+from turnstore.schema import session_heads, sessions
 from turnstore.store import SessionStore
 from turnstore.transfer import chat
 from turnstore.transfer.exporting import Sessions
@@ -25,6 +28,23 @@ OnProgress = Callable[[int, int], None]
 _OF_A_MESSAGE: Final = ("message.complete", "tool_call.completed")
 
 
+class _Place(Place, kw_only=True):
+    created_at: int
+
+
+class _ByCreation(Sessions):
+    """In the order of creation, which for imported ones is that of their file; keys
+    are given in any order where several lanes write."""
+
+    def _following(
+        self, connection: Connection, last: Place | None, limit: int
+    ) -> Sequence[Place]:
+        created_at, key = -_codec.INTEGER_MAX, 0
+        if isinstance(last, _Place):
+            created_at, key = last.created_at, last.session_key
+        return _PLACES(connection, created_at=created_at, key=key, limit=limit)
+
+
 class ChatExport:
     """One run into one file."""
 
@@ -34,7 +54,7 @@ class ChatExport:
         path: str | os.PathLike[str],
         session_ids: Sequence[str] | None,
     ) -> None:
-        self._sessions = Sessions(store, session_ids, "chat")
+        self._sessions = _ByCreation(store, session_ids, "chat")
         self._path = Path(path).absolute()
         self._partial = partial_name(self._path)
         self._file: BinaryIO | None = None
@@ -158,3 +178,26 @@ def _message(message: Any, extra: dict[str, Json]) -> dict[str, Any]:
         if value is not None:
             given[name] = value
     return given | extra
+
+
+_by_creation = (session_heads.c.created_at, session_heads.c.session_key)
+_PLACES: Final = Query(
+    select(
+        type_coerce(session_heads.c.created_at, BigInteger).label("created_at"),
+        session_heads.c.session_key,
+        sessions.c.id,
+        (
+            session_heads.c.message_head
+            + session_heads.c.event_head
+            + session_heads.c.tool_call_count
+        ).label("rows"),
+    )
+    .join(sessions, sessions.c.session_key == session_heads.c.session_key)
+    .where(
+        tuple_(*_by_creation)
+        > tuple_(bindparam("created_at", type_=BigInteger), bindparam("key"))
+    )
+    .order_by(*_by_creation)
+    .limit(bindparam("limit")),
+    _Place,
+)

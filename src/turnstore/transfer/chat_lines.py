@@ -10,6 +10,7 @@ from typing import BinaryIO, Final
 import msgspec
 from anyio import create_task_group, to_thread
 
+from turnstore import _codec
 from turnstore.errors import (
     InvalidArgument,
     PayloadInvalid,
@@ -58,6 +59,7 @@ class ChatFile:
         self._known = known
         self._file: BinaryIO | None = None
         self._number = 0
+        self._created_at = 0
         self.done_bytes = 0
         self.total_bytes = 0
 
@@ -96,8 +98,10 @@ class ChatFile:
         return batch
 
     def _content(self, line: bytes) -> chat.Conversation | str:
+        # Later with each line: they are written at once, in any order.
+        self._created_at = max(_codec.now_micros(), self._created_at + 1)
         try:
-            return chat.read(line, self._payload_bytes_max)
+            return chat.read(line, self._payload_bytes_max, self._created_at)
         except (InvalidArgument, PayloadInvalid, PayloadTooLarge) as error:
             return str(error)
 
@@ -184,6 +188,9 @@ class ChatImport:
             await self._store._backend.write(conversation.turn)
         except SessionExists:
             await self._skip_existing(number, conversation)
+        except InvalidArgument as error:
+            # What its database can't hold: a text too long for an index.
+            self._report(number, str(error))
         except StoreError as error:
             # Kept and raised once, rather than as a group of equal ones.
             self._error = self._error or error

@@ -50,7 +50,7 @@ class Sessions:
         self._store = store
         self._ids = None if session_ids is None else list(dict.fromkeys(session_ids))
         self._system = system
-        self._after = 0
+        self._last: Place | None = None
         self._done = 0
 
     async def count(self) -> int:
@@ -80,9 +80,9 @@ class Sessions:
             if sessions or not taken:
                 return [(each, kept.get(each.session.session_key)) for each in sessions]
 
-    def _next_places(self, connection: Connection) -> list[Place]:
+    def _next_places(self, connection: Connection) -> Sequence[Place]:
         if self._ids is None:
-            return next_places(connection, self._after, CHUNK_SESSIONS)
+            return self._following(connection, self._last, CHUNK_SESSIONS)
         while self._done < len(self._ids):
             wanted = self._ids[self._done : self._done + CHUNK_SESSIONS]
             found = places_of(connection, wanted)
@@ -90,6 +90,12 @@ class Sessions:
                 return found
             self._done += len(wanted)  # deleted meanwhile
         return []
+
+    def _following(
+        self, connection: Connection, last: Place | None, limit: int
+    ) -> Sequence[Place]:
+        """Return where the next sessions are, of all, and how many rows they have."""
+        return next_places(connection, 0 if last is None else last.session_key, limit)
 
     def _fitting(self, places: Sequence[Place]) -> list[Place]:
         """Take as many of the places as fit into a chunk."""
@@ -101,7 +107,7 @@ class Sessions:
             taken.append(each)
             rows += each.rows
         if taken:
-            self._after = taken[-1].session_key
+            self._last = taken[-1]
             if self._ids is not None:
                 self._done = self._ids.index(taken[-1].id, self._done) + 1
         return taken

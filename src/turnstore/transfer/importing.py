@@ -19,7 +19,7 @@ from turnstore._session_rows import (
     places_of,
     read_source_rows,
 )
-from turnstore.errors import SessionExists, StoreError
+from turnstore.errors import InvalidArgument, SessionExists, StoreError
 from turnstore.records import Json
 from turnstore.store import SessionStore
 from turnstore.transfer.cells import Row, pack
@@ -310,6 +310,9 @@ class SqliteImport:
             await self._write(ready.command)
         except SessionExists:
             await self._skip(ready)
+        except InvalidArgument as error:
+            # What its database can't hold: a text too long for an index.
+            self._report_session(ready, f"can't be stored: {error}")
         except StoreError as error:
             # Kept and raised once, rather than as a group of equal ones.
             self._error = self._error or error
@@ -339,13 +342,12 @@ class SqliteImport:
             how = (
                 "from elsewhere" if there is None else "as it was at an earlier import"
             )
-            self._problems.append(
-                Problem(
-                    file=self._file,
-                    reason=f"session {session_id!r} is there already, {how}: it was "
-                    f"left as it is",
-                )
-            )
+            reason = f"is there already, {how}: it was left as it is"
+            self._report_session(ready, reason)
+
+    def _report_session(self, ready: _Ready, reason: str) -> None:
+        reason = f"session {ready.command.session_id!r} {reason}"
+        self._problems.append(Problem(file=self._file, reason=reason))
 
 
 def settle(rows: SessionRows) -> SessionRows:

@@ -25,7 +25,7 @@ from turnstore.transfer.koda_schema import (
     MESSAGES,
     METADATA,
     SESSIONS,
-    TODO,
+    TODO_KEY,
     TOKENS,
     UNPLACED,
 )
@@ -117,7 +117,7 @@ class _Reader:
             value = cells.quoted(row.get("value"), self._bytes_max)
             if key is None or value is None:
                 self._source.set_aside(METADATA, row, "no text")
-            elif key == TODO:
+            elif key == TODO_KEY:
                 session.todo = value
                 todo.append(row)
             else:

@@ -10,7 +10,7 @@ SESSIONS: Final = "sessions"
 MESSAGES: Final = "messages"
 METADATA: Final = "session_metadata"
 EVENTS: Final = "session_events"
-TODO: Final = "todo"
+TODO_KEY: Final = "todo"
 """The key of the metadata that is the todo list."""
 TOKENS: Final = (
     "prompt_tokens",

@@ -13,7 +13,7 @@ from turnstore.transfer.koda_schema import (
     MESSAGES,
     METADATA,
     SESSIONS,
-    TODO,
+    TODO_KEY,
     TOKENS,
 )
 from turnstore.transfer.system import SessionWriter
@@ -24,8 +24,8 @@ def write(rows: SessionRows, writer: SessionWriter) -> None:
     when = archived_at(rows)
     for message in rows.messages:
         _write_message(message, when(message), writer)
-    for each in sorted(rows.metadata, key=lambda each: each.key == TODO):
-        if each.key == TODO and rows.session.todo is not None:
+    for each in sorted(rows.metadata, key=lambda each: each.key == TODO_KEY):
+        if each.key == TODO_KEY and rows.session.todo is not None:
             writer.note("metadata todo: there is a todo list")
             continue
         row: dict[str, OutCell] = {
@@ -36,7 +36,7 @@ def write(rows: SessionRows, writer: SessionWriter) -> None:
         writer.add(METADATA, each.key, row)
     if rows.session.todo is not None:
         todo = cells.unquoted(rows.session.todo)
-        writer.add(METADATA, TODO, {"key": TODO, "value": todo})
+        writer.add(METADATA, TODO_KEY, {"key": TODO_KEY, "value": todo})
     for event in rows.events:
         data = "null" if event.data is None else event.data
         writer.add(

@@ -1,0 +1,60 @@
+"""A Core statement as text, compiled once for each kind of database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Dialect, Executable
+
+
+class Compiled:
+    """A Core statement compiled once per dialect, with its parameters' order."""
+
+    def __init__(self, statement: Executable) -> None:
+        self._statement = statement
+        self._compiled: dict[str, tuple[str, Callable[..., tuple[Any, ...]]]] = {}
+
+    def execute(self, connection: Connection, values: Mapping[str, Any]) -> Any:
+        # On the driver's cursor: SQLAlchemy's execution costs about 12 µs a statement,
+        # a third of a write that is committed alone (bench: append at 1).
+        text, arrange = self._text(connection.dialect)
+        cursor = connection.connection.cursor()
+        cursor.execute(text, arrange(values))
+        return cursor
+
+    def execute_each(
+        self, connection: Connection, values: Sequence[Mapping[str, Any]]
+    ) -> None:
+        text, arrange = self._text(connection.dialect)
+        connection.connection.cursor().executemany(
+            text, [arrange(each) for each in values]
+        )
+
+    def _text(
+        self, dialect: Dialect
+    ) -> tuple[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]]:
+        compiled = self._compiled.get(dialect.name)
+        if compiled is None:
+            compiled = self._compiled[dialect.name] = self._compile(dialect)
+        return compiled
+
+    def _compile(
+        self, dialect: Dialect
+    ) -> tuple[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]]:
+        compiled = self._statement.compile(  # type: ignore[attr-defined]
+            dialect=dialect, compile_kwargs={"render_postcompile": True}
+        )
+        names = tuple(compiled.positiontup or ())
+        fixed = {
+            name: value for name, value in compiled.params.items() if value is not None
+        }
+
+        def arrange(values: Mapping[str, Any]) -> tuple[Any, ...]:
+            if not fixed:
+                return tuple([values[name] for name in names])
+            return tuple(
+                [fixed[name] if name in fixed else values[name] for name in names]
+            )
+
+        return str(compiled), arrange

@@ -1,0 +1,159 @@
+"""A URL's hosts, and which of them a store may use.
+
+What the URL holds besides (user, password, files) is the driver's to read. Nothing of
+a URL is shown in an error: a password with a character that should be written as a %
+escape may turn up in any part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import Final, NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from turnstore.errors import InvalidArgument
+
+_OPTIONS: Final = frozenset(
+    (
+        "application_name",
+        "dbname",
+        "host",
+        "passfile",
+        "password",
+        "port",
+        "sslcert",
+        "sslcrl",
+        "sslkey",
+        "sslmode",
+        "sslrootcert",
+        "target_session_attrs",
+        "user",
+    )
+)
+_ANY: Final = "SELECT"
+_STANDBY: Final = "SELECT WHERE pg_is_in_recovery()"
+_PRIMARY: Final = "SELECT WHERE NOT pg_is_in_recovery()"
+# A standby's transactions are read-only whatever it is set to.
+_READ_ONLY: Final = "SELECT WHERE current_setting('transaction_read_only')::bool"
+_READ_WRITE: Final = "SELECT WHERE NOT current_setting('transaction_read_only')::bool"
+_BY_ATTRIBUTE: Final[dict[str, tuple[str, ...]]] = {
+    "any": (_ANY,),
+    "primary": (_PRIMARY,),
+    "read-write": (_READ_WRITE,),
+    "standby": (_STANDBY,),
+    "read-only": (_READ_ONLY,),
+    "prefer-standby": (_STANDBY, _ANY),
+}
+
+
+class Purpose(Enum):
+    """What connections are for: which servers will do, the first where the URL does
+    not say."""
+
+    WRITING = ("primary", "read-write")
+    READING = ("any", "primary", "read-write", "standby", "read-only", "prefer-standby")
+    # A primary that is taken all the same is told by what it says, and not read.
+    REPLICA = ("standby", "read-only", "prefer-standby", "any")
+
+
+MISSING: Final = {
+    Purpose.WRITING: "no host of the URL is a primary, as a store that writes needs: "
+    "open it with read_only=True to read a standby",
+    Purpose.READING: "no host of the URL is what its target_session_attrs ask for",
+    Purpose.REPLICA: "no host of read_url is a standby",
+}
+"""What to say where no host is what is wanted."""
+
+
+class Host(NamedTuple):
+    """None: as the driver finds it in the environment."""
+
+    name: str | None
+    port: int | None
+
+
+class Hosts:
+    """:raises InvalidArgument: the URL does not parse, or asks for servers of a kind
+    that is of no use for the purpose."""
+
+    def __init__(self, url: str, purpose: Purpose) -> None:
+        self.purpose = purpose
+        options: dict[str, list[str]] = {}
+        try:
+            parts = urlsplit(url)
+            if parts.query:
+                options = parse_qs(parts.query, strict_parsing=True)
+            asked = {name: values[-1] for name, values in options.items()}
+            self._hosts = _parse(
+                parts.netloc, asked.get("host", ""), asked.get("port", "")
+            )
+        except ValueError:
+            raise InvalidArgument(
+                "the URL does not parse: write postgresql://user@host:5432/database, "
+                "several hosts with commas between, and % escapes for what has "
+                "another meaning in a URL"
+            ) from None
+        unknown = sorted(asked.keys() - _OPTIONS)
+        if unknown:
+            shown = [each if each.isidentifier() else "..." for each in unknown]
+            raise InvalidArgument(
+                f"unknown options in the URL: {', '.join(shown)}; there are "
+                f"{', '.join(sorted(_OPTIONS))}"
+            )
+        attribute = asked.get("target_session_attrs", purpose.value[0])
+        if attribute not in purpose.value:
+            raise InvalidArgument(
+                f"target_session_attrs must be one of {', '.join(purpose.value)} for "
+                f"{purpose.name.lower()}"
+            )
+        self.wanted = _BY_ATTRIBUTE[attribute]
+        """Statements that give one row where a server will do; if none does by the
+        first, the next one counts."""
+
+    def __len__(self) -> int:
+        return len(self._hosts)
+
+    def in_order(self) -> Iterator[Host]:
+        """The one that served last, then as the URL has them."""
+        return iter(tuple(self._hosts))
+
+    def prefer(self, host: Host) -> None:
+        self._hosts.remove(host)
+        self._hosts.insert(0, host)
+
+
+def _parse(netloc: str, names: str, ports: str) -> list[Host]:
+    """:raises ValueError: a port is no number, or a host has no name."""
+    login, at, _ = netloc.rpartition("@")
+    if "@" in login:
+        raise ValueError
+    numbers = [_port(each) for each in ports.split(",")] if ports else [None]
+    specs = (netloc[len(login + at) :] or names).split(",")
+    if specs == [""]:
+        specs = [""] * len(numbers)
+    elif len(numbers) == 1:
+        numbers *= len(specs)
+    found = [_host(spec, number) for spec, number in zip(specs, numbers, strict=True)]
+    if len(found) > 1 and not all(each.name for each in found):
+        raise ValueError
+    return found
+
+
+def _host(spec: str, port: int | None) -> Host:
+    if spec.startswith("["):
+        name, bracket, rest = spec[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise ValueError
+        own_port = rest[1:]
+    elif spec.startswith("/"):  # the folder of a socket
+        name, own_port = spec, ""
+    else:
+        name, _, own_port = spec.partition(":")
+    return Host(unquote(name) or None, _port(own_port) if own_port else port)
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65_536:
+        raise ValueError
+    return int(text)
