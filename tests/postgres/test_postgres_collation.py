@@ -98,6 +98,7 @@ async def test_the_database_sorts_by_language(linguistic_database: str) -> None:
     assert [text for (text,) in rows] != sorted(texts)
 
 
+@pytest.mark.again
 class TestLinguisticCollation(
     MessageReads, Pairs, UsageTotals, Listing, Filters, Branches, ForkPoints
 ):

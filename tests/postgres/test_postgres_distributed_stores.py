@@ -42,6 +42,7 @@ def _distributed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_Dialect, "is_distributed", True)
 
 
+@pytest.mark.again
 class TestDistributed(Events, Messages, ToolCalls, Turns, Forks, Compactions):
     """The chapters whose writes differ."""
 

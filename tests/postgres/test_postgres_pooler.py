@@ -140,6 +140,7 @@ async def test_servers_that_are_ended_behind_the_pooler_are_not_missed(
         await admin.close()
 
 
+@pytest.mark.again
 class TestBehindPgbouncer(SharedStoreConformance):
     """The whole contract, with fewer servers than the stores have connections."""
 
