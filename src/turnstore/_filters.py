@@ -17,13 +17,14 @@ from sqlalchemy import (
     and_,
     literal,
     literal_column,
+    null,
     select,
 )
 from sqlalchemy.sql.util import ClauseAdapter
 
 from turnstore import _codec
 from turnstore._rows import is_in
-from turnstore._sql import Either, Place, TitleHas, Unindexed
+from turnstore._sql import Both, Either, Place, TitleHas, Unindexed
 from turnstore.errors import InvalidArgument
 from turnstore.records import SessionFilter, SessionStatus
 from turnstore.schema import session_heads, session_metadata, sessions
@@ -137,7 +138,11 @@ def _equal(column: Column[Any], values: list[str]) -> Condition:
     return Condition(
         test=lambda *_: unindexed(column).in_([literal(each) for each in values]),
         tests=base,
-        matches=select(base.c.session_key).where(column.in_(values)),
+        matches=_in_index_order(
+            select(base.c.session_key).where(column.in_(values)),
+            # Of several values the index has no order by time.
+            *([column, base.c.created_at] if len(values) == 1 else []),
+        ),
         arms=tuple(Arm(base, column == value) for value in values),
         along=session_heads.c.created_at if values else None,
     )
@@ -152,7 +157,9 @@ def _pairs(pairs: Mapping[str, str] | None) -> list[Condition]:
                 session_metadata.c.key == _codec.check_text(key, "metadata key"),
                 session_metadata.c.value
                 == _codec.encode(_text(value, "metadata"), sys.maxsize),
-            )
+            ),
+            session_metadata.c.key,
+            session_metadata.c.value,
         )
         for key, value in (pairs or {}).items()
     ]
@@ -162,12 +169,12 @@ def _keys(keys: Collection[str] | None) -> list[Condition]:
     if keys is None:
         return []
     return [
-        _in_metadata(session_metadata.c.key == key)
+        _in_metadata(session_metadata.c.key == key, session_metadata.c.key)
         for key in _codec.check_texts(keys, "metadata_keys")
     ]
 
 
-def _in_metadata(where: ColumnElement[bool]) -> Condition:
+def _in_metadata(where: ColumnElement[bool], *index: Column[Any]) -> Condition:
     def test(base: Table, _: Column[Any]) -> ColumnElement[bool]:
         inner = session_metadata.alias()
         # Not EXISTS: PostgreSQL would weigh every order of joining a hundred of them.
@@ -183,7 +190,11 @@ def _in_metadata(where: ColumnElement[bool]) -> Condition:
 
     return Condition(
         test=test,
-        matches=select(session_metadata.c.session_key).where(where),
+        matches=_in_index_order(
+            select(session_metadata.c.session_key).where(where),
+            *index,
+            session_metadata.c.created_at,
+        ),
         arms=(Arm(session_metadata, where),),
         along=session_heads.c.created_at,
     )
@@ -204,8 +215,11 @@ def _pending(wanted: bool) -> Condition:
     return Condition(
         test=lambda *_: unindexed(count) > zero if wanted else unindexed(count) == zero,
         tests=session_heads,
-        matches=select(session_heads.c.session_key).where(
-            count > zero if wanted else count == zero
+        matches=_in_index_order(
+            select(session_heads.c.session_key).where(
+                count > zero if wanted else count == zero
+            ),
+            session_heads.c.created_at,
         ),
         arms=(Arm(session_heads, count > zero if wanted else count == zero),),
         along=session_heads.c.created_at,
@@ -267,18 +281,25 @@ def _between(name: str, low: int | None, high: int | None) -> list[Condition]:
         Condition(
             test=test,
             tests=None if name == "created_at" else session_heads,
-            # In its order, so that PostgreSQL does not scan the table for a range.
-            matches=select(session_heads.c.session_key)
-            .where(within(indexed))
-            .order_by(
-                Either(indexed, session_heads.c.updated_period)
-                if name == "updated_at"
-                else indexed
+            matches=_in_index_order(
+                select(session_heads.c.session_key).where(within(indexed)),
+                session_heads.c.updated_period if name == "updated_at" else indexed,
             ),
             arms=(Arm(session_heads, within(indexed)),),
             along=indexed,
         )
     ]
+
+
+def _in_index_order(matches: Select[Any], *columns: Column[Any]) -> Select[Any]:
+    """Have PostgreSQL read matches by their index. Without knowing the values it may
+    take them for a large part of the table, and scan that."""
+    if not columns:
+        return matches
+    order: ColumnElement[Any] = columns[0]
+    for each in columns[1:]:
+        order = Both(order, each)
+    return matches.order_by(Either(null(), order))
 
 
 def _between_bounds(
