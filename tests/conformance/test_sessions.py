@@ -24,28 +24,12 @@ from turnstore import (
     ToolPolicy,
     Usage,
 )
+from turnstore.testing.sessions import ENDED, FIELDS
 
 pytestmark = pytest.mark.anyio
 
 MOMENT = datetime(2024, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
-ENDED = ["completed", "failed", "interrupted"]
 STATUSES = ["idle", "running", "waiting_for_user_input", *ENDED]
-FIELDS: dict[str, Any] = {
-    "agent_name": "coder",
-    "project_root": "/repo",
-    "title": "Tests",
-    "provider": "p",
-    "model": "m",
-    "system_prompt": "system",
-    "user_prompt": "user",
-    "config": {"a": [1, None]},
-    "tool_policy": ToolPolicy(
-        mode="mixed", tools=frozenset("ab"), ask_for_others=False
-    ),
-    "metadata": {"k": "v", "empty": ""},
-    "parent_session_id": "parent",
-    "status": SessionStatus.RUNNING,
-}
 LATER: dict[str, Any] = {"result": [{"r": 1}], "error": "e", "ended_at": MOMENT}
 
 

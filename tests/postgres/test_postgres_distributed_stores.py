@@ -116,8 +116,9 @@ async def test_digests_are_those_of_other_stores(
 
 
 @pytest.mark.parametrize("is_distributed", [True, False])
+@pytest.mark.parametrize("first", ["fork", "parent"])
 async def test_a_fork_gets_no_copy_of_what_it_deletes_meanwhile(
-    database: str, is_distributed: bool, monkeypatch: pytest.MonkeyPatch
+    database: str, is_distributed: bool, first: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_Dialect, "is_distributed", is_distributed)
     other, watching = [await asyncpg.connect(database) for _ in range(2)]
@@ -133,12 +134,15 @@ async def test_a_fork_gets_no_copy_of_what_it_deletes_meanwhile(
         # Both come as far as what the fork shows, one after the other.
         await other.execute("BEGIN; SELECT * FROM fork_sources FOR UPDATE")
         async with asyncio.TaskGroup() as both:
-            of_fork = both.create_task(store.events.delete_before("f", 4))
-            await waiting(1)
-            of_parent = both.create_task(store.events.delete_before("p", 3))
-            await waiting(2)
+            calls = [("f", 4, 3), ("p", 3, 2)]  # session, before, deleted
+            made = []
+            for name, before, _ in calls if first == "fork" else calls[::-1]:
+                call = store.events.delete_before(name, before)
+                made.append((name, both.create_task(call)))
+                await waiting(len(made))
             await other.execute("COMMIT")
-        assert (of_fork.result(), of_parent.result()) == (3, 2)
+        found = {name: task.result() for name, task in made}
+        assert found == {name: deleted for name, _, deleted in calls}
         assert [each.seq for each in await store.events.list("f")] == [4]
         assert [each.seq for each in await store.events.list("p")] == [3, 4]
     await other.close()

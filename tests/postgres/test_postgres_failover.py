@@ -10,6 +10,7 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -318,10 +319,9 @@ async def test_a_standby_that_a_pooler_leads_to_is_a_lost_server(
     assert isinstance(translate(got.value), BackendUnavailable)
 
 
-async def test_a_replica_that_is_further_on_another_history(
-    postgres: PostgresServer,
-) -> None:
-    """By bytes it has all that is needed, but it has not followed the new primary."""
+@asynccontextmanager
+async def with_replica() -> AsyncIterator[tuple[Pair, Standby]]:
+    """Give a pair of servers and a replica beside, all with the session ``s``."""
     servers = Pair(WITHOUT_SYNC)
     replica: Standby | None = None
     try:
@@ -334,6 +334,18 @@ async def test_a_replica_that_is_further_on_another_history(
         await aside(replica.start)
         await caught_up(servers.primary, servers.standby)
         await caught_up(servers.primary, replica)
+        yield servers, replica
+    finally:
+        servers.remove()
+        if replica is not None:
+            replica.remove()
+
+
+async def test_a_replica_that_is_further_on_another_history(
+    postgres: PostgresServer,
+) -> None:
+    """By bytes it has all that is needed, but it has not followed the new primary."""
+    async with with_replica() as (servers, replica):
         options = StoreOptions(
             read_url=replica.url(NAME), replica_wait_s=0.2, busy_timeout_s=15
         )
@@ -355,27 +367,12 @@ async def test_a_replica_that_is_further_on_another_history(
             found = await store.events.list("s")
             assert [each.type for each in found] == ["kept", "new"]
             assert await server(store) == servers.primary.port
-    finally:
-        servers.remove()
-        if replica is not None:
-            replica.remove()
 
 
 async def test_a_replica_that_follows_the_new_primary_is_read_again(
     postgres: PostgresServer,
 ) -> None:
-    servers = Pair(WITHOUT_SYNC)
-    replica: Standby | None = None
-    try:
-        async with connected(servers.primary.url()) as admin:
-            await admin.execute(f"CREATE DATABASE {NAME}")
-        async with SessionStore(servers.url, StoreOptions(migrate="auto")) as store:
-            await store.sessions.create(id="s")
-        await aside(servers.standby.start)
-        replica = Standby(servers.primary, "replica")
-        await aside(replica.start)
-        await caught_up(servers.primary, servers.standby)
-        await caught_up(servers.primary, replica)
+    async with with_replica() as (servers, replica):
         options = StoreOptions(read_url=replica.url(NAME), busy_timeout_s=15)
         async with SessionStore(servers.url, options) as store:
             assert await server(store) == replica.port
@@ -390,7 +387,3 @@ async def test_a_replica_that_follows_the_new_primary_is_read_again(
                     await asyncio.sleep(0.05)
             assert await store.events.append("s", "t") == 2
             assert await store.events.head("s") == 2
-    finally:
-        servers.remove()
-        if replica is not None:
-            replica.remove()

@@ -286,6 +286,29 @@ async def test_recover_passes_over_a_session_that_is_deleted_before_it_is_locked
     assert (report.sessions, report.tool_calls) == ([], [])
 
 
+async def test_purge_counts_what_is_due_once_it_has_the_lock(
+    store: SessionStore, database: str
+) -> None:
+    """A compaction that is taken back meanwhile leaves nothing to delete."""
+    await store.sessions.create(id="s")
+    for text in ("1", "2", "3"):
+        await store.messages.append("s", "user", text)
+    await store.messages.compact("s", "so far", preserve=1)
+    async with under_way(
+        database,
+        "s",
+        "DELETE FROM compactions WHERE session_key=$1",
+        "DELETE FROM messages WHERE session_key=$1 AND summary_of IS NOT NULL",
+        "UPDATE session_heads SET message_count=3 WHERE session_key=$1",
+    ):
+        purging = asyncio.create_task(store.archive.purge(older_than_days=0))
+    assert await purging == 0
+    assert [each.content for each in await store.messages.list("s")] == ["1", "2", "3"]
+    session = await store.sessions.get("s")
+    assert session is not None and session.message_count == 3
+    assert await store.admin.check() == []
+
+
 async def test_recover_goes_along_with_writes_of_another_store(
     store: SessionStore, second_store: SessionStore
 ) -> None:
