@@ -17,14 +17,13 @@ from sqlalchemy import (
     and_,
     literal,
     literal_column,
-    null,
     select,
 )
 from sqlalchemy.sql.util import ClauseAdapter
 
 from turnstore import _codec
 from turnstore._rows import is_in
-from turnstore._sql import Both, Either, Place, TitleHas, Unindexed
+from turnstore._sql import Either, Place, TitleHas, Unindexed
 from turnstore.errors import InvalidArgument
 from turnstore.records import SessionFilter, SessionStatus
 from turnstore.schema import session_heads, session_metadata, sessions
@@ -283,7 +282,9 @@ def _between(name: str, low: int | None, high: int | None) -> list[Condition]:
             tests=None if name == "created_at" else session_heads,
             matches=_in_index_order(
                 select(session_heads.c.session_key).where(within(indexed)),
-                session_heads.c.updated_period if name == "updated_at" else indexed,
+                Either(indexed, session_heads.c.updated_period)
+                if name == "updated_at"
+                else indexed,
             ),
             arms=(Arm(session_heads, within(indexed)),),
             along=indexed,
@@ -291,15 +292,10 @@ def _between(name: str, low: int | None, high: int | None) -> list[Condition]:
     ]
 
 
-def _in_index_order(matches: Select[Any], *columns: Column[Any]) -> Select[Any]:
-    """Have PostgreSQL read matches by their index. Without knowing the values it may
+def _in_index_order(matches: Select[Any], *columns: ColumnElement[Any]) -> Select[Any]:
+    """Have matches read by their index. Without knowing the values PostgreSQL may
     take them for a large part of the table, and scan that."""
-    if not columns:
-        return matches
-    order: ColumnElement[Any] = columns[0]
-    for each in columns[1:]:
-        order = Both(order, each)
-    return matches.order_by(Either(null(), order))
+    return matches.order_by(*columns)
 
 
 def _between_bounds(

@@ -131,11 +131,10 @@ class TitleHas(FunctionElement[bool]):
     """By the index of titles, whether a session's may have a text.
 
     Takes its key and folded title; what the text is as a full-text query of its
-    trigrams, and as a pattern.
+    trigrams, and as a pattern. Without a type, as ``Either``.
     """
 
     inherit_cache = True
-    type = Boolean()
 
 
 class Either(FunctionElement[Any]):
