@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -14,15 +15,17 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     Table,
+    Text,
     and_,
-    literal,
+    bindparam,
+    false,
     literal_column,
     select,
 )
 from sqlalchemy.sql.util import ClauseAdapter
 
 from turnstore import _codec
-from turnstore._rows import is_in
+from turnstore._rows import Value, is_in
 from turnstore._sql import Either, Place, TitleHas, Unindexed
 from turnstore.errors import InvalidArgument
 from turnstore.records import SessionFilter, SessionStatus
@@ -44,12 +47,16 @@ class Arm(msgspec.Struct, frozen=True):
     where: ColumnElement[bool]
 
 
-class Condition(msgspec.Struct, frozen=True, kw_only=True):
-    """One filter.
+class Condition(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """One filter, whatever its values, which are parameters of its statements.
+
+    There is one object of each kind, so that statements can be kept by it.
 
     :param test: the filter as a test of rows that another index gives.
     :param tests: the table whose columns the test reads; None: any with a session key.
-    :param matches: keys of the matching sessions by the filter's own index.
+    :param matches: keys of the matching sessions by the filter's own index, and in its
+        order: without knowing the values PostgreSQL may take them for a large part of
+        the table, and scan that.
     :param is_exact: whether ``matches`` gives no others.
     :param arms: index ranges that together are the matches, each of them in the order
         of the column ``along`` of the heads.
@@ -63,8 +70,15 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
     along: Column[Any] | None = None
 
 
-def conditions(given: SessionFilter) -> list[Condition]:
-    """Return the filter's conditions, those with the narrowest index first.
+class Wanted(msgspec.Struct, frozen=True):
+    """A filter: its conditions, and the values of their parameters."""
+
+    conditions: tuple[Condition, ...]
+    values: dict[str, Value]
+
+
+def wanted(given: SessionFilter) -> Wanted:
+    """Return what a filter says, the conditions with the narrowest index first.
 
     :raises InvalidArgument: a value is of the wrong type or out of bounds.
     """
@@ -73,43 +87,46 @@ def conditions(given: SessionFilter) -> list[Condition]:
             f"filter must be a SessionFilter, got {type(given).__name__}"
         )
     found: list[Condition] = []
+    values: dict[str, Value] = {}
     if given.ids is not None:
-        found.append(_ids(given.ids))
-    for name in (
-        "parent_session_id",
-        "agent_name",
-        "project_root",
-        "provider",
-        "model",
-    ):
-        value = getattr(given, name)
+        found.append(_ids())
+        values["ids"] = _codec.array(_codec.check_texts(given.ids, "ids"))
+    for column in _EQUALS:
+        value = getattr(given, column.name)
         if value is not None:
-            text = _codec.check_text(value, name)
-            found.append(_equal(sessions.c[name], [text]))
-    if given.last_model is not None:
-        text = _codec.check_text(given.last_model, "last_model")
-        found.append(_equal(session_heads.c.last_model, [text]))
+            found.append(_equal(column, 1))
+            values[f"{column.name}_0"] = _codec.check_text(value, column.name)
     if given.status is not None:
-        found.append(_equal(sessions.c.status, _statuses(given.status)))
-    in_metadata = [*_pairs(given.metadata), *_keys(given.metadata_keys)]
-    if len(in_metadata) > METADATA_MAX:
-        raise InvalidArgument(
-            f"at most {METADATA_MAX} metadata pairs and keys together, "
-            f"got {len(in_metadata)}"
-        )
-    found += in_metadata
+        statuses = _statuses(given.status)
+        found.append(_equal(sessions.c.status, len(statuses)))
+        values |= {f"status_{at}": each for at, each in enumerate(statuses)}
+    in_metadata = _metadata(given.metadata, given.metadata_keys)
+    for at, (key, value) in enumerate(in_metadata):
+        found.append(_in_metadata(at, value is not None))
+        values[f"key_{at}"] = key
+        if value is not None:
+            values[f"value_{at}"] = value
     if given.has_pending_tool_calls is not None:
+        if not isinstance(given.has_pending_tool_calls, bool):
+            raise InvalidArgument("has_pending_tool_calls must be True or False")
         found.append(_pending(given.has_pending_tool_calls))
     if given.title_contains is not None:
-        found.append(_title(given.title_contains))
-    found += _between(
-        "message_count",
-        _count_or_none(given.message_count_min, "message_count_min"),
-        _count_or_none(given.message_count_max, "message_count_max"),
-    )
-    found += _times("updated_at", given.updated_after, given.updated_before)
-    found += _times("created_at", given.created_after, given.created_before)
-    return found
+        part = fold(_text(given.title_contains, "title_contains"))
+        found.append(_title(len(part) >= TRIGRAM_CHARS))
+        values |= _title_values(part)
+    for name, low, high in (
+        (
+            "message_count",
+            _count_or_none(given.message_count_min, "message_count_min"),
+            _count_or_none(given.message_count_max, "message_count_max"),
+        ),
+        ("updated_at", *_times("updated", given.updated_after, given.updated_before)),
+        ("created_at", *_times("created", given.created_after, given.created_before)),
+    ):
+        if low is not None or high is not None:
+            found.append(_between(name, low is not None, high is not None))
+            values |= _between_values(name, low, high)
+    return Wanted(tuple(found), values)
 
 
 def unindexed(value: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -122,60 +139,67 @@ def fold(title: str) -> str:
     return title.translate(_FOLD)
 
 
-def _ids(ids: Collection[str]) -> Condition:
-    wanted = literal(_codec.array(_codec.check_texts(ids, "ids")))
+@cache
+def _ids() -> Condition:
+    given = bindparam("ids", type_=Text())
     return Condition(
-        test=lambda base, _: is_in(unindexed(sessions.c.id), wanted),
+        test=lambda base, _: is_in(unindexed(sessions.c.id), given),
         tests=sessions,
-        matches=select(sessions.c.session_key).where(is_in(sessions.c.id, wanted)),
+        matches=select(sessions.c.session_key).where(is_in(sessions.c.id, given)),
     )
 
 
-def _equal(column: Column[Any], values: list[str]) -> Condition:
+@cache
+def _equal(column: Column[Any], count: int) -> Condition:
     base = column.table
     assert isinstance(base, Table)
+    given = [bindparam(f"{column.name}_{at}", type_=column.type) for at in range(count)]
+    none = false()
+    matches = select(base.c.session_key).where(column.in_(given) if given else none)
+    if count == 1:  # of several values the index has no order by time
+        matches = matches.order_by(column, base.c.created_at)
     return Condition(
-        test=lambda *_: unindexed(column).in_([literal(each) for each in values]),
+        test=lambda *_: unindexed(column).in_(given) if given else none,
         tests=base,
-        matches=_in_index_order(
-            select(base.c.session_key).where(column.in_(values)),
-            # Of several values the index has no order by time.
-            *([column, base.c.created_at] if len(values) == 1 else []),
-        ),
-        arms=tuple(Arm(base, column == value) for value in values),
-        along=session_heads.c.created_at if values else None,
+        matches=matches,
+        arms=tuple(Arm(base, column == value) for value in given),
+        along=session_heads.c.created_at if given else None,
     )
 
 
-def _pairs(pairs: Mapping[str, str] | None) -> list[Condition]:
+def _metadata(
+    pairs: Mapping[str, str] | None, keys: Collection[str] | None
+) -> list[tuple[str, str | None]]:
+    """Return the keys that are wanted, with the value where one is."""
     if pairs is not None and not isinstance(pairs, Mapping):
         raise InvalidArgument("metadata must be a mapping of text to text")
-    return [
-        _in_metadata(
-            and_(
-                session_metadata.c.key == _codec.check_text(key, "metadata key"),
-                session_metadata.c.value
-                == _codec.encode(_text(value, "metadata"), sys.maxsize),
-            ),
-            session_metadata.c.key,
-            session_metadata.c.value,
+    wanted: list[tuple[str, str | None]] = [
+        (
+            _codec.check_text(key, "metadata key"),
+            _codec.encode(_text(value, "metadata"), sys.maxsize),
         )
         for key, value in (pairs or {}).items()
     ]
+    if keys is not None:
+        wanted += [(each, None) for each in _codec.check_texts(keys, "metadata_keys")]
+    if len(wanted) > METADATA_MAX:
+        raise InvalidArgument(
+            f"at most {METADATA_MAX} metadata pairs and keys together, "
+            f"got {len(wanted)}"
+        )
+    return wanted
 
 
-def _keys(keys: Collection[str] | None) -> list[Condition]:
-    if keys is None:
-        return []
-    return [
-        _in_metadata(session_metadata.c.key == key, session_metadata.c.key)
-        for key in _codec.check_texts(keys, "metadata_keys")
-    ]
+@cache
+def _in_metadata(at: int, is_pair: bool) -> Condition:
+    table = session_metadata
+    terms = [table.c.key == bindparam(f"key_{at}")]
+    if is_pair:
+        terms.append(table.c.value == bindparam(f"value_{at}"))
+    where = and_(*terms)
 
-
-def _in_metadata(where: ColumnElement[bool], *index: Column[Any]) -> Condition:
     def test(base: Table, _: Column[Any]) -> ColumnElement[bool]:
-        inner = session_metadata.alias()
+        inner = table.alias()
         # Not EXISTS: PostgreSQL would weigh every order of joining a hundred of them.
         one: Select[Any] = (
             select(literal_column("1"))
@@ -189,12 +213,12 @@ def _in_metadata(where: ColumnElement[bool], *index: Column[Any]) -> Condition:
 
     return Condition(
         test=test,
-        matches=_in_index_order(
-            select(session_metadata.c.session_key).where(where),
-            *index,
-            session_metadata.c.created_at,
+        matches=select(table.c.session_key)
+        .where(where)
+        .order_by(
+            table.c.key, *([table.c.value] if is_pair else []), table.c.created_at
         ),
-        arms=(Arm(session_metadata, where),),
+        arms=(Arm(table, where),),
         along=session_heads.c.created_at,
     )
 
@@ -205,118 +229,118 @@ def _moved(where: ColumnElement[bool], inner: Any) -> ColumnElement[bool]:
     return moved
 
 
+@cache
 def _pending(wanted: bool) -> Condition:
-    if not isinstance(wanted, bool):
-        raise InvalidArgument("has_pending_tool_calls must be True or False")
     count = session_heads.c.pending_tool_calls
     # As in the partial indexes, to the letter: a parameter would not match them.
     zero: ColumnElement[int] = literal_column("0")
+    where = count > zero if wanted else count == zero
     return Condition(
         test=lambda *_: unindexed(count) > zero if wanted else unindexed(count) == zero,
         tests=session_heads,
-        matches=_in_index_order(
-            select(session_heads.c.session_key).where(
-                count > zero if wanted else count == zero
-            ),
-            session_heads.c.created_at,
-        ),
-        arms=(Arm(session_heads, count > zero if wanted else count == zero),),
+        matches=select(session_heads.c.session_key)
+        .where(where)
+        .order_by(session_heads.c.created_at),
+        arms=(Arm(session_heads, where),),
         along=session_heads.c.created_at,
     )
 
 
-def _title(part: str) -> Condition:
-    wanted = fold(_text(part, "title_contains"))
-    last = len(wanted) - TRIGRAM_CHARS
-    # The first, the middle and the last: more of them cost more than they sift out,
-    # and what they let pass is tested.
-    starts = sorted({0, last // 2, last}) if last >= 0 else []
-    trigrams = [wanted[at : at + TRIGRAM_CHARS] for at in starts]
-    quoted = ['"{}"'.format(each.replace('"', '""')) for each in trigrams]
-    query = " AND ".join(quoted)
-    escaped = re.sub(r"([%_\\\\])", r"\\\1", wanted)
+@cache
+def _title(has_trigrams: bool) -> Condition:
+    title = sessions.c.title_folded
     return Condition(
-        test=lambda *_: Place(sessions.c.title_folded, literal(wanted)) > 0,
+        test=lambda *_: Place(title, bindparam("title", type_=Text())) > 0,
         tests=sessions,
         matches=select(sessions.c.session_key).where(
             TitleHas(
                 sessions.c.session_key,
-                sessions.c.title_folded,
-                literal(query),
-                literal(f"%{escaped}%"),
+                title,
+                bindparam("title_trigrams", type_=Text()),
+                bindparam("title_pattern", type_=Text()),
             )
         )
-        if trigrams
+        if has_trigrams
         else None,
         is_exact=False,
     )
 
 
-def _between(name: str, low: int | None, high: int | None) -> list[Condition]:
-    if low is None and high is None:
-        return []
+def _title_values(part: str) -> dict[str, Value]:
+    last = len(part) - TRIGRAM_CHARS
+    if last < 0:
+        return {"title": part}
+    # The first, the middle and the last: more of them cost more than they sift out,
+    # and what they let pass is tested.
+    starts = sorted({0, last // 2, last})
+    trigrams = [part[at : at + TRIGRAM_CHARS] for at in starts]
+    quoted = ['"{}"'.format(each.replace('"', '""')) for each in trigrams]
+    escaped = re.sub(r"([%_\\\\])", r"\\\1", part)
+    return {
+        "title": part,
+        "title_trigrams": " AND ".join(quoted),
+        "title_pattern": f"%{escaped}%",
+    }
+
+
+@cache
+def _between(name: str, has_low: bool, has_high: bool) -> Condition:
     indexed = session_heads.c[name]
+    period = session_heads.c.updated_period
+
+    def bounds(value: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+        terms = []
+        if has_low:
+            terms.append(value >= bindparam(f"{name}_low", type_=value.type))
+        if has_high:
+            terms.append(value <= bindparam(f"{name}_high", type_=value.type))
+        return and_(*terms)
 
     def within(value: ColumnElement[Any]) -> ColumnElement[bool]:
-        condition = _between_bounds(value, low, high)
+        condition = bounds(value, name)
         if name != "updated_at":
             return condition
-        periods = [each and each >> PERIOD_BITS for each in (low, high)]
-        period = session_heads.c.updated_period
-        return Either(condition, and_(condition, _between_bounds(period, *periods)))
+        return Either(condition, and_(condition, bounds(period, "updated_period")))
 
     def test(base: Table, order: Column[Any]) -> ColumnElement[bool]:
         # A bound on what the walk is ordered by narrows it; any other is a test.
         value = base.c.created_at if name == "created_at" else indexed
         if order is indexed:
             return within(value)
-        tested = _between_bounds(unindexed(value), low, high)
-        if name == "updated_at" and order.name == "created_at" and high is not None:
+        tested = bounds(unindexed(value), name)
+        if name == "updated_at" and order.name == "created_at" and has_high:
             # Nothing is updated before it is created: the walk begins at the bound.
-            return and_(tested, base.c.created_at <= high)
+            created_at = base.c.created_at
+            high = bindparam("updated_at_high", type_=created_at.type)
+            return and_(tested, created_at <= high)
         return tested
 
-    return [
-        Condition(
-            test=test,
-            tests=None if name == "created_at" else session_heads,
-            matches=_in_index_order(
-                select(session_heads.c.session_key).where(within(indexed)),
-                Either(indexed, session_heads.c.updated_period)
-                if name == "updated_at"
-                else indexed,
-            ),
-            arms=(Arm(session_heads, within(indexed)),),
-            along=indexed,
-        )
-    ]
+    in_order = Either(indexed, period) if name == "updated_at" else indexed
+    return Condition(
+        test=test,
+        tests=None if name == "created_at" else session_heads,
+        matches=select(session_heads.c.session_key)
+        .where(within(indexed))
+        .order_by(in_order),
+        arms=(Arm(session_heads, within(indexed)),),
+        along=indexed,
+    )
 
 
-def _in_index_order(matches: Select[Any], *columns: ColumnElement[Any]) -> Select[Any]:
-    """Have matches read by their index. Without knowing the values PostgreSQL may
-    take them for a large part of the table, and scan that."""
-    return matches.order_by(*columns)
-
-
-def _between_bounds(
-    value: ColumnElement[Any], low: int | None, high: int | None
-) -> ColumnElement[bool]:
-    bounds = []
-    if low is not None:
-        bounds.append(value >= low)
-    if high is not None:
-        bounds.append(value <= high)
-    return and_(*bounds)
+def _between_values(name: str, low: int | None, high: int | None) -> dict[str, Value]:
+    given = {f"{name}_low": low, f"{name}_high": high}
+    if name == "updated_at":
+        given["updated_period_low"] = None if low is None else low >> PERIOD_BITS
+        given["updated_period_high"] = None if high is None else high >> PERIOD_BITS
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def _times(
     name: str, after: datetime | None, before: datetime | None
-) -> list[Condition]:
-    prefix = name.removesuffix("_at")
-    return _between(
-        name,
-        _codec.micros_or_none(after, f"{prefix}_after"),
-        _codec.micros_or_none(before, f"{prefix}_before"),
+) -> tuple[int | None, int | None]:
+    return (
+        _codec.micros_or_none(after, f"{name}_after"),
+        _codec.micros_or_none(before, f"{name}_before"),
     )
 
 
@@ -348,3 +372,12 @@ _FOLD: Final = {
     **{ord(upper): ord(upper) + 32 for upper in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"},
     0: 0xFFFD,
 }
+_EQUALS: Final = (
+    sessions.c.parent_session_id,
+    sessions.c.agent_name,
+    sessions.c.project_root,
+    sessions.c.provider,
+    sessions.c.model,
+    session_heads.c.last_model,
+)
+"""The narrowest first."""

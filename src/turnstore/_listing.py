@@ -24,6 +24,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -37,43 +38,49 @@ from sqlalchemy import (
     and_,
     any_,
     bindparam,
-    column,
     func,
-    literal,
     literal_column,
     select,
     tuple_,
+    type_coerce,
     union_all,
 )
 
 from turnstore import _codec
-from turnstore._filters import PERIOD_BITS, Condition, unindexed
-from turnstore._rows import Query, pairs
+from turnstore._compiled import Compiled
+from turnstore._filters import PERIOD_BITS, Condition, Wanted, unindexed
+from turnstore._rows import Query, Value, object_of
 from turnstore._selects import SESSION
-from turnstore._sql import Both, Either, Formatted, Joined, OrNull
+from turnstore._sql import Both, Either
 from turnstore.errors import InvalidArgument
-from turnstore.records import Session
+from turnstore.records import Page, Session
 from turnstore.schema import session_heads, sessions
 
 MATCHES_GATHERED_MAX: Final = 2_000
 """Where gathering so many costs about as much as walking until 50 of so many, among
 100,000 sessions, are met (``python -m bench listing``)."""
 
+STATEMENTS_KEPT_MAX: Final = 256
+"""Forms of filter, order and plan whose statements are kept, about 50 KB each."""
 LABELS: Final = ("value", "created_at", "session_key")
 ORDERS: Final = ("created_at", "updated_at", "message_count", "total_tokens")
 Place = tuple[int, int, int]
 """Where a session stands: its value in the order, created_at, key."""
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
+class Order(msgspec.Struct, frozen=True):
     """An order of sessions by a column of the heads; ties by created_at, then key."""
 
-    column: Column[Any]
+    name: str
     descending: bool
+
+    @property
+    def column(self) -> Column[Any]:
+        return session_heads.c[self.name]
 
     def columns(self, base: Table) -> list[ColumnElement[Any]]:
         """The columns of ``base`` that sort: value, created_at, key."""
-        value = base.c[self.column.name] if base is not session_heads else self.column
+        value = base.c[self.name] if base is not session_heads else self.column
         return [value, base.c.created_at, base.c.session_key]
 
     def directed(self, columns: Sequence[ColumnElement[Any]]) -> list[Any]:
@@ -82,23 +89,30 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     def along_index(self, columns: Sequence[ColumnElement[Any]]) -> list[Any]:
         """As ``directed``, spelt so that it is seen to be the order of an index."""
         first, *others = self.directed(columns)
-        if self.column is session_heads.c.updated_at:
+        if self.name == "updated_at":
             [period] = self.directed([session_heads.c.updated_period])
             first = Either(first, Both(period, first))
         return [first, *others]
 
-    def after(
-        self, columns: Sequence[ColumnElement[Any]], values: Sequence[int]
-    ) -> ColumnElement[bool]:
-        """Return the condition that a row comes after these values."""
-        here, there = tuple_(*columns), tuple_(*(literal(each) for each in values))
+    def after(self, columns: Sequence[ColumnElement[Any]]) -> ColumnElement[bool]:
+        """Return the condition that a row comes after the place ``after_values``."""
+        names = LABELS[-len(columns) :]
+        given = (_bound(f"after_{each}") for each in names)
+        here, there = tuple_(*columns), tuple_(*given)
         condition = here < there if self.descending else here > there
-        if self.column is session_heads.c.updated_at:
+        if self.name == "updated_at":
             period = session_heads.c.updated_period
-            bound = values[0] >> PERIOD_BITS
+            bound = _bound("after_period")
             coarser = period <= bound if self.descending else period >= bound
             condition = Either(condition, and_(condition, coarser))
         return condition
+
+
+def after_values(place: Place | None) -> dict[str, Value]:
+    if place is None:
+        return {}
+    values = {f"after_{name}": at for name, at in zip(LABELS, place, strict=True)}
+    return {**values, "after_period": place[0] >> PERIOD_BITS}
 
 
 def order_of(order_by: str, descending: bool) -> Order:
@@ -107,29 +121,29 @@ def order_of(order_by: str, descending: bool) -> Order:
         raise InvalidArgument(
             f"order_by must be one of {', '.join(ORDERS)}, got {order_by!r}"
         )
-    return Order(column=session_heads.c[order_by], descending=bool(descending))
+    return Order(order_by, bool(descending))
 
 
-def cursor_of(order_by: str, descending: bool, place: Place) -> str:
+def cursor_of(order: Order, place: Place) -> str:
     """Return the cursor that continues after a place."""
-    raw = msgspec.json.encode([order_by, bool(descending), *place])
+    raw = msgspec.json.encode([order.name, order.descending, *place])
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def place_of(cursor: str, order_by: str, descending: bool) -> Place:
+def place_of(cursor: str, order: Order) -> Place:
     """:raises InvalidArgument: the cursor is none, or one of another order."""
     try:
         raw = base64.b64decode(
             cursor.encode("ascii") + b"=" * (-len(cursor) % 4), b"-_", validate=True
         )
-        order, direction, value, created_at, key = msgspec.json.decode(
+        name, descending, value, created_at, key = msgspec.json.decode(
             raw, type=tuple[str, bool, int, int, int]
         )
     except (ValueError, AttributeError, binascii.Error, msgspec.MsgspecError) as error:
         raise InvalidArgument("the cursor is not one of this store") from error
-    if (order, direction) != (order_by, bool(descending)):
+    if Order(name, descending) != order:
         raise InvalidArgument(
-            f"the cursor belongs to order_by={order!r}, descending={direction}"
+            f"the cursor belongs to order_by={name!r}, descending={descending}"
         )
     bounds = (-_codec.INTEGER_MAX, _codec.INTEGER_MAX)
     for each in (value, created_at, key):
@@ -137,93 +151,145 @@ def place_of(cursor: str, order_by: str, descending: bool) -> Place:
     return value, created_at, key
 
 
-def page_places(
+class _Listed(msgspec.Struct):
+    """A session of a page, and its place."""
+
+    value: int
+    created_at: int
+    session_key: int
+    session: Session
+
+    @property
+    def place(self) -> Place:
+        return self.value, self.created_at, self.session_key
+
+
+def read_page(
     connection: Connection,
-    conditions: Sequence[Condition],
+    wanted: Wanted,
     order: Order,
     *,
     limit: int,
     offset: int,
     after: Place | None,
-) -> list[Place]:
-    """Return the places of a page's sessions, in order."""
-    statement = plan(
+) -> Page[Session]:
+    gathered = fewest_matches(connection, wanted, order)
+    query = _page(wanted.conditions, order, gathered, after is not None)
+    # One more than asked for tells whether there is a next page.
+    found = query(
         connection,
-        conditions,
-        order,
-        rows_max=min(limit + offset, _codec.INTEGER_MAX),
-        after=after,
+        **wanted.values,
+        **after_values(after),
+        limit=limit + 1,
+        offset=offset,
+        rows_max=min(limit + 1 + offset, _codec.INTEGER_MAX),
     )
-    places = statement.limit(limit).offset(offset).subquery()
-    one = Formatted(
-        literal_column("'[%s,%s,%s]'"), *(OrNull(column(each)) for each in LABELS)
+    page = found[:limit]
+    return Page(
+        items=[each.session for each in page],
+        next_cursor=cursor_of(order, page[-1].place) if len(found) > limit else None,
     )
-    rows = select(Joined(one, literal_column("','"))).select_from(places)
-    text = connection.execute(rows).scalar_one()
-    return msgspec.json.decode(f"[{text or ''}]", type=list[Place])
 
 
-def plan(
-    connection: Connection,
+def count_matches(connection: Connection, wanted: Wanted) -> int:
+    """Return how many sessions meet all conditions."""
+    every = every_match(connection, wanted)
+    statement = select(func.count()).select_from(every.subquery())
+    return connection.execute(statement, wanted.values).scalar_one()
+
+
+def every_match(connection: Connection, wanted: Wanted) -> Select[Any]:
+    """Return the statement that gives the places of all sessions that meet all
+    conditions, in any order."""
+    order = Order("created_at", descending=True)
+    gathered = fewest_matches(connection, wanted, order)
+    return places(wanted.conditions, order, gathered).order_by(None)
+
+
+def fewest_matches(
+    connection: Connection, wanted: Wanted, order: Order
+) -> Condition | None:
+    """Return the condition whose matches are to be gathered; None if each matches too
+    many, or if a page goes along an index."""
+    conditions = wanted.conditions
+    if len(conditions) == 1 and conditions[0].along is order.column:
+        return None
+    able = tuple(each for each in conditions if each.matches is not None)
+    if not able:
+        return None
+    look = _look(able, MATCHES_GATHERED_MAX)
+    [counts] = look.execute(connection, wanted.values).fetchall()
+    fewest = min(counts)
+    return able[counts.index(fewest)] if fewest <= MATCHES_GATHERED_MAX else None
+
+
+@lru_cache(STATEMENTS_KEPT_MAX)
+def _look(conditions: tuple[Condition, ...], gathered_max: int) -> Compiled:
+    """How many rows each condition matches, counted no further than is of interest."""
+    counts = []
+    for condition in conditions:
+        assert condition.matches is not None
+        some = condition.matches.limit(_known(gathered_max + 1)).subquery()
+        counts.append(select(func.count()).select_from(some).scalar_subquery())
+    return Compiled(select(*counts))
+
+
+@lru_cache(STATEMENTS_KEPT_MAX)
+def _page(
+    conditions: tuple[Condition, ...],
+    order: Order,
+    gathered: Condition | None,
+    is_later: bool,
+) -> Query[_Listed]:
+    """Return the statement that reads pages of one form, whatever the values."""
+    found = places(conditions, order, gathered, is_page=True, is_later=is_later)
+    limit, offset = (
+        bindparam(each, type_=BigInteger()) for each in ("limit", "offset")
+    )
+    page = found.limit(limit).offset(offset).subquery()
+    at = [type_coerce(page.c[name], BigInteger).label(name) for name in LABELS]
+    statement = (
+        select(*at, _SESSION.label("session"))
+        .select_from(page)
+        .join(sessions, sessions.c.session_key == page.c.session_key)
+        .join(session_heads, session_heads.c.session_key == page.c.session_key)
+        .order_by(*order.directed(list(page.c)))
+    )
+    return Query(statement, _Listed)
+
+
+def places(
     conditions: Sequence[Condition],
     order: Order,
+    gathered: Condition | None,
     *,
-    rows_max: int | None,
-    after: Place | None = None,
+    is_page: bool = False,
+    is_later: bool = False,
 ) -> Select[Any]:
-    """Return the statement that gives places in order, by the cheapest plan."""
-    along = [each for each in conditions if each.along is order.column]
-    if not conditions or conditions == along[:1]:
-        gathered = None
-    else:
-        gathered = _gather(connection, conditions)
+    """Return the statement that gives places in order, by the cheapest plan.
+
+    :param gathered: see ``fewest_matches``.
+    :param is_page: no more than the parameter ``rows_max`` are read.
+    :param is_later: only those after the place ``after_values``.
+    """
     if gathered is not None:
-        matches, rest = gathered
-        return _select(session_heads, None, rest, order, after, matches=matches)
+        rest = [each for each in conditions if each is not gathered]
+        if not gathered.is_exact:
+            rest.append(gathered)
+        assert gathered.matches is not None
+        # The limit is never reached. It keeps the matches a list of their own, to be
+        # read first, where the planner might merge them into the rest.
+        matches = gathered.matches.limit(_known(MATCHES_GATHERED_MAX + 1))
+        return _select(session_heads, None, rest, order, is_later, matches=matches)
+    along = [each for each in conditions if each.along is order.column]
     if along:
         rest = [each for each in conditions if each is not along[0]]
-        return _along(along[0], rest, order, rows_max, after)
-    return _select(session_heads, None, conditions, order, after)
+        return _along(along[0], rest, order, is_page, is_later)
+    return _select(session_heads, None, conditions, order, is_later)
 
 
-def count_matches(
-    connection: Connection, conditions: Sequence[Condition], order: Order
-) -> int:
-    """Return how many sessions meet all conditions."""
-    every = plan(connection, conditions, order, rows_max=None).order_by(None)
-    return connection.execute(
-        select(func.count()).select_from(every.subquery())
-    ).scalar_one()
-
-
-def sessions_at(connection: Connection, places: Sequence[Place]) -> list[Session]:
-    """Return the records of the sessions at these places, in their order."""
-    keys = [(key, at) for at, (_, _, key) in enumerate(places)]
-    return _AT_KEYS(connection, keys=_codec.pairs(keys))
-
-
-def _gather(
-    connection: Connection, conditions: Sequence[Condition]
-) -> tuple[Select[Any], list[Condition]] | None:
-    """Return the keys that the most selective filter matches, and the filters left to
-    test; None if each matches too many."""
-    best: tuple[int, Condition] | None = None
-    for condition in conditions:
-        if condition.matches is None:
-            continue
-        count_max = best[0] if best else MATCHES_GATHERED_MAX
-        some = condition.matches.limit(_known(count_max + 1)).subquery()
-        count = connection.execute(select(func.count()).select_from(some)).scalar_one()
-        if count <= count_max:
-            best = (count, condition)
-    if best is None:
-        return None
-    _, chosen = best
-    assert chosen.matches is not None
-    rest = [each for each in conditions if each is not chosen or not each.is_exact]
-    # The limit is never reached. It keeps the matches a list of their own, to be read
-    # first, where the planner might merge them into the rest.
-    return chosen.matches.limit(_known(MATCHES_GATHERED_MAX + 1)), rest
+def _bound(name: str) -> ColumnElement[int]:
+    return bindparam(name, type_=BigInteger())
 
 
 def _known(limit: int) -> ColumnElement[int]:
@@ -235,15 +301,18 @@ def _along(
     driving: Condition,
     rest: Sequence[Condition],
     order: Order,
-    rows_max: int | None,
-    after: Place | None,
+    is_page: bool,
+    is_later: bool,
 ) -> Select[Any]:
     """The index ranges of one filter, merged where they are several."""
-    arms = [_select(arm.table, arm.where, rest, order, after) for arm in driving.arms]
+    arms = [
+        _select(arm.table, arm.where, rest, order, is_later) for arm in driving.arms
+    ]
     if len(arms) == 1:
         return arms[0]
-    limited = [select(arm.limit(rows_max).subquery()) for arm in arms]
-    merged = union_all(*limited).subquery()
+    if is_page:
+        arms = [arm.limit(_bound("rows_max")) for arm in arms]
+    merged = union_all(*(select(arm.subquery()) for arm in arms)).subquery()
     return select(merged).order_by(*order.directed(list(merged.c)))
 
 
@@ -252,7 +321,7 @@ def _select(
     driving: ColumnElement[bool] | None,
     rest: Sequence[Condition],
     order: Order,
-    after: Place | None,
+    is_later: bool,
     *,
     matches: Select[Any] | None = None,
 ) -> Select[Any]:
@@ -279,16 +348,12 @@ def _select(
         statement = statement.where(condition.test(base, order.column))
     if columns[0] is columns[1]:
         columns = columns[1:]
-    if after is not None:
-        statement = statement.where(order.after(columns, after[-len(columns) :]))
+    if is_later:
+        statement = statement.where(order.after(columns))
     if matches is not None:
         columns = [unindexed(columns[0]), *columns[1:]]
         return statement.order_by(*order.directed(columns))
     return statement.order_by(*order.along_index(columns))
 
 
-_wanted, _wanted_key, _wanted_at = pairs(bindparam("keys"), second=BigInteger())
-_AT_KEYS: Final = Query(
-    SESSION.join(_wanted, _wanted_key == sessions.c.session_key).order_by(_wanted_at),
-    Session,
-)
+_SESSION: Final = object_of(dict(SESSION.selected_columns.items()))

@@ -11,16 +11,9 @@ from msgspec import UNSET, UnsetType
 from sqlalchemy import Connection
 
 from turnstore import _arguments, _codec
-from turnstore._filters import conditions
+from turnstore._filters import wanted
 from turnstore._fork_writes import ForkSession
-from turnstore._listing import (
-    count_matches,
-    cursor_of,
-    order_of,
-    page_places,
-    place_of,
-    sessions_at,
-)
+from turnstore._listing import count_matches, order_of, place_of, read_page
 from turnstore._message_reads import Range, list_in_steps
 from turnstore._rows import Query
 from turnstore._selects import SESSION, SESSION_IS, TOOL_CALL
@@ -219,29 +212,19 @@ class Sessions:
         matches and the sessions passed over to fill the page. Messages and events
         never count.
         """
-        name = _codec.check_text(order_by, "order_by")
-        order = order_of(name, descending)
+        order = order_of(_codec.check_text(order_by, "order_by"), descending)
         limit = _codec.check_integer(limit, "limit", 1, LIMIT_MAX)
         offset = _codec.check_integer(offset, "offset", 0)
         if cursor is not None and offset:
             raise InvalidArgument("give either a cursor or an offset")
-        after = None if cursor is None else place_of(cursor, name, descending)
-        wanted = conditions(filter)
-
-        def work(connection: Connection) -> Page[Session]:
-            # One more than asked for tells whether there is a next page.
-            places = page_places(
-                connection, wanted, order, limit=limit + 1, offset=offset, after=after
-            )
-            has_more = len(places) > limit
-            places = places[:limit]
-            return Page(
-                items=sessions_at(connection, places),
-                next_cursor=cursor_of(name, descending, places[-1])
-                if has_more
-                else None,
-            )
-
+        work = partial(
+            read_page,
+            wanted=wanted(filter),
+            order=order,
+            limit=limit,
+            offset=offset,
+            after=None if cursor is None else place_of(cursor, order),
+        )
         return await self._backend.read(work, snapshot=True)
 
     async def count(
@@ -256,12 +239,7 @@ class Sessions:
         where titles, updates or message counts are all that is filtered and more than
         2,000 match.
         """
-        wanted = conditions(filter)
-        order = order_of("created_at", descending=True)
-
-        def work(connection: Connection) -> int:
-            return count_matches(connection, wanted, order)
-
+        work = partial(count_matches, wanted=wanted(filter))
         return await self._backend.read(work, snapshot=True)
 
     async def fork(

@@ -21,9 +21,9 @@ from sqlalchemy import (
 )
 
 from turnstore import _codec
-from turnstore._filters import Condition, conditions
+from turnstore._filters import Wanted, wanted
 from turnstore._heads import Heads, require_session
-from turnstore._listing import order_of, plan
+from turnstore._listing import every_match
 from turnstore._rows import Query, as_objects, decoder, object_of
 from turnstore._selects import SESSION_IS
 from turnstore._usage_writes import COUNTS, Ledger, UsageHead, check_usage
@@ -95,7 +95,7 @@ class UsageLedger:
 
         Cost: the ledger's rows of these sessions.
         """
-        work = partial(_by_day, wanted=conditions(filter))
+        work = partial(_by_day, wanted=wanted(filter))
         days = await self._backend.read(work, snapshot=True)
         return {_codec.moment(each.midnight_us).date(): each.usage for each in days}
 
@@ -192,16 +192,14 @@ def _tokens(usage: Usage) -> int:
     return usage.prompt_tokens + usage.completion_tokens
 
 
-def _by_day(connection: Connection, wanted: Sequence[Condition]) -> list[_Day]:
+def _by_day(connection: Connection, wanted: Wanted) -> list[_Day]:
     statement = _DAYS
-    if wanted:
-        order = order_of("created_at", descending=True)
-        every = plan(connection, wanted, order, rows_max=None).order_by(None)
-        matches = every.subquery()
+    if wanted.conditions:
+        matches = every_match(connection, wanted).subquery()
         statement = _DAYS.where(
             usage_ledger.c.session_key.in_(select(matches.c.session_key))
         )
-    text = connection.execute(as_objects(statement)).scalar_one()
+    text = connection.execute(as_objects(statement), wanted.values).scalar_one()
     return _decode_days(text)
 
 

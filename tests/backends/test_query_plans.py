@@ -18,8 +18,14 @@ from turnstore import (
     SessionStore,
     StoreOptions,
 )
-from turnstore._filters import conditions
-from turnstore._listing import Place, order_of, plan
+from turnstore._filters import wanted
+from turnstore._listing import (
+    Place,
+    after_values,
+    fewest_matches,
+    order_of,
+    places,
+)
 from turnstore.schema import metadata
 from turnstore.sessions import OrderBy
 
@@ -85,18 +91,19 @@ async def page_plan(
 ) -> list[str]:
     """The query plan of the places of a page."""
 
+    given, order = wanted(SessionFilter(**fields)), order_of(order_by, descending)
+
     def work(connection: Connection) -> list[str]:
-        statement = plan(
-            connection,
-            conditions(SessionFilter(**fields)),
-            order_of(order_by, descending),
-            rows_max=51,
-            after=after,
+        gathered = fewest_matches(connection, given, order)
+        is_later = after is not None
+        statement = places(
+            given.conditions, order, gathered, is_page=True, is_later=is_later
         ).limit(51)
         compiled = statement.compile(
             dialect=connection.dialect, compile_kwargs={"render_postcompile": True}
         )
-        values = tuple(compiled.params[name] for name in compiled.positiontup or ())
+        params = {**compiled.params, **given.values, **after_values(after)}
+        values = tuple(params[name] for name in compiled.positiontup or ())
         return explained(connection, str(compiled), *values)
 
     return await store._backend.read(work)
@@ -317,7 +324,7 @@ async def test_few_titles_are_found_by_their_trigrams(store: SessionStore) -> No
         {"updated_after": START},
         {"message_count_min": 0},
     ],
-    ids=lambda fields: "".join(fields),
+    ids="".join,
 )
 async def test_a_look_at_how_many_match_sorts_nothing(
     store: SessionStore, fields: dict[str, Any]

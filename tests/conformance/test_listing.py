@@ -19,6 +19,7 @@ from turnstore import (
     SessionStatus,
     SessionStore,
     Usage,
+    _listing,
 )
 
 pytestmark = pytest.mark.anyio
@@ -203,9 +204,14 @@ async def population(
 
 
 @pytest.fixture(params=[0, 3, 2_000], ids=lambda most: f"gathers {most}")
-def plans(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def plans(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """Few or many matches gathered, so that each way of finding a page is taken."""
     monkeypatch.setattr("turnstore._listing.MATCHES_GATHERED_MAX", request.param)
+    _listing._page.cache_clear()
+    yield
+    _listing._page.cache_clear()
 
 
 NAME = st.sampled_from(NAMES)
@@ -352,11 +358,9 @@ async def test_each_single_filter_in_each_order(
             assert await pages(store, given, 4, **order) == expected
 
 
-@pytest.mark.parametrize("plan", [0, 2_000])
 async def test_updated_at_with_metadata_is_the_sessions(
-    store: SessionStore, plan: int, monkeypatch: pytest.MonkeyPatch
+    store: SessionStore, plans: None
 ) -> None:
-    monkeypatch.setattr("turnstore._listing.MATCHES_GATHERED_MAX", plan)
     made = await store.sessions.create(metadata={"a": "1"})
     await store.events.append(made.id, "e")
     session = await store.sessions.get(made.id)
