@@ -26,7 +26,7 @@ from sqlalchemy.sql.util import ClauseAdapter
 
 from turnstore import _codec
 from turnstore._rows import Value, is_in
-from turnstore._sql import Either, Place, TitleHas, Unindexed
+from turnstore._sql import Either, Place, TitlesWith, Unindexed
 from turnstore.errors import InvalidArgument
 from turnstore.records import SessionFilter, SessionStatus
 from turnstore.schema import session_heads, session_metadata, sessions
@@ -248,20 +248,15 @@ def _pending(wanted: bool) -> Condition:
 
 @cache
 def _title(has_trigrams: bool) -> Condition:
-    title = sessions.c.title_folded
+    title, trigrams, pattern = (
+        bindparam(name, type_=Text())
+        for name in ("title", "title_trigrams", "title_pattern")
+    )
+    found = TitlesWith(trigrams, pattern).table_valued("session_key", name="titled")
     return Condition(
-        test=lambda *_: Place(title, bindparam("title", type_=Text())) > 0,
+        test=lambda *_: Place(sessions.c.title_folded, title) > 0,
         tests=sessions,
-        matches=select(sessions.c.session_key).where(
-            TitleHas(
-                sessions.c.session_key,
-                title,
-                bindparam("title_trigrams", type_=Text()),
-                bindparam("title_pattern", type_=Text()),
-            )
-        )
-        if has_trigrams
-        else None,
+        matches=select(found.c.session_key) if has_trigrams else None,
         is_exact=False,
     )
 

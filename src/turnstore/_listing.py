@@ -219,8 +219,8 @@ def fewest_matches(
         return None
     look = _look(able, MATCHES_GATHERED_MAX)
     [counts] = look.execute(connection, wanted.values).fetchall()
-    fewest = min(counts)
-    return able[counts.index(fewest)] if fewest <= MATCHES_GATHERED_MAX else None
+    fewest, at = min((count, at) for at, count in enumerate(counts))
+    return able[at] if fewest <= MATCHES_GATHERED_MAX else None
 
 
 @lru_cache(STATEMENTS_KEPT_MAX)

@@ -127,11 +127,11 @@ class Place(FunctionElement[int]):
     type = Integer()
 
 
-class TitleHas(FunctionElement[bool]):
-    """By the index of titles, whether a session's may have a text.
+class TitlesWith(FunctionElement[Any]):
+    """The sessions that may have a text in their title, by the index of titles, as a
+    table with the column ``session_key``.
 
-    Takes its key and folded title; what the text is as a full-text query of its
-    trigrams, and as a pattern. Without a type, as ``Either``.
+    Takes what the text is as a full-text query of its trigrams, and as a pattern.
     """
 
     inherit_cache = True
@@ -265,18 +265,22 @@ def _virtual(element: Any, compiler: Any, **options: Any) -> str:
 
 
 _TITLES: Final = table("session_titles", column("rowid"), column("session_titles"))
+_SESSIONS: Final = table("sessions", column("session_key"), column("title_folded"))
 
 
-@compiles(TitleHas, "sqlite")
+@compiles(TitlesWith, "sqlite")
 def _by_trigrams(element: Any, compiler: Any, **options: Any) -> str:
-    key, _, query, _ = element.clauses
-    found = select(_TITLES.c.rowid).where(_TITLES.c.session_titles.op("MATCH")(query))
-    written: str = compiler.process(key.in_(found), **options)
-    return written
+    query, _ = element.clauses
+    found = select(_TITLES.c.rowid.label("session_key")).where(
+        _TITLES.c.session_titles.op("MATCH")(query)
+    )
+    return f"({compiler.process(found, **options)})"
 
 
-@compiles(TitleHas, "postgresql")
+@compiles(TitlesWith, "postgresql")
 def _by_pattern(element: Any, compiler: Any, **options: Any) -> str:
-    _, title, _, pattern = element.clauses
-    written: str = compiler.process(title.like(pattern), **options)
-    return written
+    _, pattern = element.clauses
+    found = select(_SESSIONS.c.session_key).where(
+        _SESSIONS.c.title_folded.like(pattern)
+    )
+    return f"({compiler.process(found, **options)})"

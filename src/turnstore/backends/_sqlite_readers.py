@@ -34,7 +34,7 @@ class ReaderPool:
         interruptible: bool,
     ) -> None:
         self._threads = threads
-        self._idle = deque(threads)
+        self._idle = [*threads]
         self._waiters: deque[asyncio.Future[SqliteThread]] = deque()
         self._acquire_timeout_s = acquire_timeout_s
         self._loop = loop
@@ -47,7 +47,8 @@ class ReaderPool:
 
         :raises AcquireTimeout: none came free in time.
         """
-        thread = self._idle.popleft() if self._idle else await self._wait()
+        # The one that read last: its caches hold what is read most.
+        thread = self._idle.pop() if self._idle else await self._wait()
         if self._closed:
             raise StoreClosed("the store was closed")
         job = thread.submit(partial(work, thread))
