@@ -1,7 +1,7 @@
 """Listing sessions: pages whose cost does not grow with the store.
 
-A page is found in two steps: the places of its sessions in order, from narrow indexes
-alone, then the records of those. For the places there are three plans:
+A page is found by the places of its sessions in order, from narrow indexes alone, to
+which the records are joined. For the places there are three plans:
 
 ``along``
     one filter's own index, which has its matches in the wanted order: equality
@@ -12,11 +12,11 @@ alone, then the records of those. For the places there are three plans:
     the index of the order, passing over what does not match. Costs the rows walked
     until the page is full.
 
-Between the last two decides a look at how many match, which stops at
-``MATCHES_GATHERED_MAX``: few are gathered, and where many match a walk soon meets
-enough of them. The database's own planner can't choose so, because it does not know
-the values. A filter that drives no plan is a test of the rows that come, its columns
-behind a unary plus, which SQLite takes as: no index for this one.
+Between the last two decides how many match, counted up to ``MATCHES_GATHERED_MAX``:
+few are gathered, and where many match a walk soon meets enough of them. The database's
+own planner can't choose so, because it does not know the values. A filter that drives
+no plan is a test of the rows that come, its columns behind a unary plus, which SQLite
+takes as: no index for this one.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ from typing import Any, Final
 
 import msgspec
 from sqlalchemy import (
+    CTE,
     BigInteger,
     Column,
     ColumnElement,
     Connection,
     Select,
+    Subquery,
     Table,
     and_,
     any_,
@@ -49,7 +51,7 @@ from sqlalchemy import (
 from turnstore import _codec
 from turnstore._compiled import Compiled
 from turnstore._filters import PERIOD_BITS, Condition, Wanted, unindexed
-from turnstore._rows import Query, Value, object_of
+from turnstore._rows import Query, QueryIf, Value, object_of
 from turnstore._selects import SESSION
 from turnstore._sql import Both, Either
 from turnstore.errors import InvalidArgument
@@ -151,6 +153,18 @@ def place_of(cursor: str, order: Order) -> Place:
     return value, created_at, key
 
 
+class Gathered(msgspec.Struct, frozen=True, eq=False):
+    """A condition whose matches are gathered: their keys, one more than may be."""
+
+    condition: Condition
+    keys: CTE
+
+    @property
+    def are_few(self) -> ColumnElement[bool]:
+        count = select(func.count()).select_from(self.keys).scalar_subquery()
+        return count <= _known(MATCHES_GATHERED_MAX)
+
+
 class _Listed(msgspec.Struct):
     """A session of a page, and its place."""
 
@@ -173,17 +187,19 @@ def read_page(
     offset: int,
     after: Place | None,
 ) -> Page[Session]:
-    gathered = fewest_matches(connection, wanted, order)
-    query = _page(wanted.conditions, order, gathered, after is not None)
     # One more than asked for tells whether there is a next page.
-    found = query(
-        connection,
-        **wanted.values,
-        **after_values(after),
-        limit=limit + 1,
-        offset=offset,
-        rows_max=min(limit + 1 + offset, _codec.INTEGER_MAX),
-    )
+    values = {**wanted.values, **after_values(after)}
+    values |= {"limit": limit + 1, "offset": offset}
+    values["rows_max"] = min(limit + 1 + offset, _codec.INTEGER_MAX)
+    form = (wanted.conditions, order, after is not None)
+    found: list[_Listed] | None = None
+    # Whether few match is found out in the step that gathers them: so each step is
+    # right by itself, and they need no common snapshot.
+    condition = _fewest(connection, wanted, order)
+    if condition is not None:
+        found = _gathered_page(condition, *form)(connection, **values)
+    if found is None:
+        found = _page(*form)(connection, **values)
     page = found[:limit]
     return Page(
         items=[each.session for each in page],
@@ -192,95 +208,106 @@ def read_page(
 
 
 def count_matches(connection: Connection, wanted: Wanted) -> int:
-    """Return how many sessions meet all conditions."""
-    every = every_match(connection, wanted)
-    statement = select(func.count()).select_from(every.subquery())
+    """Return how many sessions meet all conditions; within a snapshot."""
+    statement = select(func.count()).select_from(every_match(connection, wanted))
     return connection.execute(statement, wanted.values).scalar_one()
 
 
-def every_match(connection: Connection, wanted: Wanted) -> Select[Any]:
-    """Return the statement that gives the places of all sessions that meet all
-    conditions, in any order."""
+def every_match(connection: Connection, wanted: Wanted) -> Subquery:
+    """Return the places of all sessions that meet all conditions, as a table; within a
+    snapshot."""
     order = Order("created_at", descending=True)
-    gathered = fewest_matches(connection, wanted, order)
-    return places(wanted.conditions, order, gathered).order_by(None)
+    condition = _fewest(connection, wanted, order)
+    gathered = None
+    if condition is not None:
+        few = gather(condition)
+        if connection.execute(select(few.are_few), wanted.values).scalar_one():
+            gathered = few
+    return places(wanted.conditions, order, gathered).order_by(None).subquery()
 
 
-def fewest_matches(
-    connection: Connection, wanted: Wanted, order: Order
-) -> Condition | None:
-    """Return the condition whose matches are to be gathered; None if each matches too
-    many, or if a page goes along an index."""
+def _fewest(connection: Connection, wanted: Wanted, order: Order) -> Condition | None:
+    """Return the condition whose matches are to be gathered, if they are few; None if
+    there is no such condition, or a page goes along an index."""
     conditions = wanted.conditions
     if len(conditions) == 1 and conditions[0].along is order.column:
         return None
     able = tuple(each for each in conditions if each.matches is not None)
-    if not able:
-        return None
-    look = _look(able, MATCHES_GATHERED_MAX)
-    [counts] = look.execute(connection, wanted.values).fetchall()
-    fewest, at = min((count, at) for at, count in enumerate(counts))
-    return able[at] if fewest <= MATCHES_GATHERED_MAX else None
+    if len(able) < 2:
+        return able[0] if able else None
+    [counts] = _look(able).execute(connection, wanted.values).fetchall()
+    _, at = min((count, at) for at, count in enumerate(counts))
+    return able[at]
 
 
 @lru_cache(STATEMENTS_KEPT_MAX)
-def _look(conditions: tuple[Condition, ...], gathered_max: int) -> Compiled:
+def _look(conditions: tuple[Condition, ...]) -> Compiled:
     """How many rows each condition matches, counted no further than is of interest."""
-    counts = []
-    for condition in conditions:
-        assert condition.matches is not None
-        some = condition.matches.limit(_known(gathered_max + 1)).subquery()
-        counts.append(select(func.count()).select_from(some).scalar_subquery())
-    return Compiled(select(*counts))
+    some = [select(func.count()).select_from(gather(each).keys) for each in conditions]
+    return Compiled(select(*(each.scalar_subquery() for each in some)))
+
+
+@lru_cache(STATEMENTS_KEPT_MAX)
+def _gathered_page(
+    condition: Condition,
+    conditions: tuple[Condition, ...],
+    order: Order,
+    is_later: bool,
+) -> QueryIf[_Listed]:
+    """Pages of one form by gathering a condition's matches, where they are few."""
+    gathered = gather(condition)
+    found = places(conditions, order, gathered, is_page=True, is_later=is_later)
+    return QueryIf(gathered.are_few, _records(found, order), _Listed)
 
 
 @lru_cache(STATEMENTS_KEPT_MAX)
 def _page(
-    conditions: tuple[Condition, ...],
-    order: Order,
-    gathered: Condition | None,
-    is_later: bool,
+    conditions: tuple[Condition, ...], order: Order, is_later: bool
 ) -> Query[_Listed]:
-    """Return the statement that reads pages of one form, whatever the values."""
-    found = places(conditions, order, gathered, is_page=True, is_later=is_later)
-    limit, offset = (
-        bindparam(each, type_=BigInteger()) for each in ("limit", "offset")
-    )
-    page = found.limit(limit).offset(offset).subquery()
-    at = [type_coerce(page.c[name], BigInteger).label(name) for name in LABELS]
-    statement = (
-        select(*at, _SESSION.label("session"))
+    """Pages of one form along an index or by a walk."""
+    found = places(conditions, order, is_page=True, is_later=is_later)
+    return Query(_records(found, order), _Listed)
+
+
+def _records(found: Select[Any], order: Order) -> Select[Any]:
+    """Return the statement that gives the sessions at a page of these places."""
+    page = found.limit(_bound("limit")).offset(_bound("offset")).subquery()
+    columns: list[ColumnElement[Any]] = [
+        type_coerce(page.c[name], BigInteger).label(name) for name in LABELS
+    ]
+    return (
+        select(*columns, _SESSION.label("session"))
         .select_from(page)
         .join(sessions, sessions.c.session_key == page.c.session_key)
         .join(session_heads, session_heads.c.session_key == page.c.session_key)
         .order_by(*order.directed(list(page.c)))
     )
-    return Query(statement, _Listed)
+
+
+def gather(condition: Condition) -> Gathered:
+    assert condition.matches is not None
+    # Read once, and first: the planner might merge them into the rest.
+    keys = condition.matches.limit(_known(MATCHES_GATHERED_MAX + 1)).cte()
+    return Gathered(condition, keys.prefix_with("MATERIALIZED"))
 
 
 def places(
     conditions: Sequence[Condition],
     order: Order,
-    gathered: Condition | None,
+    gathered: Gathered | None = None,
     *,
     is_page: bool = False,
     is_later: bool = False,
 ) -> Select[Any]:
     """Return the statement that gives places in order, by the cheapest plan.
 
-    :param gathered: see ``fewest_matches``.
     :param is_page: no more than the parameter ``rows_max`` are read.
     :param is_later: only those after the place ``after_values``.
     """
     if gathered is not None:
-        rest = [each for each in conditions if each is not gathered]
-        if not gathered.is_exact:
-            rest.append(gathered)
-        assert gathered.matches is not None
-        # The limit is never reached. It keeps the matches a list of their own, to be
-        # read first, where the planner might merge them into the rest.
-        matches = gathered.matches.limit(_known(MATCHES_GATHERED_MAX + 1))
-        return _select(session_heads, None, rest, order, is_later, matches=matches)
+        few = gathered.condition
+        rest = [each for each in conditions if each is not few or not few.is_exact]
+        return _select(session_heads, None, rest, order, is_later, keys=gathered.keys)
     along = [each for each in conditions if each.along is order.column]
     if along:
         rest = [each for each in conditions if each is not along[0]]
@@ -323,21 +350,21 @@ def _select(
     order: Order,
     is_later: bool,
     *,
-    matches: Select[Any] | None = None,
+    keys: CTE | None = None,
 ) -> Select[Any]:
     """Places from one table, with the tables joined that the tests read.
 
-    :param matches: keys of the only ones to look at, in any order.
+    :param keys: those of the only ones to look at, in any order.
     """
     columns = order.columns(base)
     statement = select(
         *(each.label(name) for each, name in zip(columns, LABELS, strict=True))
     ).select_from(base)
-    if matches is not None:
-        keys = base.c.session_key
+    if keys is not None:
+        matched, key = select(keys.c.session_key), base.c.session_key
         # As an array, PostgreSQL looks its elements up, and scans no table.
-        array = func.array(matches.scalar_subquery())
-        statement = statement.where(Either(keys.in_(matches), keys == any_(array)))
+        array = func.array(matched.scalar_subquery())
+        statement = statement.where(Either(key.in_(matched), key == any_(array)))
     needed = {each.tests for each in rest} - {base, None}
     for table in (session_heads, sessions):
         if table in needed:
@@ -350,7 +377,7 @@ def _select(
         columns = columns[1:]
     if is_later:
         statement = statement.where(order.after(columns))
-    if matches is not None:
+    if keys is not None:
         columns = [unindexed(columns[0]), *columns[1:]]
         return statement.order_by(*order.directed(columns))
     return statement.order_by(*order.along_index(columns))

@@ -227,6 +227,34 @@ class Query(Generic[T]):
         return self._decode(text), beside
 
 
+class QueryIf(Generic[T]):
+    """A ``Query`` that reads where a condition holds, which the same step finds out.
+
+    Gives None where it does not.
+    """
+
+    def __init__(
+        self,
+        condition: ColumnElement[bool],
+        statement: Select[*tuple[Any, ...]],
+        record: type[T],
+    ) -> None:
+        self._rows = Query(statement, record)
+        text = func.coalesce(as_objects(statement).scalar_subquery(), "")
+        # Databases evaluate a branch of CASE only where it is taken.
+        self._together = Compiled(select(case((condition, text))))
+        self._decode = decoder(record)
+
+    def __call__(self, connection: Connection, **values: Value) -> list[T] | None:
+        try:
+            [(text,)] = self._together.execute(connection, values).fetchall()
+        except Exception as error:
+            if not _is_too_big(error):
+                raise
+            return self._rows(connection, **values)
+        return None if text is None else self._decode(text)
+
+
 class PlainQuery(Generic[T]):
     """A SELECT of integers and texts whose rows become records, by place.
 

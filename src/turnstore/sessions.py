@@ -225,7 +225,7 @@ class Sessions:
             offset=offset,
             after=None if cursor is None else place_of(cursor, order),
         )
-        return await self._backend.read(work, snapshot=True)
+        return await self._backend.read(work)
 
     async def count(
         self,

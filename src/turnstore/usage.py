@@ -195,7 +195,7 @@ def _tokens(usage: Usage) -> int:
 def _by_day(connection: Connection, wanted: Wanted) -> list[_Day]:
     statement = _DAYS
     if wanted.conditions:
-        matches = every_match(connection, wanted).subquery()
+        matches = every_match(connection, wanted)
         statement = _DAYS.where(
             usage_ledger.c.session_key.in_(select(matches.c.session_key))
         )

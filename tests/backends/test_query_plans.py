@@ -22,7 +22,7 @@ from turnstore._filters import wanted
 from turnstore._listing import (
     Place,
     after_values,
-    fewest_matches,
+    gather,
     order_of,
     places,
 )
@@ -88,16 +88,19 @@ async def page_plan(
     *,
     descending: bool = True,
     after: Place | None = None,
+    is_gathered: bool = False,
 ) -> list[str]:
-    """The query plan of the places of a page."""
+    """The query plan of the places of a page, where few or many match."""
 
     given, order = wanted(SessionFilter(**fields)), order_of(order_by, descending)
 
     def work(connection: Connection) -> list[str]:
-        gathered = fewest_matches(connection, given, order)
-        is_later = after is not None
         statement = places(
-            given.conditions, order, gathered, is_page=True, is_later=is_later
+            given.conditions,
+            order,
+            gather(given.conditions[0]) if is_gathered else None,
+            is_page=True,
+            is_later=after is not None,
         ).limit(51)
         compiled = statement.compile(
             dialect=connection.dialect, compile_kwargs={"render_postcompile": True}
@@ -109,10 +112,10 @@ async def page_plan(
     return await store._backend.read(work)
 
 
-async def plan_of(
+async def statements_of(
     store: SessionStore, read: Callable[[SessionStore], Awaitable[Any]]
 ) -> list[str]:
-    """The query plans of all statements that a call makes, its values filled in."""
+    """All statements that read something in a call, their values filled in."""
     made: list[str] = []
 
     def trace(connection: Connection, record: Callable[[str], None] | None) -> None:
@@ -124,6 +127,14 @@ async def plan_of(
     await store._backend.read(lambda connection: trace(connection, None))
     statements = [each for each in made if each.startswith(("SELECT", "WITH"))]
     assert statements
+    return statements
+
+
+async def plan_of(
+    store: SessionStore, read: Callable[[SessionStore], Awaitable[Any]]
+) -> list[str]:
+    """The query plans of all statements that a call makes."""
+    statements = await statements_of(store, read)
 
     def work(connection: Connection) -> list[str]:
         return [line for each in statements for line in explained(connection, each)]
@@ -266,7 +277,7 @@ async def test_few_matches_are_gathered_in_other_orders(
     store: SessionStore, order_by: str, name: str, value: str, index: str
 ) -> None:
     few = "failed" if name == "status" else "few"
-    lines = await page_plan(store, order_by, {name: few})
+    lines = await page_plan(store, order_by, {name: few}, is_gathered=True)
     heads = "SEARCH session_heads USING INTEGER PRIMARY KEY (rowid=?)"
     [matches] = tables_read(lines) - {heads}
     assert heads in lines
@@ -288,9 +299,33 @@ async def test_many_matches_are_walked_in_other_orders(
     assert not is_sorted(lines)
 
 
+@pytest.mark.parametrize(
+    ("fields", "steps"),
+    [
+        ({}, 1),
+        ({"agent_name": "few"}, 1),
+        ({"agent_name": "many"}, 2),
+        ({"agent_name": "many", "model": "few"}, 2),
+        ({"agent_name": "many", "model": "many"}, 3),
+    ],
+    ids=str,
+)
+async def test_a_page_takes_few_steps(
+    store: SessionStore, fields: dict[str, Any], steps: int
+) -> None:
+    """One where few match or none is asked for; two filters take a look at both, and
+    where many match the walk is a step more."""
+    given = SessionFilter(**fields)
+    made = await statements_of(
+        store, lambda each: each.sessions.list(given, order_by="updated_at")
+    )
+    assert len(made) == steps
+
+
 @pytest.mark.parametrize("order_by", ORDERS)
 async def test_ids_are_looked_up(store: SessionStore, order_by: str) -> None:
-    lines = await page_plan(store, order_by, {"ids": ["s1", "s2", "gone"]})
+    fields = {"ids": ["s1", "s2", "gone"]}
+    lines = await page_plan(store, order_by, fields, is_gathered=True)
     assert tables_read(lines) == {
         "SEARCH session_heads USING INTEGER PRIMARY KEY (rowid=?)",
         "SEARCH sessions USING COVERING INDEX sqlite_autoindex_sessions_1 (id=?)",

@@ -209,9 +209,12 @@ def plans(
 ) -> Iterator[None]:
     """Few or many matches gathered, so that each way of finding a page is taken."""
     monkeypatch.setattr("turnstore._listing.MATCHES_GATHERED_MAX", request.param)
-    _listing._page.cache_clear()
+    kept = (_listing._look, _listing._gathered_page)
+    for each in kept:
+        each.cache_clear()
     yield
-    _listing._page.cache_clear()
+    for each in kept:
+        each.cache_clear()
 
 
 NAME = st.sampled_from(NAMES)

@@ -10,7 +10,7 @@ from turnstore._rows import Query
 
 QUERIES = {
     "sessions": sessions._SESSION,
-    "listing": _listing._page((), _listing.Order("updated_at", True), None, False),
+    "listing": _listing._page((), _listing.Order("updated_at", True), False),
     "messages": _message_reads._HISTORIES["all", False]._own,
     "tool calls": tool_calls._LIST,
     "events": events._ALL._own,
