@@ -74,6 +74,12 @@ def _session_key() -> Column[int]:
     )
 
 
+def _listed_by(column: str) -> Index:
+    # With the key, so that PostgreSQL finds matches in the index alone; on SQLite
+    # every index has it.
+    return Index(None, column, "created_at", postgresql_include=["session_key"])
+
+
 sessions = Table(
     "sessions",
     metadata,
@@ -101,12 +107,12 @@ sessions = Table(
     Column("created_at", Micros, nullable=False),
     Column("ended_at", Micros),
     UniqueConstraint("id"),
-    Index(None, "agent_name", "created_at"),
-    Index(None, "project_root", "created_at"),
-    Index(None, "provider", "created_at"),
-    Index(None, "model", "created_at"),
-    Index(None, "status", "created_at"),
-    Index(None, "parent_session_id", "created_at"),
+    _listed_by("agent_name"),
+    _listed_by("project_root"),
+    _listed_by("provider"),
+    _listed_by("model"),
+    _listed_by("status"),
+    _listed_by("parent_session_id"),
     sqlite_autoincrement=True,
 )
 
