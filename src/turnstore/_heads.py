@@ -79,7 +79,7 @@ class Heads(Generic[H]):
             rows = [[head.session_key, now] for head in heads]
         self._update(connection, rows)
 
-    def _by_key(self, connection: Connection, keys: Iterable[int]) -> dict[int, H]:
+    def _by_key(self, connection: Connection, keys: Collection[int]) -> dict[int, H]:
         return {head.session_key: head for head in self._lock(connection, keys)}
 
 
@@ -96,12 +96,13 @@ class _Lock(Generic[H]):
         listed = heads.where(is_in(key, bindparam("keys"))).order_by(key)
         self._as_json = Query(listed, record)
         self._together = PlainQuery(listed, record)
-        self._one = Query(heads.where(key == bindparam("key")), record)
         # A time is decoded from JSON.
         self._is_plain = not any(isinstance(each.type, Micros) for each in columns)
+        by_key = heads.where(key == bindparam("key"))
+        self._one = (PlainQuery if self._is_plain else Query)(by_key, record)
 
-    def __call__(self, connection: Connection, keys: Iterable[int]) -> list[H]:
-        if is_distributed(connection):
+    def __call__(self, connection: Connection, keys: Collection[int]) -> list[H]:
+        if len(keys) == 1 or is_distributed(connection):
             one = partial(self._one, connection)
             return [head for key in sorted(keys) for head in one(key=key)]
         given = _codec.array(keys)

@@ -77,14 +77,22 @@ class Insert:
     """INSERT of any number of rows into ``columns``, in one step."""
 
     def __init__(self, table: Table, *columns: Column[Any]) -> None:
-        self._write = _Rows(
+        self._several = _Rows(
             columns,
             lambda values: table.insert().from_select(columns, select(*values)),
         )
+        self._one = _Row(
+            columns,
+            lambda values: (
+                table.insert().inline().values(dict(zip(columns, values, strict=True)))
+            ),
+        )
 
     def __call__(self, connection: Connection, rows: Sequence[Sequence[Value]]) -> None:
-        if rows:
-            self._write(connection, rows)
+        if len(rows) == 1:
+            self._one(connection, rows)
+        elif rows:
+            self._several(connection, rows)
 
 
 class Update:
@@ -113,19 +121,37 @@ class Update:
             return update(table).where(and_(*match)).values(new)
 
         given = [*keys, *columns]
-        self._write = _Rows(given, build)
-        self._names = [f"value_{at}" for at in range(len(given))]
-        values = zip(self._names, given, strict=True)
-        self._by_value = Compiled(
-            build([bindparam(name, type_=each.type) for name, each in values])
+        self._several = _Rows(given, build)
+        self._one = _Row(given, build)
+
+    def __call__(self, connection: Connection, rows: Sequence[Sequence[Value]]) -> None:
+        if len(rows) == 1 or is_distributed(connection):
+            self._one(connection, rows)
+        elif rows:
+            self._several(connection, rows)
+
+
+class _Row:
+    """A statement over one row, whose values are its parameters: for one it takes half
+    the time of ``_Rows``. Several rows are as many statements."""
+
+    def __init__(
+        self,
+        columns: Sequence[Column[Any]],
+        build: Callable[[Sequence[ColumnElement[Any]]], Executable],
+    ) -> None:
+        self._names = [f"value_{at}" for at in range(len(columns))]
+        given = zip(self._names, columns, strict=True)
+        self._statement = Compiled(
+            build([bindparam(name, type_=each.type) for name, each in given])
         )
 
     def __call__(self, connection: Connection, rows: Sequence[Sequence[Value]]) -> None:
-        if rows and is_distributed(connection):
-            values = [dict(zip(self._names, row, strict=True)) for row in rows]
-            self._by_value.execute_each(connection, values)
-        elif rows:
-            self._write(connection, rows)
+        values = [dict(zip(self._names, row, strict=True)) for row in rows]
+        if len(values) == 1:
+            self._statement.execute(connection, values[0])
+        elif values:
+            self._statement.execute_each(connection, values)
 
 
 class _Rows:

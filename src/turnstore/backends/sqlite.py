@@ -84,6 +84,7 @@ class SqliteBackend(SqliteMaintenance):
         self._is_suspect = False  # an I/O error since the writer connected
         self._stop = Event()  # ends waits for locks, when close is late
         self._closing: asyncio.Task[None] | None = None
+        self._written_s = 0.0  # when a batch was last begun, by the loop's clock
         self._idle_timer: asyncio.TimerHandle | None = None
 
     # Opening and closing
@@ -234,23 +235,30 @@ class SqliteBackend(SqliteMaintenance):
     def _commit(self, commands: list[Command[Any]], done: Done) -> None:
         """Start the commit of a batch; called on the loop."""
         assert self._writing is not None and self._loop is not None
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-        self._idle_timer = self._loop.call_later(IDLE_S, self._rest)
+        self._written_s = self._loop.time()
+        self._rest_after(IDLE_S)
         work = partial(self._commit_batch, commands)
         self._writing.call(partial(self._guard, work, self._writing), done)
 
+    def _rest_after(self, wait_s: float) -> None:
+        # One timer, put off when it is due: a new one for each batch costs more.
+        if self._idle_timer is None and self._loop is not None:
+            self._idle_timer = self._loop.call_later(wait_s, self._rest)
+
     def _rest(self) -> None:
         """Empty the log once nothing has been written for a while."""
-        if self._writing is not None and self._wal.size_bytes > 0:
+        assert self._writing is not None and self._loop is not None
+        self._idle_timer = None
+        idle_s = self._loop.time() - self._written_s
+        if idle_s < IDLE_S:
+            self._rest_after(IDLE_S - idle_s)
+        elif self._wal.size_bytes > 0:
             self._writing.call(partial(self._wal.truncate, self._writing), self._rested)
 
     def _rested(self, *_: object) -> None:
         """Try again later, where readers kept the log from being truncated."""
-        if self._loop is None or self._writer is None or self._closed_reason:
-            return
-        if self._wal.size_bytes > 0 and self._writer.idle:
-            self._idle_timer = self._loop.call_later(IDLE_S, self._rest)
+        if self._wal.size_bytes > 0 and not self._closed_reason:
+            self._rest_after(IDLE_S)
 
     def _guard(self, work: Callable[[SqliteThread], T], thread: SqliteThread) -> T:
         """Run ``work``, on a new connection where the last one met an I/O error."""
