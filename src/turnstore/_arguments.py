@@ -12,11 +12,11 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from turnstore import _codec
+from turnstore._arrays import Value
 from turnstore._event_writes import ROW_BYTES as EVENT_BYTES
 from turnstore._event_writes import AppendEvents, EventRow
 from turnstore._filters import fold
 from turnstore._message_writes import AppendMessages, MessageRow
-from turnstore._rows import Value
 from turnstore._session_writes import CreateSession, UpdateSession
 from turnstore._tool_call_writes import CreateToolCalls, ToolCallRow, UpdateToolCall
 from turnstore._usage_writes import check_usage

@@ -20,12 +20,13 @@ from sqlalchemy import (
 from sqlalchemy import tuple_ as row_of
 
 from turnstore import _archived, _codec
+from turnstore._arrays import Insert, is_in
 from turnstore._forks import settle, settle_forks_of
 from turnstore._heads import Head, Heads, lock_keys
 from turnstore._message_reads import Active, CompactionRow, read_compactions
 from turnstore._message_writes import AppendMessages, MessageRow
 from turnstore._pairing import boundary
-from turnstore._rows import Insert, Query, is_in
+from turnstore._rows import Query
 from turnstore._selects import MESSAGE
 from turnstore._tool_call_writes import open_call_ids
 from turnstore.backends.base import Command, Outcome

@@ -18,9 +18,10 @@ from sqlalchemy import (
 )
 
 from turnstore import _codec, _idempotency
+from turnstore._arrays import Insert
 from turnstore._forks import pass_over_events, settle_forks_of
 from turnstore._heads import Head, Heads, save_models
-from turnstore._rows import Insert, Query
+from turnstore._rows import Query
 from turnstore.backends.base import Command, Outcome
 from turnstore.errors import OutcomeUnknown, SequenceConflict, SessionNotFound
 from turnstore.following import Announced, Followers

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.util import ClauseAdapter
 
 from turnstore import _codec
-from turnstore._rows import Value, is_in
+from turnstore._arrays import Value, is_in
 from turnstore._sql import Either, Place, TitlesWith, Unindexed
 from turnstore.errors import InvalidArgument
 from turnstore.records import SessionFilter, SessionStatus

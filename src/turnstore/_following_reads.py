@@ -15,9 +15,10 @@ import msgspec
 from sqlalchemy import BigInteger, Connection, bindparam, func, literal_column, select
 
 from turnstore import _codec
+from turnstore._arrays import is_distributed, is_in
 from turnstore._forks import History
 from turnstore._heads import find_keys
-from turnstore._rows import Query, is_distributed, is_in
+from turnstore._rows import Query
 from turnstore._selects import EVENT_COLUMNS, SESSION_IS
 from turnstore._sql import Elements, Formatted, Scalar
 from turnstore.backends.base import Backend

@@ -24,11 +24,12 @@ from sqlalchemy import (
 )
 
 from turnstore import _codec
+from turnstore._arrays import Insert
 from turnstore._forks import Kind, Source, find_sources
 from turnstore._heads import Head, Heads, find_keys
 from turnstore._message_reads import Range, list_in_steps
 from turnstore._message_writes import find_messages
-from turnstore._rows import Insert, Query
+from turnstore._rows import Query
 from turnstore._session_writes import read_sessions
 from turnstore.backends.base import Outcome
 from turnstore.errors import InvalidArgument, SessionExists, SessionNotFound

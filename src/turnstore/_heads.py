@@ -17,7 +17,8 @@ import msgspec
 from sqlalchemy import Column, Connection, bindparam, select
 
 from turnstore import _codec
-from turnstore._rows import PlainQuery, Query, Update, is_distributed, is_in
+from turnstore._arrays import Update, is_distributed, is_in
+from turnstore._rows import PlainQuery, Query
 from turnstore.errors import SessionNotFound
 from turnstore.schema import Micros, session_heads, sessions
 

@@ -9,7 +9,8 @@ import msgspec
 from sqlalchemy import Connection, and_, bindparam, select
 
 from turnstore import _codec
-from turnstore._rows import Insert, Query, pairs
+from turnstore._arrays import Insert, pairs
+from turnstore._rows import Query
 from turnstore.schema import idempotency_keys
 
 Place = tuple[int, str]

@@ -18,8 +18,9 @@ from sqlalchemy import (
 )
 
 from turnstore import _codec
+from turnstore._arrays import Insert, Value
 from turnstore._heads import find_keys
-from turnstore._rows import Insert, Query, Value
+from turnstore._rows import Query
 from turnstore._session_rows import (
     SessionRows,
     Stored,

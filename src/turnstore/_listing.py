@@ -49,9 +49,10 @@ from sqlalchemy import (
 )
 
 from turnstore import _codec
+from turnstore._arrays import Value
 from turnstore._compiled import Compiled
 from turnstore._filters import PERIOD_BITS, Condition, Wanted, unindexed
-from turnstore._rows import Query, QueryIf, Value, object_of
+from turnstore._rows import Query, QueryIf, object_of
 from turnstore._selects import SESSION
 from turnstore._sql import Both, Either
 from turnstore.errors import InvalidArgument

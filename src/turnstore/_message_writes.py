@@ -9,9 +9,10 @@ import msgspec
 from sqlalchemy import Connection, and_, bindparam, select, union_all
 
 from turnstore import _codec, _idempotency
+from turnstore._arrays import Insert, Value, pairs
 from turnstore._heads import Heads, save_models
 from turnstore._message_reads import mark, read_compactions
-from turnstore._rows import Insert, Query, Value, pairs
+from turnstore._rows import Query
 from turnstore._selects import MESSAGE
 from turnstore._usage_writes import Ledger, UsageHead
 from turnstore.backends.base import Command, Outcome

@@ -23,7 +23,8 @@ from sqlalchemy import (
 )
 
 from turnstore import _codec
-from turnstore._rows import CHUNK_ROWS, Query, is_in
+from turnstore._arrays import is_in
+from turnstore._rows import CHUNK_ROWS, Query
 from turnstore.records import Usage
 from turnstore.schema import (
     JsonText,

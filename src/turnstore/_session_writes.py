@@ -11,10 +11,11 @@ from msgspec import UNSET, UnsetType
 from sqlalchemy import BigInteger, Connection, bindparam, delete, select, type_coerce
 
 from turnstore import _codec
+from turnstore._arrays import Insert, Update, Value, is_in
 from turnstore._forks import settle_forks_of
 from turnstore._heads import Head, Heads, find_keys
 from turnstore._message_writes import find_messages
-from turnstore._rows import Insert, Query, Update, Value, is_in
+from turnstore._rows import Query
 from turnstore._selects import SESSION
 from turnstore.backends.base import Command, Outcome, runs
 from turnstore.errors import (

@@ -10,9 +10,10 @@ import msgspec
 from sqlalchemy import Connection, and_, bindparam, select
 
 from turnstore import _codec
+from turnstore._arrays import Insert, Update, Value, is_in, pairs
 from turnstore._heads import Head, Heads
 from turnstore._message_writes import find_messages
-from turnstore._rows import Insert, Query, Update, Value, is_in, pairs
+from turnstore._rows import Query
 from turnstore._selects import TOOL_CALL
 from turnstore.backends.base import Command, Outcome, runs
 from turnstore.errors import (

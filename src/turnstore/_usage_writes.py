@@ -9,8 +9,8 @@ import msgspec
 from sqlalchemy import Connection
 
 from turnstore import _codec
+from turnstore._arrays import Insert, Update, Value
 from turnstore._heads import Head
-from turnstore._rows import Insert, Update, Value
 from turnstore.errors import InvalidArgument
 from turnstore.records import Usage
 from turnstore.schema import session_heads, usage_ledger

@@ -23,8 +23,9 @@ from sqlalchemy import (
 )
 
 from turnstore import _codec
+from turnstore._arrays import Insert, Update, Value, is_in, pairs
 from turnstore._heads import Head, Heads, require_session
-from turnstore._rows import Insert, Query, Update, Value, is_in, object_of, pairs
+from turnstore._rows import Query, object_of
 from turnstore._selects import SESSION_IS
 from turnstore._tool_call_writes import find_statuses
 from turnstore.backends.base import Backend, Command, Outcome

@@ -10,11 +10,11 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, select
 
 from turnstore import _arguments, _codec
+from turnstore._arrays import is_in
 from turnstore._event_writes import ROW_BYTES, DeleteEvents
 from turnstore._follower import Follower
 from turnstore._forks import History
 from turnstore._heads import require_session
-from turnstore._rows import is_in
 from turnstore._selects import EVENT_COLUMNS
 from turnstore.backends.base import Backend
 from turnstore.errors import InvalidArgument, SessionNotFound

@@ -11,8 +11,9 @@ import msgspec
 from sqlalchemy import Connection, and_, bindparam, delete, select, tuple_
 
 from turnstore import _codec
+from turnstore._arrays import Insert, pairs
 from turnstore._heads import Head, Heads, require_session
-from turnstore._rows import Insert, Query, pairs
+from turnstore._rows import Query
 from turnstore._selects import SESSION_IS
 from turnstore.backends.base import Backend, Command, Outcome
 from turnstore.errors import SessionNotFound

@@ -10,8 +10,9 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from turnstore import _codec
+from turnstore._arrays import Update
 from turnstore._heads import Head, Heads
-from turnstore._rows import Query, Update
+from turnstore._rows import Query
 from turnstore._selects import SESSION_IS
 from turnstore.backends.base import Backend, Command, Outcome
 from turnstore.errors import SessionNotFound

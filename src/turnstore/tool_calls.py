@@ -11,8 +11,9 @@ from msgspec import UNSET, UnsetType
 from sqlalchemy import Connection, bindparam
 
 from turnstore import _arguments, _codec
+from turnstore._arrays import Value
 from turnstore._heads import require_session
-from turnstore._rows import Query, Value
+from turnstore._rows import Query
 from turnstore._selects import SESSION_IS, TOOL_CALL
 from turnstore._tool_call_writes import InterruptToolCalls
 from turnstore.backends.base import Backend

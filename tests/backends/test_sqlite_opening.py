@@ -23,8 +23,9 @@ from turnstore import (
     StoreError,
     StoreOptions,
 )
+from turnstore.backends._sqlite_files import APPLICATION_ID
 from turnstore.backends._sqlite_thread import SqliteThread
-from turnstore.backends.sqlite import APPLICATION_ID, SqliteBackend
+from turnstore.backends.sqlite import SqliteBackend
 
 pytestmark = pytest.mark.anyio
 

@@ -12,8 +12,8 @@ from alembic.config import Config
 from sqlalchemy import Connection, create_engine
 
 from turnstore import SessionStore, migrations
+from turnstore.backends._sqlite_files import APPLICATION_ID
 from turnstore.backends._sqlite_library import library
-from turnstore.backends.sqlite import APPLICATION_ID
 
 pytestmark = pytest.mark.anyio
 

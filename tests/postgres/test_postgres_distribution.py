@@ -33,7 +33,7 @@ from turnstore import (
     StoreOptions,
     distribution,
 )
-from turnstore._rows import is_distributed
+from turnstore._arrays import is_distributed
 from turnstore.backends.base import Command, Outcome
 from turnstore.distribution import DISTRIBUTED, REFERENCE, distribute
 from turnstore.schema import metadata

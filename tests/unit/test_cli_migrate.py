@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from sqlalchemy import create_engine
 
 from turnstore import InvalidArgument, SessionStore, migrations
+from turnstore.backends._sqlite_files import APPLICATION_ID
 from turnstore.backends._sqlite_library import library
-from turnstore.backends.sqlite import APPLICATION_ID
 from turnstore.cli import app
 from turnstore.distribution import REFERENCE
 from turnstore.schema import metadata

@@ -11,9 +11,13 @@ import os
 import re
 import stat
 from pathlib import Path
+from typing import Any, Final
 from urllib.parse import quote, unquote
 
 from turnstore.errors import BackendUnavailable, InvalidArgument
+
+APPLICATION_ID: Final = 0x74756E73  # "tuns"
+"""Marks a file as a store (PRAGMA application_id)."""
 
 # File systems on which WAL is unsafe, because several hosts can share them or because
 # they don't keep memory maps coherent.
@@ -146,3 +150,20 @@ def file_system(path: Path, mounts: str = "/proc/self/mountinfo") -> str | None:
 
 def _byte(escape: re.Match[bytes]) -> bytes:
     return bytes([int(escape[1], 8)])
+
+
+def check_identity(driver: Any, path: Path | None) -> bool:
+    """Refuse another program's database before anything is written to it.
+
+    Returns whether the file is marked as a store.
+    """
+    # In this order, as another process may be making the store: it commits the mark
+    # and the tables together.
+    tables = driver.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    mark = driver.execute("PRAGMA application_id").fetchone()[0]
+    if mark != APPLICATION_ID and (mark or tables):
+        raise InvalidArgument(
+            f"{path} is the database of another program: choose another path, or "
+            f"import the file into a store"
+        )
+    return bool(mark == APPLICATION_ID)

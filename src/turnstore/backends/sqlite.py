@@ -45,7 +45,6 @@ from turnstore.backends.base import (
     see_through,
 )
 from turnstore.errors import (
-    InvalidArgument,
     ReadOnlyStore,
     SchemaTooOld,
     StoreClosed,
@@ -58,9 +57,6 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 LOG: Final = logging.getLogger("turnstore")
-
-APPLICATION_ID: Final = 0x74756E73  # "tuns"
-"""Marks a file as a store (PRAGMA application_id)."""
 
 IDLE_S: Final = 1.0
 """After this long without a write the WAL is emptied and truncated."""
@@ -157,14 +153,14 @@ class SqliteBackend(SqliteMaintenance):
         self, prepare: Callable[[Connection], None], thread: SqliteThread
     ) -> None:
         driver = thread.driver
-        is_marked = _check_identity(driver, self._path)
+        is_marked = files.check_identity(driver, self._path)
         if self._path is not None:
             enter_wal(driver, self._options.busy_timeout_s, self._stop)
         begin(driver, self._options.busy_timeout_s, self._stop)
         try:
             prepare(thread.connection)
             if not is_marked:
-                set_pragma(driver, "application_id", APPLICATION_ID)
+                set_pragma(driver, "application_id", files.APPLICATION_ID)
             driver.execute("COMMIT")
         except BaseException:
             self._roll_back(thread)
@@ -176,7 +172,7 @@ class SqliteBackend(SqliteMaintenance):
     def _check(
         self, prepare: Callable[[Connection], None], thread: SqliteThread
     ) -> None:
-        _check_identity(thread.driver, self._path)
+        files.check_identity(thread.driver, self._path)
         _read(prepare, True, thread)
 
     async def close(self) -> None:
@@ -381,23 +377,6 @@ def _pragmas(options: StoreOptions, *, read_only: bool) -> dict[str, int | str]:
     if read_only:
         pragmas |= {"query_only": 1, "wal_autocheckpoint": 0}
     return pragmas
-
-
-def _check_identity(driver: Any, path: Path | None) -> bool:
-    """Refuse another program's database before anything is written to it.
-
-    Returns whether the file is marked as a store.
-    """
-    # In this order, as another process may be making the store: it commits the mark
-    # and the tables together.
-    tables = driver.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    mark = driver.execute("PRAGMA application_id").fetchone()[0]
-    if mark != APPLICATION_ID and (mark or tables):
-        raise InvalidArgument(
-            f"{path} is the database of another program: choose another path, or "
-            f"import the file into a store"
-        )
-    return bool(mark == APPLICATION_ID)
 
 
 def _read(work: Callable[[Connection], T], snapshot: bool, thread: SqliteThread) -> T:

@@ -8,8 +8,9 @@ from typing import Final
 from sqlalchemy import Connection, Table, bindparam, delete
 
 from turnstore import _codec
+from turnstore._arrays import Insert, Value
 from turnstore._heads import find_keys
-from turnstore._rows import CHUNK_ROWS, Insert, Value
+from turnstore._rows import CHUNK_ROWS
 from turnstore.backends.base import Command, Outcome
 from turnstore.errors import SessionExists, SessionNotFound
 from turnstore.following import Announced, Followers

@@ -34,7 +34,8 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from turnstore._rows import CHUNK_ROWS, Query, Value
+from turnstore._arrays import Value
+from turnstore._rows import CHUNK_ROWS, Query
 from turnstore._sql import Bytes
 from turnstore.options import MIB
 from turnstore.schema import (

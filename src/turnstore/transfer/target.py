@@ -27,7 +27,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.elements import quoted_name
 
 from turnstore import _codec
-from turnstore._rows import is_in
+from turnstore._arrays import is_in
 from turnstore.backends._sqlite_files import uri
 from turnstore.backends._sqlite_library import library
 from turnstore.errors import InvalidArgument
