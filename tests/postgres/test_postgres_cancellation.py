@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 
 import pytest
 from postgres_server import PostgresServer
@@ -78,6 +79,25 @@ async def test_a_write_that_waits_for_another_lane(database: str) -> None:
             both.cancel()
             await asyncio.wait([both])
             assert both.cancelled()
+        await after
+        assert await backend.read(texts) == ["after"]
+        await works(backend)
+
+
+async def test_a_write_that_has_waited_for_another_lane_too_long(
+    database: str,
+) -> None:
+    """The cancellation comes when its time is up, and it has not gone on yet."""
+    async with opened(database, lanes=4, queue_timeout_s=0.05) as backend:
+        async with held(backend, database, "a", 1), held(backend, database, "b", 2):
+            both = asyncio.create_task(backend.write(Note("a", 1, "both", ("b",))))
+            await submitted(backend, 1)
+            asyncio.get_running_loop().call_later(0.05, both.cancel)
+            time.sleep(0.1)  # noqa: ASYNC251 - so that both are due at once
+            await asyncio.wait([both])
+            assert both.cancelled()
+            after = asyncio.create_task(backend.write(Note("b", 1, "after")))
+            await submitted(backend, 1)
         await after
         assert await backend.read(texts) == ["after"]
         await works(backend)

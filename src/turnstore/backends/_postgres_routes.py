@@ -109,7 +109,7 @@ class Routes:
             if waiter in self._waiters:
                 self._remove(waiter)
                 self._admit()
-            elif waiter.future.done() and not waiter.future.cancelled():
+            elif not (waiter.future.cancelled() or waiter.future.exception()):
                 self.leave(ids)  # it was let in before the cancellation came
             raise
         finally:
