@@ -18,6 +18,7 @@ from posting import (
     opened,
     submitted,
     texts,
+    until,
     works,
 )
 
@@ -82,6 +83,26 @@ async def test_a_command_waits_until_its_sessions_are_in_one_lane(
         found = await backend.read(texts)
         assert found.index("both") > max(found.index("a1"), found.index("b1"))
         assert found.index("both") < min(found.index("a2"), found.index("b2"))
+        await works(backend)
+
+
+async def test_what_comes_after_a_command_that_was_just_let_in(database: str) -> None:
+    """It has its lane from the end of ``b1`` on, which ``b2`` comes straight after."""
+    async with opened(database, lanes=LANES) as backend:
+
+        async def write_twice() -> None:
+            await backend.write(Note(B, 1, "b1"))
+            await backend.write(Note(B, 1, "b2"))
+
+        async with held(backend, database, A, 1):
+            first_a = asyncio.create_task(backend.write(Note(A, 1, "a1")))
+            async with held(backend, database, B, 2):
+                twice = asyncio.create_task(write_twice())
+                both = asyncio.create_task(backend.write(Note(C, 1, "both", (A, B))))
+                await submitted(backend, 3)
+            await until(lambda: backend.statistics().commands == 2)
+        await asyncio.gather(first_a, both, twice)
+        assert await backend.read(texts) == ["b1", "a1", "both", "b2"]
         await works(backend)
 
 

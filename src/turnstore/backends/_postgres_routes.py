@@ -42,6 +42,7 @@ class Routes:
         # Of each session with writes under way: the lane, and how many.
         self._under_way: dict[str, tuple[int, int]] = {}
         self._waiters: list[_Waiter] = []
+        # Sessions of those that wait, or were let in and have not gone on yet.
         self._awaited: Counter[str] = Counter()
         self._emptied: asyncio.Future[None] | None = None
 
@@ -107,13 +108,13 @@ class Routes:
             return await waiter.future
         except asyncio.CancelledError:
             if waiter in self._waiters:
-                self._remove(waiter)
-                self._admit()
+                self._waiters.remove(waiter)
             elif not (waiter.future.cancelled() or waiter.future.exception()):
                 self.leave(ids)  # it was let in before the cancellation came
             raise
         finally:
             timer.cancel()
+            self._went_on(waiter)
 
     def _admit(self) -> None:
         """Let in who can go now, unless somebody before waits for the same session."""
@@ -125,15 +126,16 @@ class Routes:
             if lane is None:
                 before.update(waiter.ids)
                 continue
-            self._remove(waiter)
+            self._waiters.remove(waiter)
             self._take(waiter.ids, lane)
             waiter.future.set_result(lane)
 
-    def _remove(self, waiter: _Waiter) -> None:
-        self._waiters.remove(waiter)
+    def _went_on(self, waiter: _Waiter) -> None:
+        """From here to its lane nothing comes between: who comes after it may go."""
         self._awaited.subtract(waiter.ids)
         self._awaited = +self._awaited
-        if not self._waiters and self._emptied is not None:
+        self._admit()
+        if not self._awaited and self._emptied is not None:
             if not self._emptied.done():
                 self._emptied.set_result(None)
 
@@ -146,16 +148,15 @@ class Routes:
                     f"{self._options.queue_timeout_s:g} s: slow down"
                 ),
             )
-            self._admit()
 
     def _fail(self, waiter: _Waiter, error: Exception) -> None:
-        self._remove(waiter)
+        self._waiters.remove(waiter)
         if not waiter.future.done():
             waiter.future.set_exception(error)
 
     async def close(self, timeout_s: float) -> None:
         """Wait until all are let in, then turn away who is left."""
-        if self._waiters:
+        if self._awaited:
             self._emptied = self._loop.create_future()
             await asyncio.wait([self._emptied], timeout=timeout_s)
         for waiter in list(self._waiters):
