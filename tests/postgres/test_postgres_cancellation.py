@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from typing import Any
 
 import pytest
 from postgres_server import PostgresServer
@@ -23,7 +24,7 @@ from posting import (
     works,
 )
 
-from turnstore import AcquireTimeout, SessionStore
+from turnstore import AcquireTimeout, SessionStore, StoreClosed
 from turnstore.backends.postgres import PostgresBackend
 
 pytestmark = pytest.mark.anyio
@@ -139,6 +140,40 @@ async def test_no_reader_comes_free(database: str) -> None:
         slow.cancel()
         await asyncio.wait([slow])
         assert backend.statistics().reader_waits == 1
+
+
+async def test_closing_ends_a_read_that_goes_on_too_long(database: str) -> None:
+    """Nobody has cancelled its caller, who is told what has happened."""
+    async with opened(database, readers=1, close_timeout_s=0.05) as backend:
+        slow = asyncio.create_task(backend.read(sleep))
+        waiting = asyncio.create_task(backend.read(texts))
+        await until(lambda: backend.statistics().reader_waits == 1)
+        await backend.close()
+        found = await asyncio.gather(slow, waiting, return_exceptions=True)
+        assert [type(each) for each in found] == [StoreClosed, StoreClosed]
+
+
+async def test_closing_as_a_place_comes_free(database: str) -> None:
+    """Who has been given it has not gone on yet, and connects no more."""
+    async with opened(database, readers=1) as backend:
+        readers: Any = backend._readers
+        first = asyncio.create_task(backend.read(texts))
+        second = asyncio.create_task(backend.read(texts))
+        await until(lambda: backend.statistics().reader_waits == 1)
+        give = readers._release
+
+        def close_and_give() -> None:
+            closing.append(asyncio.create_task(readers.close(1)))
+            give()
+
+        closing: list[asyncio.Task[None]] = []
+        readers._release = close_and_give
+        assert await first == []
+        readers._release = give
+        with pytest.raises(StoreClosed):
+            await second
+        await closing[0]
+        assert readers._idle == []
 
 
 async def test_a_storm(store: SessionStore, rng: random.Random) -> None:

@@ -22,6 +22,7 @@ from turnstore import (
     DatabaseBusy,
     OutcomeUnknown,
     SessionStore,
+    StoreClosed,
     StoreOptions,
 )
 
@@ -184,7 +185,7 @@ async def test_closing_while_the_server_is_silent(
             await store.close()
         found = await asyncio.gather(writing, reading, return_exceptions=True)
         assert isinstance(found[0], BackendError)
-        assert isinstance(found[1], BaseException)
+        assert isinstance(found[1], StoreClosed)
 
 
 async def test_a_head_that_somebody_keeps_locked(database: str) -> None:

@@ -55,12 +55,12 @@ class PostgresReaders:
 
         :raises AcquireTimeout: none came free in time.
         """
-        if self._closed:
-            raise StoreClosed("the store was closed")
+        self._check_open()
         if self._free and not self._waiters:
             self._free -= 1
         else:
             await self._wait()
+            self._check_open()  # it may be closed since the place came free
         # The place is the task's now, whatever becomes of its caller.
         task = self._loop.create_task(self._read(work, snapshot))
         self._running.add(task)
@@ -68,10 +68,16 @@ class PostgresReaders:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
+            if task.cancelled():
+                self._check_open()  # who closes the store has ended it, not the caller
             if not task.done():
                 timer = self._loop.call_later(CANCEL_GRACE_S, task.cancel)
                 task.add_done_callback(lambda _: timer.cancel())
             raise
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreClosed("the store was closed")
 
     async def _wait(self) -> None:
         self.waits += 1
