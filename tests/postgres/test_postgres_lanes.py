@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -188,6 +189,23 @@ async def test_closing_gives_up_on_what_is_late(database: str) -> None:
             await queued
     async with opened(database) as backend:
         assert await backend.read(texts) == []
+
+
+async def test_closing_gives_lanes_no_more_than_what_is_left(database: str) -> None:
+    """Of the time that was spent on a command that waits for its sessions."""
+    async with opened(database, lanes=LANES, close_timeout_s=0.8) as backend:
+        try:
+            async with held(backend, database, A, 1), held(backend, database, B, 2):
+                both = asyncio.create_task(backend.write(Note(A, 1, "both", (B,))))
+                await submitted(backend, 1)
+                began_s = time.monotonic()
+                await backend.close()
+                took_s = time.monotonic() - began_s
+        except BackendError:
+            pass  # what was under way was cut off
+        assert took_s < 1.5
+        with pytest.raises(StoreClosed):
+            await both
 
 
 async def test_writes_of_many_sessions_share_commits(store: SessionStore) -> None:

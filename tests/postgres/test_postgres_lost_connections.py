@@ -7,6 +7,7 @@ import asyncio
 import random
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
@@ -15,6 +16,7 @@ from cutting import Proxy, proxied
 from loading import TIMEOUT_S, Load
 from postgres_server import PostgresServer, aside
 from posting import held, opened, submitted
+from sqlalchemy import Connection
 
 from turnstore import (
     BackendError,
@@ -48,6 +50,10 @@ def own_server(postgres: PostgresServer) -> Iterator[PostgresServer]:
 async def proxy(postgres: PostgresServer) -> AsyncIterator[Proxy]:
     async with proxied(postgres.port) as opened_proxy:
         yield opened_proxy
+
+
+def nap(connection: Connection) -> None:
+    connection.exec_driver_sql("SELECT pg_sleep(0.2)")
 
 
 async def end_all_connections(url: str, postgres: PostgresServer) -> int:
@@ -186,6 +192,40 @@ async def test_closing_while_the_server_is_silent(
         found = await asyncio.gather(writing, reading, return_exceptions=True)
         assert isinstance(found[0], BackendError)
         assert isinstance(found[1], StoreClosed)
+
+
+async def test_closing_while_a_lane_connects_to_a_silent_server(
+    postgres: PostgresServer, proxy: Proxy, database: str
+) -> None:
+    url = database.replace(f":{postgres.port}/", f":{proxy.port}/")
+    async with SessionStore(url, StoreOptions(close_timeout_s=0.2)) as store:
+        await store.sessions.create(id="s")
+        proxy.is_silent = True
+        proxy.cut_all()
+        writing = asyncio.create_task(store.events.append("s", "t"))
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(10):
+            await store.close()
+        with pytest.raises(BackendUnavailable):
+            await writing
+
+
+async def test_closing_says_good_bye_on_all_connections_at_once(
+    postgres: PostgresServer, proxy: Proxy, database: str
+) -> None:
+    url = database.replace(f":{postgres.port}/", f":{proxy.port}/")
+    async with opened(url, readers=6, close_timeout_s=0.2) as backend:
+        reads = [asyncio.create_task(backend.read(nap)) for _ in range(6)]
+        await asyncio.gather(*reads)
+        proxy.is_silent = True
+        reads = [asyncio.create_task(backend.read(nap)) for _ in range(3)]
+        await asyncio.sleep(0)
+        began_s = time.monotonic()
+        await backend.close()
+        # A second for each of those that were idle, two for each of the others.
+        assert time.monotonic() - began_s < 6
+        found = await asyncio.gather(*reads, return_exceptions=True)
+        assert [type(each) for each in found] == [StoreClosed] * 3
 
 
 async def test_a_head_that_somebody_keeps_locked(database: str) -> None:

@@ -69,6 +69,7 @@ class Lane:
         self._options = options
         self._loop = loop
         self._connection: PostgresConnection | None = None
+        self._connecting: asyncio.Task[PostgresConnection] | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_late = False
         self.writer = Writer(self._start, options, loop)
@@ -83,6 +84,8 @@ class Lane:
             self._is_late = True
             if not self._task.done() and self._connection is not None:
                 self._connection.driver.terminate()
+            if self._connecting is not None:
+                self._connecting.cancel()
             await settle(self._task)
         if self._connection is not None:
             await self._connection.close()
@@ -158,8 +161,21 @@ class Lane:
         if self._connection is not None and self._connection.is_closed:
             await self._drop()
         if self._connection is None:
-            self._connection = await self._connector.connect()
+            self._connection = await self._connect()
         return self._connection
+
+    async def _connect(self) -> PostgresConnection:
+        """:raises ConnectionError: the time that closing gives is up."""
+        if not self._is_late:
+            self._connecting = self._loop.create_task(self._connector.connect())
+            try:
+                return await self._connecting
+            except asyncio.CancelledError:
+                if not self._is_late:
+                    raise
+            finally:
+                self._connecting = None
+        raise ConnectionError("the store was closed")
 
     async def _apply(
         self, connection: PostgresConnection, commands: list[Command[Any]]

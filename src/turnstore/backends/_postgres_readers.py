@@ -17,7 +17,6 @@ from turnstore.backends._postgres_connections import (
     SNAPSHOT,
     Connector,
     PostgresConnection,
-    settle,
 )
 from turnstore.backends._postgres_errors import is_conflict, is_lost, translate
 from turnstore.backends._postgres_retries import Retries
@@ -186,8 +185,9 @@ class PostgresReaders:
         self._turn_away(StoreClosed, "the store was closed")
         if self._running:
             await asyncio.wait(self._running, timeout=timeout_s)
-        for task in list(self._running):
+        for task in self._running:
             task.cancel()
-            await settle(task)
-        while self._idle:
-            await self._idle.pop().close()
+        if self._running:
+            await asyncio.wait(self._running)
+        await asyncio.gather(*(each.close() for each in self._idle))
+        self._idle.clear()

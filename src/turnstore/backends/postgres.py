@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 import weakref
 from collections.abc import Callable, Coroutine, Hashable
 from functools import partial
@@ -152,8 +153,10 @@ class PostgresBackend(Backend):
     async def _close(self) -> None:
         timeout_s = self._options.close_timeout_s
         if self._routes is not None:
+            began_s = time.monotonic()
             await self._routes.close(timeout_s)
-        await asyncio.gather(*(lane.close(timeout_s) for lane in self._lanes))
+            left_s = max(0.0, timeout_s - (time.monotonic() - began_s))
+            await asyncio.gather(*(lane.close(left_s) for lane in self._lanes))
         if self._notices is not None:
             await self._notices.close()
         if self._replica is not None:
