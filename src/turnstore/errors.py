@@ -230,5 +230,7 @@ class OutcomeUnknown(BackendError):
     or not.
 
     Read the session's head to learn which, or repeat the call with the same
-    idempotency key.
+    idempotency key. A server of PostgreSQL that goes on committing for longer than
+    ``busy_timeout_s``, as its standby is away, does not show it in the head so far:
+    then the key tells, or an ``expected_head``.
     """

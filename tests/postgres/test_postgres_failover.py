@@ -243,8 +243,9 @@ async def test_a_commit_that_no_standby_has_is_not_acknowledged(
         await aside(pair.standby.stop)
         plain = asyncio.create_task(store.events.append("s", "plain"))
         await end_a_wait_for_the_standby(pair)
-        with pytest.raises(OutcomeUnknown):
-            await plain
+        async with asyncio.timeout(TIMEOUT_S):  # it is told without another wait
+            with pytest.raises(OutcomeUnknown):
+                await plain
         keyed = asyncio.create_task(
             store.events.append("s", "keyed", idempotency_key="k")
         )

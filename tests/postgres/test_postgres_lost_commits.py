@@ -10,6 +10,7 @@ import pytest
 from cutting import Proxy, proxied
 from postgres_server import PostgresServer
 from posting import until
+from standby import connected
 
 from turnstore import (
     NewEvent,
@@ -53,6 +54,24 @@ async def test_the_outcome_is_unknown(
         await cut_store.events.append("s", "t", 1)
     assert proxy.cuts == 0
     assert await cut_store.events.head("s") == int(has_sent)
+
+
+async def test_the_outcome_shows_where_the_server_goes_on_committing(
+    cut_store: SessionStore, proxy: Proxy, database: str
+) -> None:
+    """It has not noticed yet that nobody waits for it any more."""
+    async with connected(database) as admin:
+        await admin.execute(
+            "CREATE FUNCTION nap() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END';"
+            "CREATE CONSTRAINT TRIGGER nap AFTER INSERT ON events "
+            "INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION nap()"
+        )
+    proxy.has_sent, proxy.cuts = True, 1
+    with pytest.raises(OutcomeUnknown):
+        await cut_store.events.append("s", "t", 1)
+    assert proxy.cuts == 0
+    assert await cut_store.events.head("s") == 1
 
 
 async def test_the_next_write_succeeds(cut_store: SessionStore, proxy: Proxy) -> None:

@@ -7,14 +7,16 @@ batch of one kind that locks as it reads is spared the extra step.
 
 A commit whose answer is lost may have happened or not. Commands that find out by
 themselves (``Command.is_repeatable``) are then applied again, which writes nothing
-where they were committed; the others get ``OutcomeUnknown``.
+where they were committed; the others get ``OutcomeUnknown`` when their heads could be
+locked, or time was up: a head that is read while the server still commits shows nothing
+of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -45,6 +47,21 @@ Lock = Callable[[Connection, Collection[str]], None]
 
 class _CommitLost(Exception):
     """The connection was lost during the commit."""
+
+
+class _StandIn(Command[None]):
+    """Writes nothing for a command whose commit was lost. Once the heads are locked
+    that has ended, and who reads them learns whether it was written."""
+
+    ids: Collection[str]
+
+    @property
+    def session_ids(self) -> Collection[str]:
+        return self.ids
+
+    @staticmethod
+    def apply(connection: Connection, commands: Sequence[_StandIn]) -> list[Outcome]:
+        return [None] * len(commands)
 
 
 class Lane:
@@ -103,20 +120,15 @@ class Lane:
 
     async def _commit_batch(self, commands: list[Command[Any]]) -> list[Outcome]:
         """Commit a batch, again where nothing of it was acknowledged."""
-        outcomes: list[Outcome] = [None] * len(commands)
-        places = list(range(len(commands)))  # of those that have no outcome yet
         lost: Exception | None = None
         retries = Retries(self._options.busy_timeout_s, self._loop)
-        while places:
+        while True:
             try:
-                found = await self._try([commands[at] for at in places])
+                outcomes = await self._try(commands)
             except _CommitLost as error:
                 lost = error
-                for at in places:
-                    if not commands[at].is_repeatable:
-                        outcomes[at] = _unknown(error)
-                places = [at for at in places if commands[at].is_repeatable]
                 # The commit is perhaps still under way: heads are locked after it.
+                commands = [_repeatable(each) for each in commands]
                 if self._is_late or not await retries.wait():
                     break
             except Exception as error:
@@ -128,19 +140,23 @@ class Lane:
                 translated = translate(error)
                 raise translated from translated.__cause__
             else:
-                for at, outcome in zip(places, found, strict=True):
-                    outcomes[at] = outcome
-                places = []
-        for at in places:
-            assert lost is not None
-            outcomes[at] = _unknown(lost)
-        return outcomes
+                if lost is None:
+                    return outcomes
+                return [
+                    _unknown(lost) if isinstance(command, _StandIn) else outcome
+                    for command, outcome in zip(commands, outcomes, strict=True)
+                ]
+        return [_unknown(lost) for _ in commands]
 
     async def _try(self, commands: list[Command[Any]]) -> list[Outcome]:
         connection = await self._connected()
         try:
             await connection.begin(self._begin)
             outcomes = await self._apply(connection, commands)
+            if all(isinstance(each, _StandIn) for each in commands):
+                # A commit might wait for a standby that is away.
+                await connection.roll_back()
+                return outcomes
         except BaseException as error:
             await self._undo(connection, error)
             raise
@@ -209,6 +225,12 @@ class Lane:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.discard()
+
+
+def _repeatable(command: Command[Any]) -> Command[Any]:
+    if command.is_repeatable:
+        return command
+    return _StandIn(command.session_id, 0, command.session_ids)
 
 
 def _together(
