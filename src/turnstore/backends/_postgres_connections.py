@@ -242,6 +242,8 @@ def write_text(options: StoreOptions, server_commits: str) -> str:
     return (
         "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; "
         f"SET LOCAL synchronous_commit = {commits}; "
+        # That it gave up waiting for its standby must be heard.
+        "SET LOCAL client_min_messages = warning; "
         f"SET LOCAL lock_timeout = {busy_ms}; "
         f"SET LOCAL idle_in_transaction_session_timeout = {idle_ms}"
     )
