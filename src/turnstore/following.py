@@ -32,7 +32,7 @@ from typing import Any, Generic, TypeVar
 from turnstore import _following_reads as reads
 from turnstore._intake import Intake
 from turnstore.backends.base import Backend, Command, Outcome
-from turnstore.errors import StoreClosed, StoreError
+from turnstore.errors import OutcomeUnknown, StoreClosed, StoreError
 from turnstore.options import StoreOptions
 from turnstore.records import Event
 
@@ -118,7 +118,10 @@ class Followers:
                 intake.look_again()
             return
         for command, outcome in zip(commands, outcomes, strict=True):
-            if isinstance(command, Announced) and not isinstance(outcome, Exception):
+            if isinstance(outcome, OutcomeUnknown):
+                for name in command.session_ids:
+                    self.touched(name)
+            elif isinstance(command, Announced) and not isinstance(outcome, Exception):
                 command.announce(outcome, self)
 
     def appended(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from cutting import Proxy, proxied
@@ -72,6 +73,35 @@ async def test_the_outcome_shows_where_the_server_goes_on_committing(
         await cut_store.events.append("s", "t", 1)
     assert proxy.cuts == 0
     assert await cut_store.events.head("s") == 1
+
+
+async def test_followers_are_told_of_what_may_be_written(
+    postgres: PostgresServer, proxy: Proxy, database: str
+) -> None:
+    """Those of this store and, by a notice, of others. None of these polls."""
+    options = StoreOptions(poll_interval_s=60)
+    url = database.replace(f":{postgres.port}/", f":{proxy.port}/")
+    async with (
+        SessionStore(url, options) as cut_store,
+        SessionStore(database, options) as other,
+    ):
+        await cut_store.sessions.create(id="s")
+        await cut_store.events.append("s", "t", 1)
+        followers = [each.events.follow("s") for each in (cut_store, other)]
+        for follower in followers:
+            assert (await anext(follower)).data == 1
+        following = [asyncio.create_task(anext(each)) for each in followers]
+        notices: Any = other._backend._notices  # type: ignore[attr-defined]
+        await until(lambda: notices._is_listening)
+        await asyncio.sleep(0.1)  # until it has looked for what it missed before
+        proxy.has_sent, proxy.cuts = True, 1
+        with pytest.raises(OutcomeUnknown):
+            await cut_store.events.append("s", "t", 2)
+        async with asyncio.timeout(10):
+            found = await asyncio.gather(*following)
+        assert [each.data for each in found] == [2, 2]
+        for follower in followers:
+            await follower.aclose()
 
 
 async def test_the_next_write_succeeds(cut_store: SessionStore, proxy: Proxy) -> None:

@@ -156,6 +156,7 @@ class Lane:
             if all(isinstance(each, _StandIn) for each in commands):
                 # A commit might wait for a standby that is away.
                 await connection.roll_back()
+                self._committed()  # perhaps it was
                 return outcomes
         except BaseException as error:
             await self._undo(connection, error)
