@@ -11,7 +11,7 @@ import pytest
 from cutting import Proxy, proxied
 from postgres_server import PostgresServer
 from posting import until
-from standby import connected
+from standby import REPLICA_OPTIONS, Standby, back_at, connected, paused
 
 from turnstore import (
     NewEvent,
@@ -47,6 +47,17 @@ def has_sent(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
+async def commit_slowly(database: str, time_s: float) -> None:
+    """Have commits that append events take that long."""
+    async with connected(database) as admin:
+        await admin.execute(
+            "CREATE FUNCTION nap() RETURNS trigger LANGUAGE plpgsql AS "
+            f"'BEGIN PERFORM pg_sleep({time_s}); RETURN NULL; END';"
+            "CREATE CONSTRAINT TRIGGER nap AFTER INSERT ON events "
+            "INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION nap()"
+        )
+
+
 async def test_the_outcome_is_unknown(
     cut_store: SessionStore, proxy: Proxy, has_sent: bool
 ) -> None:
@@ -61,18 +72,37 @@ async def test_the_outcome_shows_where_the_server_goes_on_committing(
     cut_store: SessionStore, proxy: Proxy, database: str
 ) -> None:
     """It has not noticed yet that nobody waits for it any more."""
-    async with connected(database) as admin:
-        await admin.execute(
-            "CREATE FUNCTION nap() RETURNS trigger LANGUAGE plpgsql AS "
-            "'BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END';"
-            "CREATE CONSTRAINT TRIGGER nap AFTER INSERT ON events "
-            "INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION nap()"
-        )
+    await commit_slowly(database, 0.5)
     proxy.has_sent, proxy.cuts = True, 1
     with pytest.raises(OutcomeUnknown):
         await cut_store.events.append("s", "t", 1)
     assert proxy.cuts == 0
     assert await cut_store.events.head("s") == 1
+
+
+async def test_the_outcome_shows_on_a_replica_that_was_far_enough_before(
+    postgres: PostgresServer,
+    standby: Standby,
+    proxy: Proxy,
+    database: str,
+    read_url: str,
+) -> None:
+    """Reads during the commit have asked how far it has to be."""
+    url = database.replace(f":{postgres.port}/", f":{proxy.port}/")
+    options = StoreOptions(read_url=read_url, **REPLICA_OPTIONS)
+    async with SessionStore(url, options) as cut_store:
+        await cut_store.sessions.create(id="s")
+        await commit_slowly(database, 1.5)
+        proxy.has_sent, proxy.cuts = True, 1
+        writing = asyncio.create_task(cut_store.events.append("s", "t", 1))
+        await until(lambda: proxy.cuts == 0)
+        await asyncio.sleep(0.1)
+        await back_at(cut_store, standby)
+        assert await cut_store.events.head("s") == 0
+        async with paused(standby):
+            with pytest.raises(OutcomeUnknown):
+                await writing
+            assert await cut_store.events.head("s") == 1
 
 
 async def test_followers_are_told_of_what_may_be_written(

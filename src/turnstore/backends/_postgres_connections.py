@@ -145,7 +145,7 @@ class Connector:
         self._engine = self._new_engine(options.answer_timeout_s)
         self.committed: Callable[[], None] = _nothing
         """Called after each COMMIT on one of these connections, also where its answer
-        was lost, and before anybody learns of it."""
+        was lost, and before anybody learns of it; once more when somebody does."""
 
     async def connect(self, *, is_patient: bool = False) -> PostgresConnection:
         """:param is_patient: wait for any answer as long as it takes."""

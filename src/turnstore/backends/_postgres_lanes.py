@@ -142,11 +142,19 @@ class Lane:
             else:
                 if lost is None:
                     return outcomes
-                return [
-                    _unknown(lost) if isinstance(command, _StandIn) else outcome
-                    for command, outcome in zip(commands, outcomes, strict=True)
-                ]
-        return [_unknown(lost) for _ in commands]
+                return self._after_loss(lost, commands, outcomes)
+        return self._after_loss(lost, commands, [_unknown(lost) for _ in commands])
+
+    def _after_loss(
+        self, lost: Exception, commands: list[Command[Any]], outcomes: list[Outcome]
+    ) -> list[Outcome]:
+        # Perhaps it was committed later than when its answer was lost.
+        self._connector.committed()
+        self._committed()
+        return [
+            _unknown(lost) if isinstance(command, _StandIn) else outcome
+            for command, outcome in zip(commands, outcomes, strict=True)
+        ]
 
     async def _try(self, commands: list[Command[Any]]) -> list[Outcome]:
         connection = await self._connected()
@@ -156,7 +164,6 @@ class Lane:
             if all(isinstance(each, _StandIn) for each in commands):
                 # A commit might wait for a standby that is away.
                 await connection.roll_back()
-                self._committed()  # perhaps it was
                 return outcomes
         except BaseException as error:
             await self._undo(connection, error)
