@@ -126,6 +126,27 @@ async def test_a_replica_that_falls_silent(
             assert await server(store) == postgres.port
 
 
+async def test_a_silent_replica_is_left_by_those_who_wait_for_less_than_it_may_take(
+    database: str, read_url: str, standby: Standby, postgres: PostgresServer
+) -> None:
+    """They are gone before a connection or an answer is known not to come."""
+    async with proxied(standby.port) as proxy:
+        url = replica_url(database, postgres, proxy)
+        async with SessionStore(database, StoreOptions(read_url=url)) as store:
+            await store.sessions.create(id="s")
+            await back_at(store, standby)
+            proxy.is_silent = True
+            answers = 0
+            for _ in range(10):
+                try:
+                    async with asyncio.timeout(0.2):
+                        assert await store.events.head("s") == 0
+                        answers += 1
+                except TimeoutError:
+                    await asyncio.sleep(0.1)
+            assert answers >= 5
+
+
 async def test_a_replica_that_was_promoted(
     database: str, postgres: PostgresServer, own_standby: Standby
 ) -> None:

@@ -140,7 +140,7 @@ class PostgresReaders:
         if self._idle:
             connection = self._idle.pop()
         else:
-            connection = await self._connector.connect()
+            connection = await self._connect()
         try:
             result = await self._read_on(connection, work, snapshot)
         except BaseException as error:
@@ -151,6 +151,9 @@ class PostgresReaders:
             raise
         self._idle.append(connection)
         return result
+
+    async def _connect(self) -> PostgresConnection:
+        return await self._connector.connect()
 
     async def _read_on(
         self,

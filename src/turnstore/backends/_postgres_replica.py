@@ -93,7 +93,9 @@ class Replica:
         self._primary = primary
         ask = partial(standing, is_durable=options.durability != "normal")
         self._positions = Positions(lambda: primary.run(ask, False), loop)
-        self._readers = _ReplicaReaders(connector, self._positions, options, loop)
+        self._readers = _ReplicaReaders(
+            connector, self._positions, self._given_up, options, loop
+        )
         self._absences = 0
         self._absence_s = 0.0  # the present one; 0: there is none
         self._until_s = 0.0
@@ -144,6 +146,11 @@ class Replica:
         self._until_s = self._loop.time() + self._absence_s
         self._readers.turn_away(reason)
 
+    def _given_up(self) -> None:
+        """A connection was waited for in vain; the others go elsewhere at once."""
+        if self._loop.time() >= self._until_s:
+            self._leave("the replica gave no answer while somebody waited for it")
+
     def _return(self) -> None:
         if self._absence_s:
             LOG.warning("reads go to the replica again")
@@ -155,17 +162,22 @@ class Replica:
 
 
 class _ReplicaReaders(PostgresReaders):
-    """Connections to the replica. A read is tried once."""
+    """Connections to the replica. A read is tried once.
+
+    :param given_up: called when a read was cancelled that had no connection yet.
+    """
 
     def __init__(
         self,
         connector: Connector,
         positions: Positions,
+        given_up: Callable[[], None],
         options: StoreOptions,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         super().__init__(connector, [], options, loop)
         self._positions = positions
+        self._given_up = given_up
         # What each connection was last seen to be.
         self._seen: weakref.WeakKeyDictionary[PostgresConnection, Standing]
         self._seen = weakref.WeakKeyDictionary()
@@ -188,6 +200,14 @@ class _ReplicaReaders(PostgresReaders):
     def turn_away(self, reason: str) -> None:
         """Let those that wait for a connection go elsewhere."""
         self._turn_away(_Refused, reason)
+
+    async def _connect(self) -> PostgresConnection:
+        try:
+            return await super()._connect()
+        except asyncio.CancelledError:
+            if not self._closed:
+                self._given_up()
+            raise
 
     async def _read_on(
         self,
