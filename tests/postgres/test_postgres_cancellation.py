@@ -157,19 +157,19 @@ async def test_closing_as_a_place_comes_free(database: str) -> None:
     """Who has been given it has not gone on yet, and connects no more."""
     async with opened(database, readers=1) as backend:
         readers: Any = backend._readers
-        first = asyncio.create_task(backend.read(texts))
-        second = asyncio.create_task(backend.read(texts))
-        await until(lambda: backend.statistics().reader_waits == 1)
         give = readers._release
+        closing: list[asyncio.Task[None]] = []
 
         def close_and_give() -> None:
+            readers._release = give
             closing.append(asyncio.create_task(readers.close(1)))
             give()
 
-        closing: list[asyncio.Task[None]] = []
         readers._release = close_and_give
+        first = asyncio.create_task(backend.read(texts))
+        second = asyncio.create_task(backend.read(texts))
         assert await first == []
-        readers._release = give
+        assert backend.statistics().reader_waits == 1
         with pytest.raises(StoreClosed):
             await second
         await closing[0]

@@ -184,8 +184,9 @@ async def talk(store: SessionStore) -> None:
 
 
 class Logged(NamedTuple):
-    """A statement, and its first value."""
+    """A statement of a server's process, and its first value."""
 
+    process: str
     text: str
     value: str | None
 
@@ -239,11 +240,11 @@ def logged(log: str) -> list[Logged]:
     """Return the statements that a server has logged."""
     joined = log.replace("\n\t", " ")
     found = re.findall(
-        r"(?:statement|execute [^:]*): (.*)"
+        r"\[(\d+)\] LOG:  (?:statement|execute [^:]*): (.*)"
         r"(?:\n.*DETAIL:  [Pp]arameters: \$1 = '?(\w+))?",
         joined,
     )
-    return [Logged(text, value or None) for text, value in found]
+    return [Logged(process, text, value or None) for process, text, value in found]
 
 
 @pytest.fixture
@@ -302,11 +303,13 @@ async def test_heads_are_locked_one_by_one_before_all_else(
     """In order of keys; also by batches of one kind, which lock as they load."""
     ways: set[tuple[int, bool]] = set()
     transactions: list[list[Logged]] = []
+    begun: dict[str, list[Logged]] = {}
     for each in statements:
         if each.text.startswith("BEGIN"):
-            transactions.append([])
-        if transactions:
-            transactions[-1].append(each)
+            begun[each.process] = []
+            transactions.append(begun[each.process])
+        if each.process in begun:
+            begun[each.process].append(each)
     for transaction in transactions:
         used = [each for each in transaction if each.tables]
         locked: list[int] = []
