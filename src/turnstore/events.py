@@ -11,11 +11,12 @@ from sqlalchemy import Connection, bindparam, select
 
 from turnstore import _arguments, _codec
 from turnstore._arrays import is_in
+from turnstore._compiled import Compiled
 from turnstore._event_writes import ROW_BYTES, DeleteEvents
 from turnstore._follower import Follower
 from turnstore._forks import History
 from turnstore._heads import require_session
-from turnstore._selects import EVENT_COLUMNS
+from turnstore._selects import EVENT_COLUMNS, SESSION_IS
 from turnstore.backends.base import Backend
 from turnstore.errors import InvalidArgument, SessionNotFound
 from turnstore.following import Followers
@@ -273,14 +274,10 @@ def _list_in_steps(
 
 
 def _read_head(connection: Connection, session_id: str) -> int:
-    head: int | None = connection.execute(
-        select(session_heads.c.event_head)
-        .join(sessions, sessions.c.session_key == session_heads.c.session_key)
-        .where(sessions.c.id == session_id)
-    ).scalar_one_or_none()
-    if head is None:
+    found = _HEAD.execute(connection, {"session": session_id}).fetchone()
+    if found is None:
         raise SessionNotFound(session_id)
-    return head
+    return int(found[0])
 
 
 def _check_events(given: Iterable[NewEvent]) -> list[NewEvent]:
@@ -307,4 +304,9 @@ _OF_TYPES: Final = History(
     EVENT_COLUMNS,
     Event,
     is_in(events.c.type, bindparam("types")),
+)
+_HEAD: Final = Compiled(
+    select(session_heads.c.event_head)
+    .join(sessions, sessions.c.session_key == session_heads.c.session_key)
+    .where(SESSION_IS)
 )

@@ -240,7 +240,7 @@ class Sessions:
         2,000 match.
         """
         work = partial(count_matches, wanted=wanted(filter))
-        return await self._backend.read(work, snapshot=True)
+        return await self._backend.read(work)
 
     async def fork(
         self,

@@ -19,13 +19,8 @@ from turnstore import (
     StoreOptions,
 )
 from turnstore._filters import wanted
-from turnstore._listing import (
-    Place,
-    after_values,
-    gather,
-    order_of,
-    places,
-)
+from turnstore._listing import order_of
+from turnstore._places import Place, after_values, gather, places
 from turnstore.schema import metadata
 from turnstore.sessions import OrderBy
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.dialects import sqlite
 
-from turnstore import _listing, _message_reads, events, sessions, tool_calls
+from turnstore import _listing, _message_reads, _places, events, sessions, tool_calls
 from turnstore._rows import Query
 
 QUERIES = {
     "sessions": sessions._SESSION,
-    "listing": _listing._page((), _listing.Order("updated_at", True), False),
+    "listing": _listing._page((), _places.Order("updated_at", True), False),
     "messages": _message_reads._HISTORIES["all", False]._own,
     "tool calls": tool_calls._LIST,
     "events": events._ALL._own,

@@ -1,0 +1,218 @@
+"""Where sessions stand in an order: which index finds them.
+
+A page is found by the places of its sessions in order, from narrow indexes alone, to
+which the records are joined. For the places there are three plans:
+
+``along``
+    one filter's own index, which has its matches in the wanted order: equality
+    filters in order of creation, a range in order of its column. Costs the page.
+``gather``
+    all matches of one filter by its own index, then sorted. Costs the matches.
+``walk``
+    the index of the order, passing over what does not match. Costs the rows walked
+    until the page is full.
+
+Between the last two decides how many match, counted up to ``MATCHES_GATHERED_MAX``:
+few are gathered, and where many match a walk soon meets enough of them. The database's
+own planner can't choose so, because it does not know the values. A filter that drives
+no plan is a test of the rows that come, its columns behind a unary plus, which SQLite
+takes as: no index for this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    Column,
+    ColumnElement,
+    Select,
+    Table,
+    and_,
+    any_,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    tuple_,
+    union_all,
+)
+
+from turnstore._arrays import Value
+from turnstore._filters import PERIOD_BITS, Condition, unindexed
+from turnstore._sql import Both, Either
+from turnstore.schema import session_heads, sessions
+
+MATCHES_GATHERED_MAX: Final = 2_000
+"""Where gathering so many costs about as much as walking until 50 of so many, among
+100,000 sessions, are met (``python -m bench listing``)."""
+
+LABELS: Final = ("value", "created_at", "session_key")
+Place = tuple[int, int, int]
+"""Where a session stands: its value in the order, created_at, key."""
+
+
+class Order(msgspec.Struct, frozen=True):
+    """An order of sessions by a column of the heads; ties by created_at, then key."""
+
+    name: str
+    descending: bool
+
+    @property
+    def column(self) -> Column[Any]:
+        return session_heads.c[self.name]
+
+    def columns(self, base: Table) -> list[ColumnElement[Any]]:
+        """The columns of ``base`` that sort: value, created_at, key."""
+        value = base.c[self.name] if base is not session_heads else self.column
+        return [value, base.c.created_at, base.c.session_key]
+
+    def directed(self, columns: Sequence[ColumnElement[Any]]) -> list[Any]:
+        return [each.desc() if self.descending else each.asc() for each in columns]
+
+    def along_index(self, columns: Sequence[ColumnElement[Any]]) -> list[Any]:
+        """As ``directed``, spelt so that it is seen to be the order of an index."""
+        first, *others = self.directed(columns)
+        if self.name == "updated_at":
+            [period] = self.directed([session_heads.c.updated_period])
+            first = Either(first, Both(period, first))
+        return [first, *others]
+
+    def after(self, columns: Sequence[ColumnElement[Any]]) -> ColumnElement[bool]:
+        """Return the condition that a row comes after the place ``after_values``."""
+        names = LABELS[-len(columns) :]
+        given = (parameter(f"after_{each}") for each in names)
+        here, there = tuple_(*columns), tuple_(*given)
+        condition = here < there if self.descending else here > there
+        if self.name == "updated_at":
+            period = session_heads.c.updated_period
+            bound = parameter("after_period")
+            coarser = period <= bound if self.descending else period >= bound
+            condition = Either(condition, and_(condition, coarser))
+        return condition
+
+
+def after_values(place: Place | None) -> dict[str, Value]:
+    if place is None:
+        return {}
+    values = {f"after_{name}": at for name, at in zip(LABELS, place, strict=True)}
+    return {**values, "after_period": place[0] >> PERIOD_BITS}
+
+
+class Gathered(msgspec.Struct, frozen=True, eq=False):
+    """A condition whose matches are gathered: their keys, one more than may be."""
+
+    condition: Condition
+    keys: CTE
+
+    @property
+    def are_few(self) -> ColumnElement[bool]:
+        count = select(func.count()).select_from(self.keys).scalar_subquery()
+        return count <= _known(MATCHES_GATHERED_MAX)
+
+
+def gather(condition: Condition) -> Gathered:
+    assert condition.matches is not None
+    # Read once, and first: the planner might merge them into the rest.
+    keys = condition.matches.limit(_known(MATCHES_GATHERED_MAX + 1)).cte()
+    return Gathered(condition, keys.prefix_with("MATERIALIZED"))
+
+
+def places(
+    conditions: Sequence[Condition],
+    order: Order,
+    gathered: Gathered | None = None,
+    *,
+    is_page: bool = False,
+    is_later: bool = False,
+) -> Select[Any]:
+    """Return the statement that gives places in order, by the cheapest plan.
+
+    :param is_page: no more than the parameter ``rows_max`` are read.
+    :param is_later: only those after the place ``after_values``.
+    """
+    if gathered is not None:
+        few = gathered.condition
+        rest = [each for each in conditions if each is not few or not few.is_exact]
+        return _select(session_heads, None, rest, order, is_later, keys=gathered.keys)
+    along = [each for each in conditions if each.along is order.column]
+    if along:
+        rest = [each for each in conditions if each is not along[0]]
+        return _along(along[0], rest, order, is_page, is_later)
+    return _select(session_heads, None, conditions, order, is_later)
+
+
+def parameter(name: str) -> ColumnElement[int]:
+    return bindparam(name, type_=BigInteger())
+
+
+def _known(limit: int) -> ColumnElement[int]:
+    # PostgreSQL takes a parameter here for a tenth of the table.
+    return literal_column(str(limit))
+
+
+def _along(
+    driving: Condition,
+    rest: Sequence[Condition],
+    order: Order,
+    is_page: bool,
+    is_later: bool,
+) -> Select[Any]:
+    """The index ranges of one filter, merged where they are several."""
+    arms = [
+        _select(arm.table, arm.where, rest, order, is_later) for arm in driving.arms
+    ]
+    if len(arms) == 1:
+        return arms[0]
+    if is_page:
+        arms = [arm.limit(parameter("rows_max")) for arm in arms]
+    merged = union_all(*(select(arm.subquery()) for arm in arms)).subquery()
+    return select(merged).order_by(*order.directed(list(merged.c)))
+
+
+def _select(
+    base: Table,
+    driving: ColumnElement[bool] | None,
+    rest: Sequence[Condition],
+    order: Order,
+    is_later: bool,
+    *,
+    keys: CTE | None = None,
+) -> Select[Any]:
+    """Places from one table, with the tables joined that the tests read.
+
+    :param keys: those of the only ones to look at, in any order.
+    """
+    columns = order.columns(base)
+    statement = select(
+        *(each.label(name) for each, name in zip(columns, LABELS, strict=True))
+    ).select_from(base)
+    if keys is not None:
+        matched, key = select(keys.c.session_key), base.c.session_key
+        # As an array, PostgreSQL looks its elements up, and scans no table.
+        array = func.array(matched.scalar_subquery())
+        statement = statement.where(Either(key.in_(matched), key == any_(array)))
+    needed = {each.tests for each in rest} - {base, None}
+    for table in (session_heads, sessions):
+        if table in needed:
+            statement = statement.join(table, table.c.session_key == base.c.session_key)
+    if driving is not None:
+        statement = statement.where(driving)
+    for condition in rest:
+        statement = statement.where(condition.test(base, order.column))
+    if columns[0] is columns[1]:
+        columns = columns[1:]
+    if is_later:
+        statement = statement.where(order.after(columns))
+    if keys is not None:
+        columns = [unindexed(columns[0]), *columns[1:]]
+        return statement.order_by(*order.directed(columns))
+    return statement.order_by(*order.along_index(columns))
+
+
+ANY_ORDER: Final = Order("created_at", descending=True)
+"""That in which most filters have an index."""
