@@ -31,6 +31,7 @@ from turnstore._places import (
     Place,
     after_values,
     gather,
+    known,
     parameter,
     places,
 )
@@ -104,10 +105,9 @@ def read_page(
     after: Place | None,
 ) -> Page[Session]:
     # One more than asked for tells whether there is a next page.
-    values = {**wanted.values, **after_values(after)}
-    values |= {"limit": limit + 1, "offset": offset}
+    form = (wanted.conditions, order, limit + 1, offset > 0, after is not None)
+    values = {**wanted.values, **after_values(after), "offset": offset}
     values["rows_max"] = min(limit + 1 + offset, _codec.INTEGER_MAX)
-    form = (wanted.conditions, order, after is not None)
     found: list[_Listed] | None = None
     # Whether few match is found out in the step that gathers them: so each step is
     # right by itself, and they need no common snapshot.
@@ -169,21 +169,29 @@ def _gathered_page(
     condition: Condition,
     conditions: tuple[Condition, ...],
     order: Order,
+    limit: int,
+    has_offset: bool,
     is_later: bool,
 ) -> QueryIf[_Listed]:
     """Pages of one form by gathering a condition's matches, where they are few."""
     gathered = gather(condition)
-    found = places(conditions, order, gathered, is_page=True, is_later=is_later)
-    return QueryIf(gathered.are_few, _records(found, order), _Listed)
+    found = places(conditions, order, gathered, is_later=is_later)
+    records = _records(found, order, limit, has_offset)
+    return QueryIf(gathered.are_few, records, _Listed)
 
 
 @lru_cache(STATEMENTS_KEPT_MAX)
 def _page(
-    conditions: tuple[Condition, ...], order: Order, is_later: bool
+    conditions: tuple[Condition, ...],
+    order: Order,
+    limit: int,
+    has_offset: bool,
+    is_later: bool,
 ) -> Query[_Listed]:
     """Pages of one form along an index or by a walk."""
-    found = places(conditions, order, is_page=True, is_later=is_later)
-    return Query(_records(found, order), _Listed)
+    rows_max = parameter("rows_max") if has_offset else known(limit)
+    found = places(conditions, order, rows_max=rows_max, is_later=is_later)
+    return Query(_records(found, order, limit, has_offset), _Listed)
 
 
 @lru_cache(STATEMENTS_KEPT_MAX)
@@ -201,9 +209,14 @@ def _count(condition: Condition | None, conditions: tuple[Condition, ...]) -> Co
     return Compiled(select(counted))
 
 
-def _records(found: Select[Any], order: Order) -> Select[Any]:
+def _records(
+    found: Select[Any], order: Order, limit: int, has_offset: bool
+) -> Select[Any]:
     """Return the statement that gives the sessions at a page of these places."""
-    page = found.limit(parameter("limit")).offset(parameter("offset")).subquery()
+    found = found.limit(known(limit))
+    if has_offset:
+        found = found.offset(parameter("offset"))
+    page = found.subquery()
     columns: list[ColumnElement[Any]] = [
         type_coerce(page.c[name], BigInteger).label(name) for name in LABELS
     ]

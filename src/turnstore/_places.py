@@ -112,13 +112,13 @@ class Gathered(msgspec.Struct, frozen=True, eq=False):
     @property
     def are_few(self) -> ColumnElement[bool]:
         count = select(func.count()).select_from(self.keys).scalar_subquery()
-        return count <= _known(MATCHES_GATHERED_MAX)
+        return count <= known(MATCHES_GATHERED_MAX)
 
 
 def gather(condition: Condition) -> Gathered:
     assert condition.matches is not None
     # Read once, and first: the planner might merge them into the rest.
-    keys = condition.matches.limit(_known(MATCHES_GATHERED_MAX + 1)).cte()
+    keys = condition.matches.limit(known(MATCHES_GATHERED_MAX + 1)).cte()
     return Gathered(condition, keys.prefix_with("MATERIALIZED"))
 
 
@@ -127,12 +127,12 @@ def places(
     order: Order,
     gathered: Gathered | None = None,
     *,
-    is_page: bool = False,
+    rows_max: ColumnElement[int] | None = None,
     is_later: bool = False,
 ) -> Select[Any]:
     """Return the statement that gives places in order, by the cheapest plan.
 
-    :param is_page: no more than the parameter ``rows_max`` are read.
+    :param rows_max: no more than so many are read.
     :param is_later: only those after the place ``after_values``.
     """
     if gathered is not None:
@@ -142,7 +142,7 @@ def places(
     along = [each for each in conditions if each.along is order.column]
     if along:
         rest = [each for each in conditions if each is not along[0]]
-        return _along(along[0], rest, order, is_page, is_later)
+        return _along(along[0], rest, order, rows_max, is_later)
     return _select(session_heads, None, conditions, order, is_later)
 
 
@@ -150,8 +150,9 @@ def parameter(name: str) -> ColumnElement[int]:
     return bindparam(name, type_=BigInteger())
 
 
-def _known(limit: int) -> ColumnElement[int]:
-    # PostgreSQL takes a parameter here for a tenth of the table.
+def known(limit: int) -> ColumnElement[int]:
+    """Return a LIMIT that PostgreSQL plans with. It takes a parameter for a tenth of
+    the table, and as that looks costly plans the statement anew at every call."""
     return literal_column(str(limit))
 
 
@@ -159,7 +160,7 @@ def _along(
     driving: Condition,
     rest: Sequence[Condition],
     order: Order,
-    is_page: bool,
+    rows_max: ColumnElement[int] | None,
     is_later: bool,
 ) -> Select[Any]:
     """The index ranges of one filter, merged where they are several."""
@@ -168,8 +169,8 @@ def _along(
     ]
     if len(arms) == 1:
         return arms[0]
-    if is_page:
-        arms = [arm.limit(parameter("rows_max")) for arm in arms]
+    if rows_max is not None:
+        arms = [arm.limit(rows_max) for arm in arms]
     merged = union_all(*(select(arm.subquery()) for arm in arms)).subquery()
     return select(merged).order_by(*order.directed(list(merged.c)))
 

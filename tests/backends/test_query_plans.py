@@ -20,7 +20,7 @@ from turnstore import (
 )
 from turnstore._filters import wanted
 from turnstore._listing import order_of
-from turnstore._places import Place, after_values, gather, places
+from turnstore._places import Place, after_values, gather, known, places
 from turnstore.schema import metadata
 from turnstore.sessions import OrderBy
 
@@ -94,7 +94,7 @@ async def page_plan(
             given.conditions,
             order,
             gather(given.conditions[0]) if is_gathered else None,
-            is_page=True,
+            rows_max=known(51),
             is_later=after is not None,
         ).limit(51)
         compiled = statement.compile(

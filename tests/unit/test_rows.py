@@ -10,7 +10,7 @@ from turnstore._rows import Query
 
 QUERIES = {
     "sessions": sessions._SESSION,
-    "listing": _listing._page((), _places.Order("updated_at", True), False),
+    "listing": _listing._page((), _places.Order("updated_at", True), 51, False, False),
     "messages": _message_reads._HISTORIES["all", False]._own,
     "tool calls": tool_calls._LIST,
     "events": events._ALL._own,
