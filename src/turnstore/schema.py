@@ -74,10 +74,18 @@ def _session_key() -> Column[int]:
     )
 
 
-def _listed_by(column: str) -> Index:
-    # With the key, so that PostgreSQL finds matches in the index alone; on SQLite
-    # every index has it.
-    return Index(None, column, "created_at", postgresql_include=["session_key"])
+def _listed_by(
+    *columns: str, name: str | None = None, where: str | None = None
+) -> Index:
+    only = None if where is None else text(where)
+    return Index(
+        name,
+        *columns,
+        sqlite_where=only,
+        postgresql_where=only,
+        # So that PostgreSQL finds keys in the index alone; on SQLite each has them.
+        postgresql_include=["session_key"],
+    )
 
 
 sessions = Table(
@@ -107,12 +115,12 @@ sessions = Table(
     Column("created_at", Micros, nullable=False),
     Column("ended_at", Micros),
     UniqueConstraint("id"),
-    _listed_by("agent_name"),
-    _listed_by("project_root"),
-    _listed_by("provider"),
-    _listed_by("model"),
-    _listed_by("status"),
-    _listed_by("parent_session_id"),
+    _listed_by("agent_name", "created_at"),
+    _listed_by("project_root", "created_at"),
+    _listed_by("provider", "created_at"),
+    _listed_by("model", "created_at"),
+    _listed_by("status", "created_at"),
+    _listed_by("parent_session_id", "created_at"),
     sqlite_autoincrement=True,
 )
 
@@ -151,23 +159,17 @@ session_heads = Table(
     Column("total_tokens", BigInteger, nullable=False),
     Column("last_model", Text),
     Column("active_message_id", Text),
-    Index(None, "created_at"),
+    _listed_by("created_at"),
     Index(None, "updated_at", "created_at", info=_ON_SQLITE).ddl_if("sqlite"),
     Index(None, "updated_period", info=_ON_POSTGRESQL).ddl_if("postgresql"),
-    Index(None, "message_count", "created_at"),
-    Index(None, "total_tokens", "created_at"),
-    Index(None, "last_model", "created_at"),
-    Index(
-        "ix_session_heads_pending",
-        "created_at",
-        sqlite_where=text("pending_tool_calls > 0"),
-        postgresql_where=text("pending_tool_calls > 0"),
+    _listed_by("message_count", "created_at"),
+    _listed_by("total_tokens", "created_at"),
+    _listed_by("last_model", "created_at"),
+    _listed_by(
+        "created_at", name="ix_session_heads_pending", where="pending_tool_calls > 0"
     ),
-    Index(
-        "ix_session_heads_settled",
-        "created_at",
-        sqlite_where=text("pending_tool_calls = 0"),
-        postgresql_where=text("pending_tool_calls = 0"),
+    _listed_by(
+        "created_at", name="ix_session_heads_settled", where="pending_tool_calls = 0"
     ),
     postgresql_with={"fillfactor": 70},
 )
