@@ -50,13 +50,28 @@ def test_the_hosts_of_a_url(url: str, hosts: list[tuple[str | None, int]]) -> No
         "postgresql:///secret?port=1,2",
         "postgresql://[::1/secret",
         "postgresql://[::1]x/secret",
+        "postgresql:secret",
+        "postgresql:/secret",
+        "postgresql://a%00b/secret",
+        "postgresql://u:secret%00@h/d",
+        "postgresql://u:secret%FF@h/d",
+        "postgresql://h/d?application_name=secret\ud800",
+        "postgresql://..../secret",
+        f"postgresql://{'a' * 64}/secret",
     ],
+    ids=ascii,
 )
 def test_what_does_not_parse_is_refused_and_not_shown(url: str) -> None:
     with pytest.raises(InvalidArgument) as got:
         Hosts(url, WRITING)
     assert "secret" not in str(got.value)
     assert got.value.__context__ is None or got.value.__suppress_context__
+
+
+def test_another_sslmode_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="disable, allow"):
+        Hosts("postgresql://h/d?sslmode=bogus", WRITING)
+    assert len(Hosts("postgresql://h/d?sslmode=verify-full", WRITING)) == 1
 
 
 def test_the_host_that_served_last_is_the_first() -> None:

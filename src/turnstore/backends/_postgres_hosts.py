@@ -31,6 +31,14 @@ _OPTIONS: Final = frozenset(
         "user",
     )
 )
+_SSL_MODES: Final = (
+    "disable",
+    "allow",
+    "prefer",
+    "require",
+    "verify-ca",
+    "verify-full",
+)
 _ANY: Final = "SELECT"
 _STANDBY: Final = "SELECT WHERE pg_is_in_recovery()"
 _PRIMARY: Final = "SELECT WHERE NOT pg_is_in_recovery()"
@@ -74,13 +82,14 @@ class Host(NamedTuple):
 
 
 class Hosts:
-    """:raises InvalidArgument: the URL does not parse, or asks for servers of a kind
-    that is of no use for the purpose."""
+    """:raises InvalidArgument: the URL does not parse, has an option that there is not,
+    or asks for servers of a kind that is of no use for the purpose."""
 
     def __init__(self, url: str, purpose: Purpose) -> None:
         self.purpose = purpose
         options: dict[str, list[str]] = {}
         try:
+            _check_text(url)
             parts = urlsplit(url)
             if parts.query:
                 options = parse_qs(parts.query, strict_parsing=True)
@@ -101,6 +110,8 @@ class Hosts:
                 f"unknown options in the URL: {', '.join(shown)}; there are "
                 f"{', '.join(sorted(_OPTIONS))}"
             )
+        if asked.get("sslmode", "prefer") not in _SSL_MODES:
+            raise InvalidArgument(f"sslmode must be one of {', '.join(_SSL_MODES)}")
         attribute = asked.get("target_session_attrs", purpose.value[0])
         if attribute not in purpose.value:
             raise InvalidArgument(
@@ -123,8 +134,17 @@ class Hosts:
         self._hosts.insert(0, host)
 
 
+def _check_text(url: str) -> None:
+    """:raises ValueError: not such a URL, or decoded it is no text for a server."""
+    decoded = unquote(url, errors="strict")
+    decoded.encode()
+    if not url.startswith("postgresql://") or "\x00" in decoded:
+        raise ValueError
+
+
 def _parse(netloc: str, names: str, ports: str) -> list[Host]:
-    """:raises ValueError: a port is no number, or a host has no name."""
+    """:raises ValueError: a port is no number, or a host has no name, or one that none
+    can have."""
     login, at, _ = netloc.rpartition("@")
     if "@" in login:
         raise ValueError
@@ -150,7 +170,10 @@ def _host(spec: str, port: int | None) -> Host:
         name, own_port = spec, ""
     else:
         name, _, own_port = spec.partition(":")
-    return Host(unquote(name) or None, _port(own_port) if own_port else port)
+    name = unquote(name)
+    if not name.startswith("/"):
+        name.encode("idna")  # as whoever looks up its address does
+    return Host(name or None, _port(own_port) if own_port else port)
 
 
 def _port(text: str) -> int:
