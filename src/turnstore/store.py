@@ -18,7 +18,7 @@ from turnstore.archive import Archive
 from turnstore.backends._sqlite_files import absolute, path_of_url
 from turnstore.backends.base import Backend
 from turnstore.backends.sqlite import SqliteBackend
-from turnstore.errors import InvalidArgument, StoreError
+from turnstore.errors import InvalidArgument, StoreClosed, StoreError
 from turnstore.events import Events
 from turnstore.following import Followers
 from turnstore.messages import Messages
@@ -105,7 +105,10 @@ class SessionStore:
         :raises InvalidArgument: the file is another program's.
         :raises SchemaTooOld, SchemaTooNew: the text says what to run.
         :raises StoreError: it was opened before.
+        :raises StoreClosed: it was closed.
         """
+        if self._state == "closed":
+            raise StoreClosed("a closed store can't be opened again: make another one")
         if self._state != "new":
             raise StoreError("a store can be opened once: make another one")
         self._state = "opening"

@@ -280,7 +280,7 @@ async def test_a_second_open(store_path: Path) -> None:
         await store.open()
     await store.sessions.create(id="s")
     await store.close()
-    with pytest.raises(StoreError, match="once"):
+    with pytest.raises(StoreClosed, match="again"):
         await store.open()
 
 

@@ -143,7 +143,7 @@ class Lifecycle(Fixtures):
     async def test_a_store_that_was_never_opened_can_be_closed(self) -> None:
         store = SessionStore("sqlite://")
         await store.close()
-        with pytest.raises(StoreError):
+        with pytest.raises(StoreClosed):
             await store.open()
 
     async def test_a_second_open_is_a_store_error_and_the_store_goes_on(
@@ -157,7 +157,7 @@ class Lifecycle(Fixtures):
         self, store: SessionStore
     ) -> None:
         await store.close()
-        with pytest.raises(StoreError):
+        with pytest.raises(StoreClosed):
             await store.open()
 
     async def test_close_commits_what_was_queued(self, open_store: OpenStore) -> None:
