@@ -25,7 +25,7 @@ from turnstore.errors import (
     StatusConflict,
 )
 from turnstore.following import Announced, Followers
-from turnstore.records import Session
+from turnstore.records import Session, SessionStatus
 from turnstore.schema import (
     HEAD_COLUMNS,
     session_heads,
@@ -227,7 +227,7 @@ def _fault(
         expected = " or ".join(sorted(command.expected))
         return StatusConflict(
             command.session_id,
-            state.status,
+            SessionStatus(state.status),
             f"status is {state.status}, expected {expected}",
         )
     wanted = command.active_message_id

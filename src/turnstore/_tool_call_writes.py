@@ -293,14 +293,14 @@ def _update_fault(
         expected = " or ".join(sorted(command.expected))
         return StatusConflict(
             command.session_id,
-            status,
+            ToolCallStatus(status),
             f"tool call {command.id!r} is {status}, expected {expected}",
         )
     wanted = command.columns.get("status", status)
     if wanted != status and status in FINAL_STATUSES:
         return StatusConflict(
             command.session_id,
-            status,
+            ToolCallStatus(status),
             f"tool call {command.id!r} is {status}, which is final: it can't become "
             f"{wanted}",
         )

@@ -126,7 +126,10 @@ class SequenceConflict(StoreError):
 
 
 class StatusConflict(StoreError):
-    """The status is not the expected one, or can't change as asked. Nothing written."""
+    """The status is not the expected one, or can't change as asked. Nothing written.
+
+    ``actual_status`` is a member of the enumeration, as in the record.
+    """
 
     def __init__(self, session_id: str, actual_status: str, reason: str) -> None:
         super().__init__(f"session {session_id!r}: {reason}")
