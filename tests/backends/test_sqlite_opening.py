@@ -14,6 +14,7 @@ import pytest
 from turnstore import (
     BackendError,
     BackendUnavailable,
+    DatabaseBusy,
     DatabaseCorrupt,
     ReadOnlyStore,
     SchemaTooNew,
@@ -24,6 +25,7 @@ from turnstore import (
     StoreOptions,
 )
 from turnstore.backends._sqlite_files import APPLICATION_ID
+from turnstore.backends._sqlite_library import library
 from turnstore.backends._sqlite_thread import SqliteThread
 from turnstore.backends.sqlite import SqliteBackend
 
@@ -155,6 +157,26 @@ async def test_a_file_marked_by_another_program_is_refused_untouched(
         async with SessionStore(store_path):
             pass
     assert file_bytes(store_path) == before
+
+
+async def test_a_lock_kept_too_long_has_the_driver_s_error_as_its_cause(
+    store_path: Path, connect: Callable[[Path], Any]
+) -> None:
+    await made(store_path)
+    connect(store_path).execute("BEGIN IMMEDIATE")
+    with pytest.raises(DatabaseBusy, match="write lock") as caught:
+        await SessionStore(store_path, StoreOptions(busy_timeout_s=0.05)).open()
+    assert isinstance(caught.value.__cause__, library().module.Error)
+
+
+async def test_what_no_driver_raised_has_no_cause(
+    store_path: Path, connect: Callable[[Path], Any]
+) -> None:
+    await made(store_path)
+    connect(store_path).execute("UPDATE alembic_version SET version_num = 'later'")
+    with pytest.raises(SchemaTooNew) as caught:
+        await SessionStore(store_path).open()
+    assert caught.value.__cause__ is None
 
 
 async def test_garbage_is_refused_untouched(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from forcing import Note, Poison, held, new_gate, opened, submitted, texts, until, works
 
-from turnstore import BackendError, QueueFull, SessionStore
+from turnstore import BackendError, DiskFull, QueueFull, SessionStore
 from turnstore.backends.sqlite import SqliteBackend
 
 pytestmark = pytest.mark.anyio
@@ -104,6 +104,27 @@ async def test_a_command_that_breaks_a_constraint_fails_alone(
         assert (await before, await after) == (2, 3)
         assert await backend.read(texts) == ["there", "before", "after"]
         await works(backend)
+
+
+async def test_a_disk_that_is_full_beside_a_poisoned_command_is_told_with_its_cause(
+    store_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Full(Note):
+        @staticmethod
+        def apply(connection, commands):  # type: ignore[no-untyped-def]
+            connection.exec_driver_sql("PRAGMA max_page_count = 1").close()
+            connection.exec_driver_sql("INSERT INTO notes SELECT 1, 2, zeroblob(99999)")
+
+    async with opened(store_path) as backend:
+        async with held(backend):
+            poison = Poison("s", 1, RuntimeError("poison"))
+            poisoned = asyncio.create_task(backend.write(poison))
+            full = asyncio.create_task(backend.write(Full("s", 1, "x")))
+            await submitted(backend, 2)
+        for each in (poisoned, full):
+            with pytest.raises(DiskFull) as caught:
+                await each
+            assert getattr(caught.value.__cause__, "sqlite_errorcode", 0) & 0xFF == 13
 
 
 async def test_each_caller_of_a_poisoned_batch_gets_an_error_of_its_own(

@@ -243,7 +243,7 @@ def apply_apart(
         except Exception as error:
             outcome = translate(error)
             if is_fatal(outcome):
-                raise outcome from error
+                raise outcome from outcome.__cause__
             connection.exec_driver_sql("ROLLBACK TO SAVEPOINT command")
             # What was read since may never have been committed.
             connection.info.clear()

@@ -140,14 +140,16 @@ class SqliteBackend(SqliteMaintenance):
         try:
             await thread.connect()
         except Exception as error:
-            raise translate(error) from error
+            translated = translate(error)
+            raise translated from translated.__cause__
         return thread
 
     async def _run(self, thread: SqliteThread, work: Callable[[SqliteThread], T]) -> T:
         try:
             return await thread.submit(partial(work, thread))
         except Exception as error:
-            raise translate(error) from error
+            translated = translate(error)
+            raise translated from translated.__cause__
 
     def _prepare(
         self, prepare: Callable[[Connection], None], thread: SqliteThread
