@@ -257,10 +257,10 @@ class Sessions:
         It is idle, and has its own id and counts, and no usage, tool calls, questions,
         settings, result or error. Its active message and ``last_model`` are its
         parent's. Where it leaves messages out, the active message is its parent's if
-        it has that one, else the newest that it has; where it leaves out messages or
-        events, ``last_model`` is that of the newest of its messages and events that
-        names one, by ``created_at``, of two at one time the event's. What either does
-        from then on, the other does not see.
+        it has that one, else the newest that it has, apart from summaries; where it
+        leaves out messages or events, ``last_model`` is that of the newest of its
+        messages and events that names one, by ``created_at``, of two at one time the
+        event's. What either does from then on, the other does not see.
 
         :param at_message_seq: the last message of the fork, 0 for none. None: all.
         :param at_event_seq: likewise of the events.
