@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import warnings
 from functools import partial
@@ -16,7 +17,7 @@ from turnstore._heads import lock_heads
 from turnstore.admin import Admin
 from turnstore.archive import Archive
 from turnstore.backends._sqlite_files import absolute, path_of_url
-from turnstore.backends.base import Backend
+from turnstore.backends.base import Backend, see_through
 from turnstore.backends.sqlite import SqliteBackend
 from turnstore.errors import InvalidArgument, StoreClosed, StoreError
 from turnstore.events import Events
@@ -81,6 +82,8 @@ class SessionStore:
         self.options = options
         self._backend = _backend(url, options)
         self._state = "new"
+        self._has_opened = asyncio.Event()
+        self._has_opened.set()  # nothing to wait for yet
         self.sessions = Sessions(self._backend, options)
         self.messages = Messages(self._backend, options)
         self.tool_calls = ToolCalls(self._backend, options)
@@ -107,14 +110,21 @@ class SessionStore:
         :raises InvalidArgument: the file is another program's.
         :raises SchemaTooOld, SchemaTooNew: the text says what to run.
         :raises StoreError: it was opened before.
-        :raises StoreClosed: it was closed.
+        :raises StoreClosed: it was closed, perhaps meanwhile.
         """
         if self._state == "closed":
             raise StoreClosed("a closed store can't be opened again: make another one")
         if self._state != "new":
             raise StoreError("a store can be opened once: make another one")
         self._state = "opening"
-        await self._backend.open(partial(self._prepare, options=self.options))
+        self._has_opened.clear()
+        try:
+            await self._backend.open(partial(self._prepare, options=self.options))
+            if self._state == "closed":
+                await self._backend.close()
+                raise StoreClosed("the store was closed while it was opened")
+        finally:
+            self._has_opened.set()
         self._state = "open"
 
     async def close(self) -> None:
@@ -126,13 +136,17 @@ class SessionStore:
         and end; a backup is broken off.
 
         A cancellation does not stop it, and is raised when it is done. A second call
-        only waits for the first.
+        only waits for the first, and one while the store is opened for the end of that.
         """
         self._state = "closed"
         try:
-            await self._backend.close()
+            await see_through(self._disconnect())
         finally:
             self._followers.close()
+
+    async def _disconnect(self) -> None:
+        await self._has_opened.wait()
+        await self._backend.close()
 
     async def __aenter__(self) -> Self:
         await self.open()

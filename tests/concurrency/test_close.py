@@ -118,6 +118,21 @@ async def test_a_cancelled_open_leaves_nothing_behind(
         await following.sessions.create(id="s")
 
 
+@pytest.mark.parametrize("turns", range(10))
+async def test_a_close_while_it_opens_leaves_it_closed(
+    store_path: Path, turns: int
+) -> None:
+    store = SessionStore(store_path)
+    opening = asyncio.create_task(store.open())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await asyncio.gather(store.close(), store.close())
+    [outcome] = await asyncio.gather(opening, return_exceptions=True)
+    assert outcome is None or isinstance(outcome, StoreClosed)
+    with pytest.raises(StoreClosed):
+        await store.events.head("s")
+
+
 async def test_an_open_cancelled_at_every_turn_leaves_nothing_behind(
     store_path: Path,
 ) -> None:
