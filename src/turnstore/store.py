@@ -109,7 +109,8 @@ class SessionStore:
             ReadOnlyStore: the database can't be used.
         :raises InvalidArgument: the file is another program's.
         :raises SchemaTooOld, SchemaTooNew: the text says what to run.
-        :raises StoreError: it was opened before.
+        :raises StoreError: it was opened before, or, on SQLite, this process was forked
+            while a store was open.
         :raises StoreClosed: it was closed, perhaps meanwhile.
         """
         if self._state == "closed":

@@ -30,16 +30,21 @@ gc.collect()
 
 FORKED = """
 import asyncio, os, sys
-from turnstore import SessionStore, StoreClosed
+from pathlib import Path
+from turnstore import SessionStore, StoreClosed, StoreError
 
 async def child_calls(store):
-    for call in (store.events.append("s", "t"), store.events.head("s")):
+    calls = [store.events.append("s", "t"), store.events.head("s")]
+    # The library of the parent's connections is of no use for new ones either.
+    calls += [SessionStore(each).open() for each in (Path(sys.argv[1]), "sqlite://")]
+    raised = []
+    for call in calls:
         try:
             await call
-        except StoreClosed as error:
+        except StoreError as error:
             assert "fork" in str(error), error
-        else:
-            os._exit(1)
+            raised.append(type(error))
+    assert raised == [StoreClosed, StoreClosed, StoreError, StoreError], raised
 
 async def main():
     async with SessionStore(f"sqlite:///{sys.argv[1]}") as store:

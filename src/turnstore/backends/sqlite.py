@@ -86,6 +86,11 @@ class SqliteBackend(SqliteMaintenance):
     # Opening and closing
 
     async def open(self, prepare: Callable[[Connection], None]) -> None:
+        if _INHERITED:
+            raise StoreError(
+                "this process was forked while a store was open: SQLite can't be used "
+                "in it; start it by spawn, or fork before a store is opened"
+            )
         self._loop = asyncio.get_running_loop()
         _OPEN.add(self)
         try:
@@ -358,8 +363,9 @@ class SqliteBackend(SqliteMaintenance):
         from being finalized for as long as the child lives.
         """
         self._closed_reason = (
-            "the store was opened before fork(): open another one in the child"
+            "the store was opened before fork(): start the process anew"
         )
+        _INHERITED.append(self)
         for thread in [*self._reading, self._writing, *self._connected_beside]:
             if thread is not None:
                 thread.keep_for_ever()
@@ -397,6 +403,11 @@ def _read(work: Callable[[Connection], T], snapshot: bool, thread: SqliteThread)
 
 
 _OPEN: weakref.WeakSet[SqliteBackend] = weakref.WeakSet()
+
+# In a forked child, the stores that were open. SQLite counts locks for each file and
+# process: with their counts a new connection would take itself for a holder of locks
+# that the child has not, and another thread of the parent may have held its mutexes.
+_INHERITED: Final[list[SqliteBackend]] = []
 
 
 def _after_fork_in_child() -> None:
