@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from turnstore import (
     BackendUnavailable,
     DatabaseBusy,
     DiskFull,
+    InvalidArgument,
     SessionStore,
     StoreClosed,
     StoreOptions,
@@ -224,6 +226,38 @@ async def test_a_backup_gives_up_before_it_holds_back_writers(
         assert left(tmp_path) == []
         await store.admin.checkpoint()
         await store.admin.backup(tmp_path / "copy.db")
+
+
+async def test_two_backups_at_once_to_one_path(
+    filled: SessionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "copy.db"
+    both = threading.Barrier(2, timeout=10)
+    fill = maintenance.Copy._fill
+
+    def fill_together(self: Any, thread: Any) -> None:
+        fill(self, thread)
+        both.wait()
+
+    monkeypatch.setattr(maintenance.Copy, "_fill", fill_together)
+    made = await asyncio.gather(
+        *(filled.admin.backup(path) for _ in range(2)), return_exceptions=True
+    )
+    assert {type(each) for each in made} == {type(None), InvalidArgument}
+    assert left(tmp_path) == ["copy.db"]
+    async with SessionStore(path, StoreOptions(read_only=True)) as copy:
+        assert await copy.admin.check() == []
+
+
+async def test_a_backup_where_files_have_one_name_alone(
+    filled: SessionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    await filled.admin.backup(tmp_path / "copy.db")
+    assert left(tmp_path) == ["copy.db"]
 
 
 async def test_a_folder_that_is_not_there_is_unavailable(

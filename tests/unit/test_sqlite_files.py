@@ -99,6 +99,17 @@ def test_a_url_of_the_wrong_type(url: Any) -> None:
         SessionStore(url)
 
 
+def test_a_relative_path_without_a_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    with pytest.raises(InvalidArgument, match="working directory"):
+        SessionStore("sqlite:///store.db")
+
+
 def test_a_path_with_nul() -> None:
     with pytest.raises(InvalidArgument, match="NUL"):
         SessionStore(Path("a\x00.db"))

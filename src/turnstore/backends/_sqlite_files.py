@@ -67,7 +67,8 @@ def path_of_url(url: str) -> Path | None:
 
 
 def absolute(path: Path) -> Path:
-    """:raises InvalidArgument: no file can have this name."""
+    """:raises InvalidArgument: no file can have this name, or there is no working
+    directory for a relative one."""
     if "\x00" in str(path):
         raise InvalidArgument("a path must not contain NUL")
     try:
@@ -77,7 +78,12 @@ def absolute(path: Path) -> Path:
             f"{str(path)!r} has a character that no file name can have"
         ) from error
     # Not resolve(): symbolic links stay as they were written, and `..` too.
-    return path if path.is_absolute() else Path.cwd() / path
+    try:
+        return path if path.is_absolute() else Path.cwd() / path
+    except OSError as error:
+        raise InvalidArgument(
+            f"the working directory is gone: give the whole path of {path}"
+        ) from error
 
 
 def uri(path: Path, *, read_only: bool) -> str:

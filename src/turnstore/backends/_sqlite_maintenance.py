@@ -16,6 +16,7 @@ import os
 import shutil
 from abc import abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -210,12 +211,10 @@ class Copy:
             try:
                 self._fill(thread)
                 _flush(self._partial)
-                self._refuse_existing()
-                os.rename(self._partial, self._path)
-                self._is_made = True
+                self._give_name()
                 _flush(self._path.parent)
             finally:
-                if not self._is_made:
+                with suppress(FileNotFoundError):  # it was renamed
                     os.unlink(self._partial)
         except OSError as error:
             is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -226,6 +225,18 @@ class Copy:
         """Remove the copy: the call that made it fails after all."""
         if self._is_made:
             os.unlink(self._path)
+
+    def _give_name(self) -> None:
+        self._refuse_existing()
+        try:
+            # Unlike a renaming it fails where another copy has the name by now.
+            os.link(self._partial, self._path)
+        except FileExistsError:
+            self._refuse_existing()
+            raise
+        except OSError:  # a file system without links
+            os.rename(self._partial, self._path)
+        self._is_made = True
 
     def _refuse_existing(self) -> None:
         # A log that is left of another file would be taken for the copy's.
