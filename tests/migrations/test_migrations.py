@@ -113,6 +113,27 @@ def index_texts(connection: Connection, table: str) -> list[str]:
     return [" ".join(text.split()) for text in rows.scalars()]
 
 
+def test_a_second_store_of_a_process_has_the_same_schema(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made without alembic, by what it ran for the first."""
+
+    def everything(connection: Connection) -> list[Any]:
+        return [
+            connection.exec_driver_sql(f"SELECT * FROM {table}").all()
+            for table in ("sqlite_schema", "alembic_version", "session_titles_config")
+        ]
+
+    monkeypatch.setattr(migrations, "_RECORDED", {})
+    migrations.prepare(connection, "auto")
+    monkeypatch.setattr(migrations, "_run_alembic", None)
+    engine = create_engine("sqlite://", module=library().module)
+    with engine.connect() as second:
+        migrations.prepare(second, "auto")
+        assert everything(second) == everything(connection)
+    engine.dispose()
+
+
 def test_preparing_again_does_nothing(connection: Connection) -> None:
     migrations.prepare(connection, "auto")
     assert migrations.current(connection) == migrations.REVISIONS[-1]
