@@ -176,6 +176,22 @@ async def test_a_commit_without_an_answer(
             await store.events.append("s", "t")
 
 
+async def test_a_cancelled_upgrade_without_an_answer(
+    postgres: PostgresServer, proxy: Proxy, database: str
+) -> None:
+    """An upgrade may take long, so no answer is waited for any less."""
+    url = database.replace(f":{postgres.port}/", f":{proxy.port}/")
+    proxy.silent_at = b"pg_advisory_xact_lock"
+    opening = asyncio.create_task(
+        SessionStore(url, StoreOptions(migrate="auto")).open()
+    )
+    while not proxy.is_silent:  # noqa: ASYNC110 - the proxy says
+        await asyncio.sleep(0.005)
+    opening.cancel("enough")
+    with pytest.raises(asyncio.CancelledError, match="enough"):
+        await opening
+
+
 async def test_closing_while_the_server_is_silent(
     postgres: PostgresServer, proxy: Proxy, database: str
 ) -> None:

@@ -79,7 +79,8 @@ class PostgresBackend(Backend):
         self._loop = asyncio.get_running_loop()
         _OPEN.add(self)
         try:
-            await see_through(self._open(prepare))
+            # A cancellation ends it: an upgrade may wait for an answer without end.
+            await self._open(prepare)
         except BaseException:
             await see_through(self._close())
             raise
