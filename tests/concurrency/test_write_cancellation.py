@@ -4,6 +4,7 @@ it returned and wrote."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import anyio
 import pytest
 from forcing import Note, Poison, held, new_gate, opened, submitted, texts, until, works
 
+from turnstore import DatabaseBusy
 from turnstore.backends.sqlite import SqliteBackend
 
 pytestmark = pytest.mark.anyio
@@ -18,6 +20,11 @@ pytestmark = pytest.mark.anyio
 
 def note(backend: SqliteBackend, text: str) -> asyncio.Task[int]:
     return asyncio.create_task(backend.write(Note("s", 1, text)))
+
+
+def is_taken(backend: SqliteBackend) -> bool:
+    """Whether a batch is on its way."""
+    return backend._writer is not None and backend._writer._batch is not None
 
 
 async def test_waiting_for_room(store_path: Path) -> None:
@@ -63,6 +70,63 @@ async def test_withdrawing_a_queued_one_lets_a_waiting_one_in(store_path: Path) 
             assert backend.statistics().queue_depth == 1
         assert await waiting == 1
         assert await backend.read(texts) == ["waiting"]
+        await works(backend)
+
+
+async def test_taken_while_another_process_has_the_lock(
+    store_path: Path, connect: Callable[[Path], Any]
+) -> None:
+    """The batch is not begun: who is cancelled leaves it, the others are committed."""
+    async with opened(store_path, busy_timeout_s=60) as backend:
+        other = connect(store_path)
+        other.execute("BEGIN IMMEDIATE")
+        tasks = [note(backend, text) for text in "abc"]
+        await until(lambda: is_taken(backend))
+        tasks[1].cancel("stop")
+        async with asyncio.timeout(10):
+            with pytest.raises(asyncio.CancelledError, match="stop"):
+                await tasks[1]
+        assert not tasks[0].done()
+        other.execute("ROLLBACK")
+        assert [await tasks[0], await tasks[2]] == [1, 2]
+        assert await backend.read(texts) == ["a", "c"]
+        await works(backend)
+
+
+async def test_all_taken_while_another_process_has_the_lock(
+    store_path: Path, connect: Callable[[Path], Any]
+) -> None:
+    async with opened(store_path, busy_timeout_s=60) as backend:
+        other = connect(store_path)
+        other.execute("BEGIN IMMEDIATE")
+        tasks = [note(backend, text) for text in "ab"]
+        await until(lambda: is_taken(backend))
+        for task in tasks:
+            task.cancel()
+        async with asyncio.timeout(10):
+            await asyncio.wait(tasks)
+        behind = note(backend, "behind")
+        await submitted(backend, 1)
+        other.execute("ROLLBACK")
+        assert await behind == 1
+        assert await backend.read(texts) == ["behind"]
+        await works(backend)
+
+
+async def test_taken_where_the_lock_is_not_had_in_time(
+    store_path: Path, connect: Callable[[Path], Any]
+) -> None:
+    async with opened(store_path, busy_timeout_s=0.2) as backend:
+        other = connect(store_path)
+        other.execute("BEGIN IMMEDIATE")
+        tasks = [note(backend, text) for text in "ab"]
+        await until(lambda: is_taken(backend))
+        tasks[0].cancel("stop")
+        with pytest.raises(DatabaseBusy):
+            await tasks[1]
+        assert tasks[0].cancelled()
+        other.execute("ROLLBACK")
+        assert await backend.read(texts) == []
         await works(backend)
 
 

@@ -29,7 +29,7 @@ from turnstore.backends._postgres_connections import (
 )
 from turnstore.backends._postgres_errors import is_conflict, is_lost, translate
 from turnstore.backends._postgres_retries import Retries
-from turnstore.backends._writer import Done, Writer
+from turnstore.backends._writer import Batch, Done, Writer
 from turnstore.backends.base import (
     Command,
     Outcome,
@@ -107,8 +107,8 @@ class Lane:
         if self._connection is not None:
             await self._connection.close()
 
-    def _start(self, commands: list[Command[Any]], done: Done) -> None:
-        self._task = self._loop.create_task(self._commit(commands, done))
+    def _start(self, batch: Batch, done: Done) -> None:
+        self._task = self._loop.create_task(self._commit(batch.begin(), done))
 
     async def _commit(self, commands: list[Command[Any]], done: Done) -> None:
         try:

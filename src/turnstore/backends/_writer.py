@@ -3,7 +3,7 @@
 Life of a command::
 
     WAITING ──room──▶ QUEUED ──batch taken──▶ TAKEN ──committed or failed──▶ DONE
-       └─ queue_timeout_s: QueueFull  └─ cancelled: withdrawn, nothing written
+       └─ queue_timeout_s: QueueFull  └──────────┴─ cancelled: withdrawn
 
 There is no writer task. The writer is a state machine of callbacks on the event loop:
 ``submit`` queues and, when idle, schedules ``_dispatch`` behind what is ready to run
@@ -11,7 +11,8 @@ now, so that calls made in the same turn of the loop share a commit; ``_finish``
 the outcomes and dispatches again. While a batch is being committed the next one
 gathers: the slower the disk, the larger the batches.
 
-**Cancellation.** A queued command is withdrawn and the cancellation raised. A taken
+**Cancellation.** A command is withdrawn and the cancellation raised, until its batch
+is begun: before, perhaps for seconds, it may wait for another process's lock. A begun
 one can no longer be stopped (a cancelled commit is a committed commit), so its caller
 goes on waiting; if it succeeded, the result is returned and the cancellation is handed
 on at the caller's next real await, and if it failed, nothing was written and the
@@ -24,6 +25,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
+from threading import Lock
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
@@ -33,7 +35,6 @@ from turnstore.options import StoreOptions
 
 R = TypeVar("R")
 Done = Callable[[list[Outcome], BaseException | None], None]
-Commit = Callable[[list[Command[Any]], Done], None]
 
 SAMPLES: Final = 1_024
 """Batches that the percentiles of the statistics are taken over."""
@@ -66,11 +67,40 @@ class Entry:
         self.timer: asyncio.TimerHandle | None = None
 
 
+class Batch:
+    """Commands that are committed together, those that are not withdrawn before."""
+
+    __slots__ = ("_is_begun", "_lock", "entries")
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self.entries = entries
+        # Begun on the thread that commits, withdrawn from on the event loop.
+        self._lock = Lock()
+        self._is_begun = False
+
+    def begin(self) -> list[Command[Any]]:
+        """Return the commands; from now on none can be withdrawn."""
+        with self._lock:
+            self._is_begun = True
+        self.entries = [each for each in self.entries if each.state is _State.TAKEN]
+        return [each.command for each in self.entries]
+
+    def withdraw(self, entry: Entry) -> bool:
+        with self._lock:
+            if not self._is_begun:
+                entry.state = _State.WITHDRAWN
+            return not self._is_begun
+
+
+Commit = Callable[[Batch, Done], None]
+
+
 class Writer:
     """Queues commands and has them committed in batches, one batch at a time.
 
-    :param commit: starts the commit of a batch; when it is done it calls back with an
-        outcome for each command, or the error that all of them failed with.
+    :param commit: starts the commit of a batch, which it begins; when it is done it
+        calls back with an outcome for each command that was begun, or the error that
+        all of them failed with.
     """
 
     def __init__(
@@ -87,7 +117,7 @@ class Writer:
         self._queued = 0  # entries of the queue that were not withdrawn
         self._waiting: deque[Entry] = deque()  # callers beyond queue_commands_max
         self._waiters = 0  # entries of it that were neither withdrawn nor refused
-        self._batch: list[Entry] = []
+        self._batch: Batch | None = None
         self._began_s = 0.0
         self._scheduled = False
         self._closing = False
@@ -105,7 +135,7 @@ class Writer:
 
     @property
     def idle(self) -> bool:
-        return not self._batch and not self.depth
+        return self._batch is None and not self.depth
 
     async def write(self, command: Command[R]) -> R:
         """Queue a command and wait for its outcome."""
@@ -162,6 +192,9 @@ class Writer:
             entry.command = None  # and with it the payload
             self._admit()
             raise cancellation
+        if entry.state is _State.TAKEN and self._batch is not None:
+            if self._batch.withdraw(entry):
+                raise cancellation
         while entry.state is not _State.DONE:
             # Some libraries cancel again at every turn of the loop until they are
             # obeyed. The first cancellation is the one that is handed on.
@@ -183,18 +216,19 @@ class Writer:
         return outcome
 
     def _wake(self) -> None:
-        if not self._scheduled and not self._batch:
+        if not self._scheduled and self._batch is None:
             self._scheduled = True
             self._loop.call_soon(self._dispatch)
 
     def _dispatch(self) -> None:
         self._scheduled = False
-        if self._batch:
+        if self._batch is not None:
             return
-        self._batch = self._take()
-        if self._batch:
+        taken = self._take()
+        if taken:
+            self._batch = Batch(taken)
             self._began_s = perf_counter()
-            self._commit([entry.command for entry in self._batch], self._finish)
+            self._commit(self._batch, self._finish)
         elif self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
@@ -235,14 +269,16 @@ class Writer:
             self._wake()
 
     def _finish(self, outcomes: list[Outcome], error: BaseException | None) -> None:
-        batch, self._batch = self._batch, []
+        assert self._batch is not None
+        batch, self._batch = self._batch.entries, None
         self.batches += 1
         self.commands += len(batch)
         self.batch_sizes.append(len(batch))
         self.commit_times_s.append(perf_counter() - self._began_s)
         if error is not None:
             for entry in batch:
-                self._settle(entry, _copy(error))
+                if entry.state is _State.TAKEN:
+                    self._settle(entry, _copy(error))
         else:
             done = _State.DONE
             for entry, outcome in zip(batch, outcomes, strict=True):

@@ -34,7 +34,7 @@ from turnstore.backends._sqlite_readers import ReaderPool
 from turnstore.backends._sqlite_thread import SqliteThread, data_version, set_pragma
 from turnstore.backends._sqlite_transactions import begin, commit, enter_wal
 from turnstore.backends._sqlite_wal import Wal
-from turnstore.backends._writer import Done, Writer, percentile
+from turnstore.backends._writer import Batch, Done, Writer, percentile
 from turnstore.backends.base import (
     Command,
     Listener,
@@ -235,12 +235,12 @@ class SqliteBackend(SqliteMaintenance):
         if self._writer is not None:
             self._writer.listener = listener
 
-    def _commit(self, commands: list[Command[Any]], done: Done) -> None:
+    def _commit(self, batch: Batch, done: Done) -> None:
         """Start the commit of a batch; called on the loop."""
         assert self._writing is not None and self._loop is not None
         self._written_s = self._loop.time()
         self._rest_after(IDLE_S)
-        work = partial(self._commit_batch, commands)
+        work = partial(self._commit_batch, batch)
         self._writing.call(partial(self._guard, work, self._writing), done)
 
     def _rest_after(self, wait_s: float) -> None:
@@ -276,9 +276,7 @@ class SqliteBackend(SqliteMaintenance):
                 self._is_suspect = True
             raise translated from translated.__cause__
 
-    def _commit_batch(
-        self, commands: list[Command[Any]], thread: SqliteThread
-    ) -> list[Outcome]:
+    def _commit_batch(self, batch: Batch, thread: SqliteThread) -> list[Outcome]:
         """Commit a batch, on the writing thread.
 
         Critical section: from BEGIN IMMEDIATE to COMMIT no other process writes, so
@@ -288,7 +286,8 @@ class SqliteBackend(SqliteMaintenance):
         self._wal.hold_back(thread, self._stop)
         begin(thread.driver, self._options.busy_timeout_s, self._stop)
         try:
-            outcomes = self._apply(thread, commands)
+            commands = batch.begin()
+            outcomes = self._apply(thread, commands) if commands else []
             commit(thread.driver)
         except BaseException:
             self._roll_back(thread)
