@@ -15,7 +15,14 @@ from postgres_server import PostgresServer
 from sqlalchemy import Connection, inspect
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from turnstore import SchemaTooOld, SessionFilter, SessionStore, migrations
+from turnstore import (
+    InvalidArgument,
+    SchemaTooOld,
+    SessionFilter,
+    SessionStore,
+    StoreOptions,
+    migrations,
+)
 from turnstore.schema import metadata
 
 pytestmark = pytest.mark.anyio
@@ -139,6 +146,30 @@ async def test_without_the_right_to_extensions_titles_have_no_index(
         await store.sessions.create(id="s", title="The failing tests")
         page = await store.sessions.list(SessionFilter(title_contains="ING TEST"))
         assert [each.id for each in page.items] == ["s"]
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+async def test_a_database_takes_every_text_or_is_refused(
+    postgres: PostgresServer, encoding: str
+) -> None:
+    admin = await asyncpg.connect(postgres.url())
+    await admin.execute(
+        f"CREATE DATABASE encoded ENCODING {encoding} LOCALE 'C' TEMPLATE template0"
+    )
+    url = postgres.url("encoded")
+    store = SessionStore(url, StoreOptions(migrate="auto"))
+    if encoding == "LATIN1":
+        with pytest.raises(InvalidArgument, match="LATIN1"):
+            await store.open()
+        tables = "SELECT FROM pg_tables WHERE schemaname = 'public'"
+        assert await fetch(url, tables) == []
+    else:
+        async with store:
+            made = await store.sessions.create(title="naïve …", metadata={"ü": "…"})
+            page = await store.sessions.list(SessionFilter(title_contains="ve …"))
+            assert page.items == [made]
+    await admin.execute("DROP DATABASE encoded WITH (FORCE)")
+    await admin.close()
 
 
 async def test_an_upgrade_keeps_what_is_there(empty: str) -> None:

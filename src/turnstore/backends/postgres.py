@@ -21,7 +21,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Hashable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, case, cast, column, exists, func, select, table
 from sqlalchemy import Text as TextType
@@ -48,6 +48,10 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 MIGRATION_LOCK: Final = 0x74756E73_746F7265  # "tunstore"
+
+
+ENCODINGS: Final = ("UTF8", "SQL_ASCII")
+"""Of databases that take every text; the second one keeps bytes as they come."""
 
 
 class PostgresBackend(Backend):
@@ -128,6 +132,17 @@ class PostgresBackend(Backend):
         self, connection: PostgresConnection, prepare: Callable[[Connection], None]
     ) -> str:
         """Bring the schema up to date, or check it; return how the server commits."""
+        await connection.begin(READ)
+        server = await connection.run(_about_the_server)
+        await connection.commit()
+        if server.encoding not in ENCODINGS:
+            raise InvalidArgument(
+                f"the database has encoding {server.encoding}, in which not every text "
+                f"can be kept: make one with UTF8"
+            )
+        for connector in (self._connector, self._replica_connector):
+            if server.is_distributed and connector is not None:
+                connector.set_distributed()
         if self._options.read_only:
             await connection.begin(READ)
             await connection.run(prepare)
@@ -135,14 +150,8 @@ class PostgresBackend(Backend):
             await connection.begin(write_text(self._options, "on"))
             await connection.run(partial(_prepare_alone, prepare))
         await connection.commit()
-        await connection.begin(READ)
-        version, commits, is_distributed = await connection.run(_about_the_server)
-        await connection.commit()
-        for connector in (self._connector, self._replica_connector):
-            if is_distributed and connector is not None:
-                connector.set_distributed()
-        self._library = f"PostgreSQL {version} by asyncpg"
-        return commits
+        self._library = f"PostgreSQL {server.version} by asyncpg"
+        return server.commits
 
     async def close(self) -> None:
         if self._closed_reason is None:
@@ -296,18 +305,27 @@ def _prepare_alone(prepare: Callable[[Connection], None], conn: Connection) -> N
     prepare(conn)
 
 
-def _about_the_server(connection: Connection) -> tuple[str, str, bool]:
-    """Return its version, how it commits, and whether the tables are distributed."""
-    version, commits, citus = connection.execute(
+class _Server(NamedTuple):
+    """:param commits: its synchronous_commit."""
+
+    version: str
+    encoding: str
+    commits: str
+    is_distributed: bool
+
+
+def _about_the_server(connection: Connection) -> _Server:
+    version, encoding, commits, citus = connection.execute(
         select(
             func.current_setting("server_version"),
+            func.current_setting("server_encoding"),
             func.current_setting("synchronous_commit"),
             cast(func.to_regclass(_PARTITIONS.name), TextType()),
         )
     ).one()
     # Asked apart: where there is no Citus it could not even be parsed.
     is_distributed = citus is not None and connection.execute(_DISTRIBUTED).scalar_one()
-    return str(version).split()[0], str(commits), bool(is_distributed)
+    return _Server(str(version).split()[0], encoding, commits, bool(is_distributed))
 
 
 def _visible(connection: Connection) -> str:
