@@ -101,7 +101,8 @@ class Query(Generic[T]):
 class QueryIf(Generic[T]):
     """A ``Query`` that reads where a condition holds, which the same step finds out.
 
-    Gives None where it does not.
+    Gives None where it does not, or where the rows are too long for one text: when they
+    are read apart the condition may not hold any more.
     """
 
     def __init__(
@@ -110,7 +111,6 @@ class QueryIf(Generic[T]):
         statement: Select[*tuple[Any, ...]],
         record: type[T],
     ) -> None:
-        self._rows = Query(statement, record)
         text = func.coalesce(as_objects(statement).scalar_subquery(), "")
         # Databases evaluate a branch of CASE only where it is taken.
         self._together = Compiled(select(case((condition, text))))
@@ -122,7 +122,7 @@ class QueryIf(Generic[T]):
         except Exception as error:
             if not _is_too_big(error):
                 raise
-            return self._rows(connection, **values)
+            return None
         return None if text is None else self._decode(text)
 
 

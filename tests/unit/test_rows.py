@@ -1,12 +1,27 @@
-"""Statements are compiled once, and run in the database alone."""
+"""Statements run in the database alone, and read also what is too long for one text."""
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
 import pytest
+from sqlalchemy import (
+    Connection,
+    Text,
+    create_engine,
+    false,
+    literal_column,
+    select,
+    true,
+)
 from sqlalchemy.dialects import sqlite
 
 from turnstore import _listing, _message_reads, _places, events, sessions, tool_calls
-from turnstore._rows import Query
+from turnstore._rows import Query, QueryIf
+from turnstore._sql import Elements
 
 QUERIES = {
     "sessions": sessions._SESSION,
@@ -24,3 +39,44 @@ def test_no_function_of_a_statement_is_python(query: Query[object]) -> None:
     assert "json_quote(" in text.lower()
     assert "floor(" not in text.lower()
     assert "regexp" not in text.lower()
+
+
+class Row(msgspec.Struct):
+    text: str
+
+
+ROWS = [Row(text="x" * 600)] * 3
+_each = Elements(literal_column("'[1,2,3]'")).table_valued("value")
+SELECT = select(literal_column(f"'{ROWS[0].text}'", Text).label("text"))
+SELECT_ROWS = SELECT.select_from(_each)
+
+
+@pytest.fixture
+def connection() -> Iterator[Connection]:
+    engine = create_engine("sqlite://")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+@pytest.fixture
+def short(connection: Connection) -> Connection:
+    """One whose longest text is one of the rows, and not all of them."""
+    driver: Any = connection.connection.driver_connection
+    driver.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 1_000)
+    return connection
+
+
+def test_rows_too_long_for_one_text_are_read_apart(short: Connection) -> None:
+    assert Query(SELECT_ROWS, Row)(short) == ROWS
+    assert Query(SELECT_ROWS, Row, [literal_column("1")]).with_beside(short) is None
+
+
+def test_rows_are_read_where_a_condition_holds(connection: Connection) -> None:
+    assert QueryIf(true(), SELECT_ROWS, Row)(connection) == ROWS
+    assert QueryIf(true(), SELECT_ROWS.where(false()), Row)(connection) == []
+    assert QueryIf(false(), SELECT_ROWS, Row)(connection) is None
+
+
+def test_rows_are_not_read_apart_from_their_condition(short: Connection) -> None:
+    assert QueryIf(true(), SELECT_ROWS, Row)(short) is None
