@@ -13,6 +13,7 @@ import msgspec
 from sqlalchemy import (
     Column,
     ColumnElement,
+    FromClause,
     Select,
     Table,
     Text,
@@ -22,7 +23,6 @@ from sqlalchemy import (
     literal_column,
     select,
 )
-from sqlalchemy.sql.util import ClauseAdapter
 
 from turnstore import _codec
 from turnstore._arrays import Value, is_in
@@ -192,24 +192,24 @@ def _metadata(
 
 @cache
 def _in_metadata(at: int, is_pair: bool) -> Condition:
+    def is_meant(rows: FromClause) -> ColumnElement[bool]:
+        terms = [rows.c.key == bindparam(f"key_{at}")]
+        if is_pair:
+            terms.append(rows.c.value == bindparam(f"value_{at}"))
+        return and_(*terms)
+
     table = session_metadata
-    terms = [table.c.key == bindparam(f"key_{at}")]
-    if is_pair:
-        terms.append(table.c.value == bindparam(f"value_{at}"))
-    where = and_(*terms)
+    where = is_meant(table)
+    # Outside the test, to be shared by all statements that are kept.
+    inner = table.alias()
+    meant: Select[Any] = (
+        select(literal_column("1")).select_from(inner).where(is_meant(inner))
+    )
 
     def test(base: Table, _: Column[Any]) -> ColumnElement[bool]:
-        inner = table.alias()
         # Not EXISTS: PostgreSQL would weigh every order of joining a hundred of them.
-        one: Select[Any] = (
-            select(literal_column("1"))
-            .select_from(inner)
-            .where(
-                inner.c.session_key == base.c.session_key,
-                _moved(where, inner),
-            )
-        )
-        return one.scalar_subquery().is_not(None)
+        own = meant.where(inner.c.session_key == base.c.session_key)
+        return own.scalar_subquery().is_not(None)
 
     return Condition(
         test=test,
@@ -221,12 +221,6 @@ def _in_metadata(at: int, is_pair: bool) -> Condition:
         arms=(Arm(table, where),),
         along=session_heads.c.created_at,
     )
-
-
-def _moved(where: ColumnElement[bool], inner: Any) -> ColumnElement[bool]:
-    """Return a condition on the metadata table as one on an alias of it."""
-    moved: ColumnElement[bool] = ClauseAdapter(inner).traverse(where)
-    return moved
 
 
 @cache

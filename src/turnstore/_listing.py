@@ -42,7 +42,8 @@ from turnstore.records import Page, Session
 from turnstore.schema import session_heads, sessions
 
 STATEMENTS_KEPT_MAX: Final = 128
-"""Forms of filter, order and plan whose statements are kept, about 100 KB each."""
+"""Forms of filter, order and plan whose statements are kept, of each step: about 100 KB
+each, and 300 KB where a hundred pairs of metadata are wanted."""
 ORDERS: Final = ("created_at", "updated_at", "message_count", "total_tokens")
 
 

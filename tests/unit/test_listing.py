@@ -1,0 +1,25 @@
+"""Statements are kept by the form of a filter, and don't take much room."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+from turnstore import SessionFilter, _filters, _listing
+from turnstore._filters import METADATA_MAX
+
+FORM_BYTES_MAX = 500_000
+
+
+def test_the_statements_of_a_long_filter_take_little_room() -> None:
+    """Those of its second form: the conditions are kept once."""
+    given = SessionFilter(metadata={f"k{at}": "v" for at in range(METADATA_MAX)})
+    conditions = _filters.wanted(given).conditions
+    order = _listing.order_of("updated_at", True)
+    _listing._page(conditions, order, 51, False, False)
+    tracemalloc.start()
+    try:
+        _listing._page(conditions, order, 52, False, False)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < FORM_BYTES_MAX
