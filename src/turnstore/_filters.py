@@ -177,7 +177,7 @@ def _metadata(
     """Return the keys that are wanted, with the value where one is."""
     if pairs is not None and not isinstance(pairs, Mapping):
         raise InvalidArgument("metadata must be a mapping of text to text")
-    wanted: list[tuple[str, str | None]] = [
+    found: list[tuple[str, str | None]] = [
         (
             _codec.check_text(key, "metadata key"),
             _codec.encode(_text(value, "metadata"), sys.maxsize),
@@ -185,13 +185,12 @@ def _metadata(
         for key, value in (pairs or {}).items()
     ]
     if keys is not None:
-        wanted += [(each, None) for each in _codec.check_texts(keys, "metadata_keys")]
-    if len(wanted) > METADATA_MAX:
+        found += [(each, None) for each in _codec.check_texts(keys, "metadata_keys")]
+    if len(found) > METADATA_MAX:
         raise InvalidArgument(
-            f"at most {METADATA_MAX} metadata pairs and keys together, "
-            f"got {len(wanted)}"
+            f"at most {METADATA_MAX} metadata pairs and keys together, got {len(found)}"
         )
-    return wanted
+    return found
 
 
 @cache
@@ -228,13 +227,15 @@ def _in_metadata(at: int, is_pair: bool) -> Condition:
 
 
 @cache
-def _pending(wanted: bool) -> Condition:
+def _pending(is_open: bool) -> Condition:
     count = session_heads.c.pending_tool_calls
     # As in the partial indexes, to the letter: a parameter would not match them.
     zero: ColumnElement[int] = literal_column("0")
-    where = count > zero if wanted else count == zero
+    where = count > zero if is_open else count == zero
     return Condition(
-        test=lambda *_: unindexed(count) > zero if wanted else unindexed(count) == zero,
+        test=lambda *_: (
+            unindexed(count) > zero if is_open else unindexed(count) == zero
+        ),
         tests=session_heads,
         matches=select(session_heads.c.session_key)
         .where(where)

@@ -112,7 +112,7 @@ def read_page(
     found: list[_Listed] | None = None
     # Whether few match is found out in the step that gathers them: so each step is
     # right by itself, and they need no common snapshot.
-    condition = _fewest(connection, wanted, order)
+    condition = _to_gather(connection, wanted, order)
     if condition is not None:
         found = _gathered_page(condition, *form)(connection, **values)
     if found is None:
@@ -126,7 +126,7 @@ def read_page(
 
 def count_matches(connection: Connection, wanted: Wanted) -> int:
     """Return how many sessions meet all conditions."""
-    condition = _fewest(connection, wanted, ANY_ORDER)
+    condition = _to_gather(connection, wanted, ANY_ORDER)
     counted = _count(condition, wanted.conditions).execute(connection, wanted.values)
     [(count,)] = counted.fetchall()
     return int(count)
@@ -135,7 +135,7 @@ def count_matches(connection: Connection, wanted: Wanted) -> int:
 def every_match(connection: Connection, wanted: Wanted) -> Subquery:
     """Return the places of all sessions that meet all conditions, as a table; within a
     snapshot."""
-    condition = _fewest(connection, wanted, ANY_ORDER)
+    condition = _to_gather(connection, wanted, ANY_ORDER)
     gathered = None
     if condition is not None:
         few = gather(condition)
@@ -144,9 +144,12 @@ def every_match(connection: Connection, wanted: Wanted) -> Subquery:
     return places(wanted.conditions, ANY_ORDER, gathered).order_by(None).subquery()
 
 
-def _fewest(connection: Connection, wanted: Wanted, order: Order) -> Condition | None:
-    """Return the condition whose matches are to be gathered, if they are few; None if
-    there is no such condition, or a page goes along an index."""
+def _to_gather(
+    connection: Connection, wanted: Wanted, order: Order
+) -> Condition | None:
+    """Return the condition to gather the matches of, if they are few: that with the
+    fewest, if there are several. None: no condition has an index, or a page goes along
+    one."""
     conditions = wanted.conditions
     if len(conditions) == 1 and conditions[0].along is order.column:
         return None

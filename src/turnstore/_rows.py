@@ -111,7 +111,9 @@ class QueryIf(Generic[T]):
         statement: Select[*tuple[Any, ...]],
         record: type[T],
     ) -> None:
-        text = func.coalesce(as_objects(statement).scalar_subquery(), "")
+        text = func.coalesce(
+            as_objects(statement).scalar_subquery(), literal_column("''")
+        )
         # Databases evaluate a branch of CASE only where it is taken.
         self._together = Compiled(select(case((condition, text))))
         self._decode = decoder(record)
