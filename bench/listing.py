@@ -100,7 +100,7 @@ def _flat(
     # A rare value fills no page of the small store: the same page of both, then.
     found = setting.run(few.sessions.list(case.filter, order_by=order, limit=PAGE))
     limit = max(1, len(found.items))
-    calls = setting.pick(20, 3)
+    calls = setting.pick(100, 3)
     return compare(
         workload,
         f"{order}, {case.name}, page of {limit}",
