@@ -4,7 +4,8 @@ it returned and wrote."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,61 +74,64 @@ async def test_withdrawing_a_queued_one_lets_a_waiting_one_in(store_path: Path) 
         await works(backend)
 
 
+@asynccontextmanager
+async def waiting_for_the_lock(
+    path: Path, connect: Callable[[Path], Any], notes: str, busy_timeout_s: float
+) -> AsyncIterator[tuple[SqliteBackend, list[asyncio.Task[int]], Callable[[], None]]]:
+    """A batch of notes that another connection keeps from being begun, and what lets
+    it go on. The backend works on afterwards."""
+    async with opened(path, busy_timeout_s=busy_timeout_s) as backend:
+        other = connect(path)
+        other.execute("BEGIN IMMEDIATE")
+        tasks = [note(backend, text) for text in notes]
+        await until(lambda: is_taken(backend))
+        yield backend, tasks, lambda: other.execute("ROLLBACK")
+        await works(backend)
+
+
 async def test_taken_while_another_process_has_the_lock(
     store_path: Path, connect: Callable[[Path], Any]
 ) -> None:
-    """The batch is not begun: who is cancelled leaves it, the others are committed."""
-    async with opened(store_path, busy_timeout_s=60) as backend:
-        other = connect(store_path)
-        other.execute("BEGIN IMMEDIATE")
-        tasks = [note(backend, text) for text in "abc"]
-        await until(lambda: is_taken(backend))
+    """Who is cancelled leaves the batch, the others are committed."""
+    waiting = waiting_for_the_lock(store_path, connect, "abc", 60)
+    async with waiting as (backend, tasks, release):
         tasks[1].cancel("stop")
         async with asyncio.timeout(10):
             with pytest.raises(asyncio.CancelledError, match="stop"):
                 await tasks[1]
         assert not tasks[0].done()
-        other.execute("ROLLBACK")
+        release()
         assert [await tasks[0], await tasks[2]] == [1, 2]
         assert await backend.read(texts) == ["a", "c"]
-        await works(backend)
 
 
 async def test_all_taken_while_another_process_has_the_lock(
     store_path: Path, connect: Callable[[Path], Any]
 ) -> None:
-    async with opened(store_path, busy_timeout_s=60) as backend:
-        other = connect(store_path)
-        other.execute("BEGIN IMMEDIATE")
-        tasks = [note(backend, text) for text in "ab"]
-        await until(lambda: is_taken(backend))
+    waiting = waiting_for_the_lock(store_path, connect, "ab", 60)
+    async with waiting as (backend, tasks, release):
         for task in tasks:
             task.cancel()
         async with asyncio.timeout(10):
             await asyncio.wait(tasks)
         behind = note(backend, "behind")
         await submitted(backend, 1)
-        other.execute("ROLLBACK")
+        release()
         assert await behind == 1
         assert await backend.read(texts) == ["behind"]
-        await works(backend)
 
 
 async def test_taken_where_the_lock_is_not_had_in_time(
     store_path: Path, connect: Callable[[Path], Any]
 ) -> None:
-    async with opened(store_path, busy_timeout_s=0.2) as backend:
-        other = connect(store_path)
-        other.execute("BEGIN IMMEDIATE")
-        tasks = [note(backend, text) for text in "ab"]
-        await until(lambda: is_taken(backend))
+    waiting = waiting_for_the_lock(store_path, connect, "ab", 0.2)
+    async with waiting as (backend, tasks, release):
         tasks[0].cancel("stop")
         with pytest.raises(DatabaseBusy):
             await tasks[1]
         assert tasks[0].cancelled()
-        other.execute("ROLLBACK")
+        release()
         assert await backend.read(texts) == []
-        await works(backend)
 
 
 async def test_every_queued_one(store_path: Path) -> None:
