@@ -11,7 +11,6 @@ A server is asked what it is on every new connection: who writes takes a primary
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -247,13 +246,6 @@ def write_text(options: StoreOptions, server_commits: str) -> str:
         f"SET LOCAL lock_timeout = {busy_ms}; "
         f"SET LOCAL idle_in_transaction_session_timeout = {idle_ms}"
     )
-
-
-async def settle(task: asyncio.Future[Any]) -> None:
-    """Wait for a task, whatever becomes of it."""
-    await asyncio.wait([task])
-    if not task.cancelled():
-        task.exception()
 
 
 def _nothing() -> None:

@@ -25,7 +25,6 @@ from sqlalchemy import Connection
 from turnstore.backends._postgres_connections import (
     Connector,
     PostgresConnection,
-    settle,
 )
 from turnstore.backends._postgres_errors import is_conflict, is_lost, translate
 from turnstore.backends._postgres_retries import Retries
@@ -103,7 +102,7 @@ class Lane:
                 self._connection.driver.terminate()
             if self._connecting is not None:
                 self._connecting.cancel()
-            await settle(self._task)
+            await _settle(self._task)
         if self._connection is not None:
             await self._connection.close()
 
@@ -279,3 +278,10 @@ def _unknown(cause: BaseException) -> OutcomeUnknown:
     )
     error.__cause__ = cause.__cause__
     return error
+
+
+async def _settle(task: asyncio.Future[Any]) -> None:
+    """Wait for a task, whatever becomes of it."""
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()
