@@ -31,6 +31,9 @@ class Compiled:
             text, [arrange(each) for each in values]
         )
 
+    def text(self, dialect: Dialect) -> str:
+        return self._text(dialect)[0]
+
     def _text(
         self, dialect: Dialect
     ) -> tuple[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]]:

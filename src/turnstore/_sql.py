@@ -53,6 +53,15 @@ class Element(FunctionElement[Any]):
         self.type = type_
 
 
+class ValuesList(FunctionElement[Any]):
+    """A row of values as a table with the columns ``column1``, ``column2`` …
+
+    For SQLite; more rows can be written behind it.
+    """
+
+    inherit_cache = True
+
+
 class Scalar(FunctionElement[Any]):
     """An element of a JSON array, as a value."""
 
@@ -181,6 +190,11 @@ spelt(
     Element,
     lambda _, array, place: f"({array} ->> {place})",
     lambda element, array, place: _cast(element, f"({array} ->> {place})"),
+)
+spelt(
+    ValuesList,
+    lambda _, *row: f"(VALUES ({', '.join(row)}))",
+    lambda _, *row: f"(VALUES ({', '.join(row)}))",
 )
 spelt(
     Scalar,
