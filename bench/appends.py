@@ -46,43 +46,49 @@ def _append(
     *,
     with_port: bool = True,
 ) -> Comparison:
+    """Each sample is taken in a new store: the more events a session has, the more
+    pages of the index a batch touches (``big`` shows by how much)."""
     calls = setting.pick(APPEND_CALLS[tasks], APPEND_CALLS[tasks] // 20)
     calls = max(calls, 2 * tasks)
     port_calls = setting.pick(1_500, 100)
-    with setting.folder() as folder:
-        ids = fill.plain_sessions(folder / "ours.db", tasks)
+
+    def ours() -> float:
+        with setting.folder() as folder:
+            ids = fill.plain_sessions(folder / "ours.db", tasks)
+            with setting.store(folder / "ours.db", durability) as store:
+                append = _store_append(store, ids)
+                setting.run(drive(tasks, 2 * tasks, append))
+                return setting.run(drive(tasks, calls, append))
+
+    def floor() -> float:
         with (
-            setting.store(folder / "ours.db", durability) as store,
+            setting.folder() as folder,
             _event_floor(folder / "floor.db", tasks, durability) as floor,
+        ):
+            floor.append(tasks, tasks, 2)
+            return floor.append(tasks, tasks, calls // tasks)
+
+    def port() -> float:
+        ids = [fill.session_id(key) for key in range(1, tasks + 1)]
+        with (
+            setting.folder() as folder,
             setting.port(folder / "port.db", ids, durability) as port,
         ):
-            others = [
-                Other(
-                    "floor",
-                    lambda: floor.append(tasks, tasks, calls // tasks),
-                    FLOOR_BARS.get(tasks) if durability == "normal" else None,
-                )
-            ]
-            if with_port:
-                others.append(
-                    Other(
-                        "port",
-                        lambda: setting.run(
-                            drive(tasks, port_calls, _port_append(port, ids))
-                        ),
-                        PORT_BARS.get(tasks),
-                    )
-                )
-            setting.run(drive(tasks, 2 * tasks, _store_append(store, ids)))
-            return compare(
-                workload,
-                f"{tasks:,} tasks",
-                "events/s",
-                lambda: setting.run(drive(tasks, calls, _store_append(store, ids))),
-                *others,
-                rounds=setting.rounds,
-                tasks=tasks,
-            )
+            return setting.run(drive(tasks, port_calls, _port_append(port, ids)))
+
+    bar = FLOOR_BARS.get(tasks) if durability == "normal" else None
+    others = [Other("floor", floor, bar)]
+    if with_port:
+        others.append(Other("port", port, PORT_BARS.get(tasks)))
+    return compare(
+        workload,
+        f"{tasks:,} tasks",
+        "events/s",
+        ours,
+        *others,
+        rounds=setting.rounds,
+        tasks=tasks,
+    )
 
 
 def append_under_load(setting: Setting) -> list[Comparison]:
@@ -163,14 +169,19 @@ def append_many(setting: Setting) -> list[Comparison]:
 def indexes(setting: Setting) -> list[Comparison]:
     """What the indexes of ``session_heads`` cost ``append`` at 512 tasks."""
     tasks = 512
-    with setting.folder() as folder:
-        ids = fill.plain_sessions(folder / "ours.db", tasks)
-        fill.plain_sessions(folder / "other.db", tasks)
-        _drop_head_indexes(folder / "other.db")
-        other = "without the indexes"
-        return [
-            _two_stores(setting, folder, ids, "indexes", f"{tasks} tasks", other, None)
-        ]
+    return [
+        compare(
+            "indexes",
+            f"{tasks} tasks",
+            "events/s",
+            lambda: _rate_in_new(setting, tasks),
+            Other(
+                "without the indexes",
+                lambda: _rate_in_new(setting, tasks, change=_drop_head_indexes),
+            ),
+            rounds=setting.rounds,
+        )
+    ]
 
 
 def _drop_head_indexes(path: Path) -> None:
@@ -187,48 +198,49 @@ def big(setting: Setting) -> list[Comparison]:
     """``append`` at 512 tasks in a store of 2 million events, and in an empty one."""
     tasks, sessions = 512, 2_000
     events_each = setting.pick(1_000, 100)
-    case = f"{tasks} tasks, {sessions * events_each:,} events there"
     with setting.folder() as folder:
         ids = fill.plain_sessions(folder / "ours.db", sessions, events_each=events_each)
-        fill.plain_sessions(folder / "other.db", sessions)
-        bar = Bar(at_least=0.8)
-        return [
-            _two_stores(
-                setting, folder, ids[:tasks], "big", case, "an empty store", bar
-            )
-        ]
+        with setting.store(folder / "ours.db") as store:
+            return [
+                compare(
+                    "big",
+                    f"{tasks} tasks, {sessions * events_each:,} events there",
+                    "events/s",
+                    lambda: _rate(setting, store, ids[:tasks]),
+                    Other(
+                        "an empty store",
+                        lambda: _rate_in_new(setting, sessions, tasks),
+                        Bar(at_least=0.8),
+                    ),
+                    rounds=setting.rounds,
+                )
+            ]
 
 
-def _two_stores(
+def _rate_in_new(
     setting: Setting,
-    folder: Path,
-    ids: list[str],
-    workload: str,
-    case: str,
-    other_name: str,
-    bar: Bar | None,
-) -> Comparison:
-    """``append`` with a task for each session, in ``ours.db`` and in ``other.db``."""
-    tasks = len(ids)
-    calls = setting.pick(APPEND_CALLS[512], 5_000)
+    sessions: int,
+    tasks: int | None = None,
+    change: Callable[[Path], None] = lambda path: None,
+) -> float:
+    """Return ``_rate`` in a new store.
 
-    def rate(store: SessionStore, calls: int) -> float:
-        return setting.run(drive(tasks, calls, _store_append(store, ids)))
+    :param tasks: None: one for each session.
+    :param change: is done to the file first.
+    """
+    with setting.folder() as folder:
+        path = folder / "ours.db"
+        ids = fill.plain_sessions(path, sessions)
+        change(path)
+        with setting.store(path) as store:
+            return _rate(setting, store, ids[:tasks])
 
-    with (
-        setting.store(folder / "ours.db") as ours,
-        setting.store(folder / "other.db") as other,
-    ):
-        rate(ours, 2 * tasks)
-        rate(other, 2 * tasks)
-        return compare(
-            workload,
-            case,
-            "events/s",
-            lambda: rate(ours, calls),
-            Other(other_name, lambda: rate(other, calls), bar),
-            rounds=setting.rounds,
-        )
+
+def _rate(setting: Setting, store: SessionStore, ids: list[str]) -> float:
+    """Return events per second of as many tasks as sessions are given."""
+    tasks, append = len(ids), _store_append(store, ids)
+    setting.run(drive(tasks, 2 * tasks, append))
+    return setting.run(drive(tasks, setting.pick(APPEND_CALLS[512], 5_000), append))
 
 
 def messages(setting: Setting) -> list[Comparison]:
