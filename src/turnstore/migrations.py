@@ -59,6 +59,11 @@ def prepare(connection: Connection, mode: Literal["auto", "check"]) -> None:
         _run_alembic("head", connection=connection)
 
 
+def is_current(connection: Connection) -> bool:
+    """Tell whether ``prepare`` would find nothing to do."""
+    return current(connection) == REVISIONS[-1]
+
+
 def current(connection: Connection) -> str | None:
     """Return the revision that the database is at, None when it has none."""
     if not inspect(connection).has_table(_VERSIONS.name):

@@ -120,7 +120,8 @@ class SessionStore:
         self._state = "opening"
         self._has_opened.clear()
         try:
-            await self._backend.open(partial(self._prepare, options=self.options))
+            prepare = partial(self._prepare, options=self.options)
+            await self._backend.open(prepare, migrations.is_current)
             if self._state == "closed":
                 await self._backend.close()
                 raise StoreClosed("the store was closed while it was opened")

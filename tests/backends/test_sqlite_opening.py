@@ -163,10 +163,29 @@ async def test_a_lock_kept_too_long_has_the_driver_s_error_as_its_cause(
     store_path: Path, connect: Callable[[Path], Any]
 ) -> None:
     await made(store_path)
-    connect(store_path).execute("BEGIN IMMEDIATE")
+    other = connect(store_path)
+    other.execute("UPDATE alembic_version SET version_num = '0004'")
+    other.execute("BEGIN IMMEDIATE")
     with pytest.raises(DatabaseBusy, match="write lock") as caught:
         await SessionStore(store_path, StoreOptions(busy_timeout_s=0.05)).open()
     assert isinstance(caught.value.__cause__, library().module.Error)
+
+
+@pytest.mark.parametrize("migrate", ["auto", "check"])
+async def test_a_store_of_now_is_opened_while_another_process_writes(
+    store_path: Path, connect: Callable[[Path], Any], migrate: Any
+) -> None:
+    await made(store_path)
+    other = connect(store_path)
+    other.execute("BEGIN IMMEDIATE")
+    options = StoreOptions(busy_timeout_s=0.05, migrate=migrate)
+    async with SessionStore(store_path, options) as store:
+        assert await store.sessions.count() == 1
+        with pytest.raises(DatabaseBusy):
+            await store.sessions.create()
+        other.execute("COMMIT")
+        await store.sessions.create()
+        assert await store.sessions.count() == 2
 
 
 async def test_what_no_driver_raised_has_no_cause(

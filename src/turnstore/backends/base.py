@@ -85,12 +85,25 @@ Progress: TypeAlias = Callable[[int, int], None]
 """Called with what is done and the total."""
 
 
+Prepare: TypeAlias = Callable[[Connection], None]
+"""Brings a database up to date, or raises."""
+IsReady: TypeAlias = Callable[[Connection], bool]
+
+
+def is_not_ready(_: Connection) -> bool:
+    return False
+
+
 class Backend(ABC):
     """Connections to one database. Belongs to the event loop that opened it."""
 
     @abstractmethod
-    async def open(self, prepare: Callable[[Connection], None]) -> None:
-        """Connect and run ``prepare`` in a transaction that excludes other writers."""
+    async def open(self, prepare: Prepare, is_ready: IsReady = is_not_ready) -> None:
+        """Connect and run ``prepare`` in a transaction that excludes other writers.
+
+        :param is_ready: tells that it has nothing to do: then a backend may save
+            itself the wait for the others.
+        """
 
     @abstractmethod
     async def close(self) -> None:

@@ -39,7 +39,16 @@ from turnstore.backends._postgres_readers import PostgresReaders
 from turnstore.backends._postgres_replica import Replica, connector_to
 from turnstore.backends._postgres_routes import Routes
 from turnstore.backends._writer import percentile
-from turnstore.backends.base import Backend, Command, Listener, Progress, see_through
+from turnstore.backends.base import (
+    Backend,
+    Command,
+    IsReady,
+    Listener,
+    Prepare,
+    Progress,
+    is_not_ready,
+    see_through,
+)
 from turnstore.errors import InvalidArgument, ReadOnlyStore, StoreClosed, StoreError
 from turnstore.options import StoreOptions
 from turnstore.records import StoreStatistics
@@ -79,7 +88,7 @@ class PostgresBackend(Backend):
 
     # Opening and closing
 
-    async def open(self, prepare: Callable[[Connection], None]) -> None:
+    async def open(self, prepare: Prepare, is_ready: IsReady = is_not_ready) -> None:
         self._loop = asyncio.get_running_loop()
         _OPEN.add(self)
         try:
@@ -90,7 +99,7 @@ class PostgresBackend(Backend):
             raise
         self._closed_reason = None
 
-    async def _open(self, prepare: Callable[[Connection], None]) -> None:
+    async def _open(self, prepare: Prepare) -> None:
         assert self._loop is not None
         options, loop = self._options, self._loop
         try:
@@ -119,18 +128,14 @@ class PostgresBackend(Backend):
             for _ in range(options.lanes)
         ]
 
-    async def _using(
-        self, connection: PostgresConnection, prepare: Callable[[Connection], None]
-    ) -> str:
+    async def _using(self, connection: PostgresConnection, prepare: Prepare) -> str:
         try:
             return await self._prepare(connection, prepare)
         except BaseException:
             await connection.discard()
             raise
 
-    async def _prepare(
-        self, connection: PostgresConnection, prepare: Callable[[Connection], None]
-    ) -> str:
+    async def _prepare(self, connection: PostgresConnection, prepare: Prepare) -> str:
         """Bring the schema up to date, or check it; return how the server commits."""
         await connection.begin(READ)
         server = await connection.run(_about_the_server)
@@ -300,7 +305,7 @@ class PostgresBackend(Backend):
         _ABANDONED.append(self)
 
 
-def _prepare_alone(prepare: Callable[[Connection], None], conn: Connection) -> None:
+def _prepare_alone(prepare: Prepare, conn: Connection) -> None:
     conn.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
     prepare(conn)
 

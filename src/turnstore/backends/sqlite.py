@@ -37,11 +37,14 @@ from turnstore.backends._sqlite_wal import Wal
 from turnstore.backends._writer import Batch, Done, Writer, percentile
 from turnstore.backends.base import (
     Command,
+    IsReady,
     Listener,
     Outcome,
+    Prepare,
     apply_apart,
     apply_together,
     is_fatal,
+    is_not_ready,
     see_through,
 )
 from turnstore.errors import (
@@ -85,7 +88,7 @@ class SqliteBackend(SqliteMaintenance):
 
     # Opening and closing
 
-    async def open(self, prepare: Callable[[Connection], None]) -> None:
+    async def open(self, prepare: Prepare, is_ready: IsReady = is_not_ready) -> None:
         if _INHERITED:
             raise StoreError(
                 "this process was forked while a store was open: SQLite can't be used "
@@ -94,13 +97,13 @@ class SqliteBackend(SqliteMaintenance):
         self._loop = asyncio.get_running_loop()
         _OPEN.add(self)
         try:
-            await see_through(self._open(prepare))
+            await see_through(self._open(prepare, is_ready))
         except BaseException:
             await see_through(self._disconnect())
             raise
         self._closed_reason = None
 
-    async def _open(self, prepare: Callable[[Connection], None]) -> None:
+    async def _open(self, prepare: Prepare, is_ready: IsReady) -> None:
         assert self._loop is not None
         if self._path is not None:
             if self._options.migrate == "check" and not self._path.exists():
@@ -114,7 +117,7 @@ class SqliteBackend(SqliteMaintenance):
                 warn_of(library())
         if not self._options.read_only:
             self._writing = await self._connect(read_only=False)
-            await self._run(self._writing, partial(self._prepare, prepare))
+            await self._run(self._writing, partial(self._prepare, prepare, is_ready))
             self._writer = Writer(self._commit, self._options, self._loop)
         if self._path is None and self._writing is not None:
             threads = [self._writing]
@@ -157,28 +160,26 @@ class SqliteBackend(SqliteMaintenance):
             raise translated from translated.__cause__
 
     def _prepare(
-        self, prepare: Callable[[Connection], None], thread: SqliteThread
+        self, prepare: Prepare, is_ready: IsReady, thread: SqliteThread
     ) -> None:
         driver = thread.driver
         is_marked = files.check_identity(driver, self._path)
         if self._path is not None:
             enter_wal(driver, self._options.busy_timeout_s, self._stop)
-        begin(driver, self._options.busy_timeout_s, self._stop)
-        try:
-            prepare(thread.connection)
-            if not is_marked:
+        if not (is_marked and is_ready(thread.connection)):
+            begin(driver, self._options.busy_timeout_s, self._stop)
+            try:
+                prepare(thread.connection)
                 set_pragma(driver, "application_id", files.APPLICATION_ID)
-            driver.execute("COMMIT")
-        except BaseException:
-            self._roll_back(thread)
-            raise
+                driver.execute("COMMIT")
+            except BaseException:
+                self._roll_back(thread)
+                raise
         self._wal.remember_identity()
         # From here on waits for the lock are made by _sqlite_transactions.
         thread.set_pragma("busy_timeout", 0)
 
-    def _check(
-        self, prepare: Callable[[Connection], None], thread: SqliteThread
-    ) -> None:
+    def _check(self, prepare: Prepare, thread: SqliteThread) -> None:
         files.check_identity(thread.driver, self._path)
         _read(prepare, True, thread)
 
