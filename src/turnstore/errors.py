@@ -198,7 +198,7 @@ class BackendError(StoreError):
 
 class BackendUnavailable(BackendError):
     """The database can't be reached or opened, or its disk fails. Nothing written;
-    retryable."""
+    retryable, unless a server refused the user or has no such database."""
 
     retryable = True
 

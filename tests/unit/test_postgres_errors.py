@@ -50,6 +50,14 @@ def test_each_state(state: str) -> None:
 
 
 @pytest.mark.parametrize("state", STATES)
+def test_what_somebody_must_mend_first_is_not_retryable(state: str) -> None:
+    translated = translate(Driver(state))
+    assert isinstance(translated, errors.StoreError)
+    lasting = state in ("28P01", "3D000")
+    assert translated.retryable is (type(translated).retryable and not lasting)
+
+
+@pytest.mark.parametrize("state", STATES)
 def test_a_wrapped_error_is_known_by_what_it_wraps(state: str) -> None:
     cause = Driver(state)
     try:

@@ -25,7 +25,10 @@ _BY_STATE: Final[dict[str, tuple[type[StoreError], str]]] = {
     "40P01": (DatabaseBusy, "another transaction was in the way"),
     "42501": (ReadOnlyStore, "the user may not do this"),
     "53100": (DiskFull, "the server's disk is full"),
-    "54000": (InvalidArgument, "a text is too long for an index: 2,600 bytes at most"),
+    "54000": (
+        InvalidArgument,
+        "an indexed text is longer than 2,600 bytes, or an answer than 1 GB",
+    ),
     "55P03": (DatabaseBusy, "another transaction holds the lock"),
     "57014": (BackendUnavailable, "the statement was cancelled by the server"),
     "58030": (BackendUnavailable, "the server's disk fails"),
@@ -56,6 +59,8 @@ _LOST_STATES: Final = frozenset(
     )
 )
 _CONFLICTS: Final = ("40001", "40P01")
+_LASTING: Final = ("28", "3D")
+"""Classes of what somebody has to mend first."""
 _OF_THE_DRIVER: Final = ("InterfaceError", "InternalClientError")
 
 
@@ -85,7 +90,10 @@ def translate(error: Exception) -> Exception:
         return error
     found = _BY_STATE.get(state) or _BY_CLASS.get(state[:2])
     kind, reason = found or (BackendError, "the server refused a statement")
-    return _caused(kind(f"{reason} ({state})"), error)
+    told = kind(f"{reason} ({state})")
+    if state[:2] in _LASTING:
+        told.retryable = False
+    return _caused(told, error)
 
 
 def sqlstate(error: BaseException) -> str | None:

@@ -24,6 +24,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from copy import copy
 from enum import Enum, auto
 from threading import Lock
 from time import perf_counter
@@ -278,7 +279,7 @@ class Writer:
         if error is not None:
             for entry in batch:
                 if entry.state is _State.TAKEN:
-                    self._settle(entry, _copy(error))
+                    self._settle(entry, _own(error))
         else:
             done = _State.DONE
             for entry, outcome in zip(batch, outcomes, strict=True):
@@ -334,10 +335,10 @@ def percentile(samples: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def _copy(error: BaseException) -> BaseException:
+def _own(error: BaseException) -> BaseException:
     """Return an error of one's own for each caller: raising adds to its traceback."""
     if not isinstance(error, BackendError):
         return error
-    copy = type(error)(*error.args)
-    copy.__cause__ = error.__cause__
-    return copy
+    copied = copy(error)
+    copied.__cause__ = error.__cause__
+    return copied
