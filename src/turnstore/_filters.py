@@ -36,7 +36,7 @@ TRIGRAM_CHARS: Final = 3
 PERIOD_BITS: Final = 18
 """Of ``updated_at``, dropped in ``updated_period``."""
 
-Residual = Callable[[Table, Column[Any]], ColumnElement[bool]]
+Residual = Callable[[FromClause, Column[Any]], ColumnElement[bool]]
 """From the table and the order of a walk to the condition as a test of its rows."""
 
 
@@ -58,6 +58,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         order: without knowing the values PostgreSQL may take them for a large part of
         the table, and scan that.
     :param is_exact: whether ``matches`` gives no others.
+    :param is_placed: whether ``matches`` gives ``created_at`` too.
     :param arms: index ranges that together are the matches, each of them in the order
         of the column ``along`` of the heads.
     """
@@ -66,6 +67,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     tests: Table | None = None
     matches: Select[Any] | None = None
     is_exact: bool = True
+    is_placed: bool = False
     arms: tuple[Arm, ...] = ()
     along: Column[Any] | None = None
 
@@ -209,7 +211,7 @@ def _in_metadata(at: int, is_pair: bool) -> Condition:
         select(literal_column("1")).select_from(inner).where(is_meant(inner))
     )
 
-    def test(base: Table, _: Column[Any]) -> ColumnElement[bool]:
+    def test(base: FromClause, _: Column[Any]) -> ColumnElement[bool]:
         # Not EXISTS: PostgreSQL would weigh every order of joining a hundred of them.
         own = meant.where(inner.c.session_key == base.c.session_key)
         return own.scalar_subquery().is_not(None)
@@ -296,7 +298,7 @@ def _between(name: str, has_low: bool, has_high: bool) -> Condition:
             return condition
         return Either(condition, and_(condition, bounds(period, "updated_period")))
 
-    def test(base: Table, order: Column[Any]) -> ColumnElement[bool]:
+    def test(base: FromClause, order: Column[Any]) -> ColumnElement[bool]:
         # A bound on what the walk is ordered by narrows it; any other is a test.
         value = base.c.created_at if name == "created_at" else indexed
         if order is indexed:
@@ -313,9 +315,11 @@ def _between(name: str, has_low: bool, has_high: bool) -> Condition:
     return Condition(
         test=test,
         tests=None if name == "created_at" else session_heads,
-        matches=select(session_heads.c.session_key)
+        matches=select(session_heads.c.session_key, session_heads.c.created_at)
         .where(within(indexed))
-        .order_by(in_order),
+        # Newest first, as pages mostly are: who sorts them then moves few.
+        .order_by(in_order.desc()),
+        is_placed=True,
         arms=(Arm(session_heads, within(indexed)),),
         along=indexed,
     )

@@ -30,8 +30,8 @@ from sqlalchemy import (
     BigInteger,
     Column,
     ColumnElement,
+    FromClause,
     Select,
-    Table,
     and_,
     any_,
     bindparam,
@@ -66,7 +66,7 @@ class Order(msgspec.Struct, frozen=True):
     def column(self) -> Column[Any]:
         return session_heads.c[self.name]
 
-    def columns(self, base: Table) -> list[ColumnElement[Any]]:
+    def columns(self, base: FromClause) -> list[ColumnElement[Any]]:
         """The columns of ``base`` that sort: value, created_at, key."""
         value = base.c[self.name] if base is not session_heads else self.column
         return [value, base.c.created_at, base.c.session_key]
@@ -138,6 +138,8 @@ def places(
     if gathered is not None:
         few = gathered.condition
         rest = [each for each in conditions if each is not few or not few.is_exact]
+        if few.is_placed and order.name == "created_at":
+            return _select(gathered.keys, None, rest, order, is_later)
         return _select(session_heads, None, rest, order, is_later, keys=gathered.keys)
     along = [each for each in conditions if each.along is order.column]
     if along:
@@ -176,7 +178,7 @@ def _along(
 
 
 def _select(
-    base: Table,
+    base: FromClause,
     driving: ColumnElement[bool] | None,
     rest: Sequence[Condition],
     order: Order,

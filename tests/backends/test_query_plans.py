@@ -280,6 +280,24 @@ async def test_few_matches_are_gathered_in_other_orders(
     assert sorts(lines) == 1  # of what is gathered, not of what is looked up
 
 
+@pytest.mark.parametrize(
+    ("fields", "column"),
+    [
+        ({"updated_after": START}, "updated_at"),
+        ({"message_count_min": 3}, "message_count"),
+    ],
+)
+async def test_few_of_a_range_are_placed_by_its_index_alone(
+    store: SessionStore, fields: dict[str, Any], column: str
+) -> None:
+    lines = await page_plan(store, "created_at", fields, is_gathered=True)
+    index = f"ix_session_heads_{column}_created_at"
+    assert tables_read(lines) == {
+        f"SEARCH session_heads USING COVERING INDEX {index} ({column}>?)"
+    }
+    assert sorts(lines) == 1
+
+
 @pytest.mark.parametrize("order_by", ORDERS[1:])
 @pytest.mark.parametrize("name", ["agent_name", "project_root", "provider", "model"])
 async def test_many_matches_are_walked_in_other_orders(
