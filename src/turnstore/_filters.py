@@ -58,7 +58,8 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         order: without knowing the values PostgreSQL may take them for a large part of
         the table, and scan that.
     :param is_exact: whether ``matches`` gives no others.
-    :param is_placed: whether ``matches`` gives ``created_at`` too.
+    :param looked_at: as ``matches``, and perhaps some more, where that takes less to
+        tell whether they are few.
     :param arms: index ranges that together are the matches, each of them in the order
         of the column ``along`` of the heads.
     """
@@ -67,9 +68,13 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     tests: Table | None = None
     matches: Select[Any] | None = None
     is_exact: bool = True
-    is_placed: bool = False
+    looked_at: Select[Any] | None = None
     arms: tuple[Arm, ...] = ()
     along: Column[Any] | None = None
+
+    @property
+    def counted(self) -> Select[Any] | None:
+        return self.matches if self.looked_at is None else self.looked_at
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -311,15 +316,18 @@ def _between(name: str, has_low: bool, has_high: bool) -> Condition:
             return and_(tested, created_at <= high)
         return tested
 
-    in_order = Either(indexed, period) if name == "updated_at" else indexed
+    keys = select(session_heads.c.session_key)
+    in_order: ColumnElement[Any] = indexed
+    roughly = within(indexed)
+    if name == "updated_at":
+        in_order = Either(indexed, period)
+        roughly = Either(within(indexed), bounds(period, "updated_period"))
     return Condition(
         test=test,
         tests=None if name == "created_at" else session_heads,
-        matches=select(session_heads.c.session_key, session_heads.c.created_at)
-        .where(within(indexed))
         # Newest first, as pages mostly are: who sorts them then moves few.
-        .order_by(in_order.desc()),
-        is_placed=True,
+        matches=keys.where(within(indexed)).order_by(in_order.desc()),
+        looked_at=keys.where(roughly).order_by(in_order.desc()),
         arms=(Arm(session_heads, within(indexed)),),
         along=indexed,
     )

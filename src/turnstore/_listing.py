@@ -32,6 +32,7 @@ from turnstore._places import (
     after_values,
     gather,
     known,
+    matches_counted,
     parameter,
     places,
 )
@@ -138,7 +139,7 @@ def every_match(connection: Connection, wanted: Wanted) -> Subquery:
     condition = _to_gather(connection, wanted, ANY_ORDER)
     gathered = None
     if condition is not None:
-        few = gather(condition)
+        few = gather(condition, ANY_ORDER)
         if connection.execute(select(few.are_few), wanted.values).scalar_one():
             gathered = few
     return places(wanted.conditions, ANY_ORDER, gathered).order_by(None).subquery()
@@ -164,8 +165,7 @@ def _to_gather(
 @lru_cache(STATEMENTS_KEPT_MAX)
 def _look(conditions: tuple[Condition, ...]) -> Compiled:
     """How many rows each condition matches, counted no further than is of interest."""
-    some = [select(func.count()).select_from(gather(each).keys) for each in conditions]
-    return Compiled(select(*(each.scalar_subquery() for each in some)))
+    return Compiled(select(*map(matches_counted, conditions)))
 
 
 @lru_cache(STATEMENTS_KEPT_MAX)
@@ -178,7 +178,7 @@ def _gathered_page(
     is_later: bool,
 ) -> QueryIf[_Listed]:
     """Pages of one form by gathering a condition's matches, where they are few."""
-    gathered = gather(condition)
+    gathered = gather(condition, order)
     found = places(conditions, order, gathered, is_later=is_later)
     records = _records(found, order, limit, has_offset)
     return QueryIf(gathered.are_few, records, _Listed)
@@ -208,7 +208,7 @@ def _count(condition: Condition | None, conditions: tuple[Condition, ...]) -> Co
 
     if condition is None:
         return Compiled(select(count(None)))
-    gathered = gather(condition)
+    gathered = gather(condition, ANY_ORDER)
     counted = case((gathered.are_few, count(gathered)), else_=count(None))
     return Compiled(select(counted))
 

@@ -68,7 +68,7 @@ class Order(msgspec.Struct, frozen=True):
 
     def columns(self, base: FromClause) -> list[ColumnElement[Any]]:
         """The columns of ``base`` that sort: value, created_at, key."""
-        value = base.c[self.name] if base is not session_heads else self.column
+        value = base.c.value if isinstance(base, CTE) else base.c[self.name]
         return [value, base.c.created_at, base.c.session_key]
 
     def directed(self, columns: Sequence[ColumnElement[Any]]) -> list[Any]:
@@ -82,13 +82,15 @@ class Order(msgspec.Struct, frozen=True):
             first = Either(first, Both(period, first))
         return [first, *others]
 
-    def after(self, columns: Sequence[ColumnElement[Any]]) -> ColumnElement[bool]:
+    def after(
+        self, columns: Sequence[ColumnElement[Any]], *, in_heads: bool
+    ) -> ColumnElement[bool]:
         """Return the condition that a row comes after the place ``after_values``."""
         names = LABELS[-len(columns) :]
         given = (parameter(f"after_{each}") for each in names)
         here, there = tuple_(*columns), tuple_(*given)
         condition = here < there if self.descending else here > there
-        if self.name == "updated_at":
+        if in_heads and self.name == "updated_at":
             period = session_heads.c.updated_period
             bound = parameter("after_period")
             coarser = period <= bound if self.descending else period >= bound
@@ -104,22 +106,38 @@ def after_values(place: Place | None) -> dict[str, Value]:
 
 
 class Gathered(msgspec.Struct, frozen=True, eq=False):
-    """A condition whose matches are gathered: their keys, one more than may be."""
+    """A condition whose matches are gathered.
+
+    :param rows: their keys; their places, where the condition's own table has them.
+    """
 
     condition: Condition
-    keys: CTE
+    rows: CTE
 
     @property
     def are_few(self) -> ColumnElement[bool]:
-        count = select(func.count()).select_from(self.keys).scalar_subquery()
-        return count <= known(MATCHES_GATHERED_MAX)
+        return matches_counted(self.condition) <= known(MATCHES_GATHERED_MAX)
+
+    @property
+    def are_placed(self) -> bool:
+        return "value" in self.rows.c
 
 
-def gather(condition: Condition) -> Gathered:
-    assert condition.matches is not None
+def matches_counted(condition: Condition) -> ColumnElement[int]:
+    """Return how many match, counted no further than is of interest."""
+    assert condition.counted is not None
+    some = condition.counted.limit(known(MATCHES_GATHERED_MAX + 1)).subquery()
+    return select(func.count()).select_from(some).scalar_subquery()
+
+
+def gather(condition: Condition, order: Order) -> Gathered:
+    matches = condition.matches
+    assert matches is not None
+    if matches.selected_columns.session_key is session_heads.c.session_key:
+        matches = matches.with_only_columns(*_labelled(order.columns(session_heads)))
     # Read once, and first: the planner might merge them into the rest.
-    keys = condition.matches.limit(known(MATCHES_GATHERED_MAX + 1)).cte()
-    return Gathered(condition, keys.prefix_with("MATERIALIZED"))
+    rows = matches.limit(known(MATCHES_GATHERED_MAX)).cte()
+    return Gathered(condition, rows.prefix_with("MATERIALIZED"))
 
 
 def places(
@@ -138,9 +156,9 @@ def places(
     if gathered is not None:
         few = gathered.condition
         rest = [each for each in conditions if each is not few or not few.is_exact]
-        if few.is_placed and order.name == "created_at":
-            return _select(gathered.keys, None, rest, order, is_later)
-        return _select(session_heads, None, rest, order, is_later, keys=gathered.keys)
+        if gathered.are_placed:
+            return _select(gathered.rows, None, rest, order, is_later)
+        return _select(session_heads, None, rest, order, is_later, keys=gathered.rows)
     along = [each for each in conditions if each.along is order.column]
     if along:
         rest = [each for each in conditions if each is not along[0]]
@@ -191,9 +209,7 @@ def _select(
     :param keys: those of the only ones to look at, in any order.
     """
     columns = order.columns(base)
-    statement = select(
-        *(each.label(name) for each, name in zip(columns, LABELS, strict=True))
-    ).select_from(base)
+    statement = select(*_labelled(columns)).select_from(base)
     if keys is not None:
         matched, key = select(keys.c.session_key), base.c.session_key
         # As an array, PostgreSQL looks its elements up, and scans no table.
@@ -210,11 +226,18 @@ def _select(
     if columns[0] is columns[1]:
         columns = columns[1:]
     if is_later:
-        statement = statement.where(order.after(columns))
+        statement = statement.where(
+            order.after(columns, in_heads=base is session_heads)
+        )
     if keys is not None:
         columns = [unindexed(columns[0]), *columns[1:]]
+    if keys is not None or isinstance(base, CTE):
         return statement.order_by(*order.directed(columns))
     return statement.order_by(*order.along_index(columns))
+
+
+def _labelled(columns: Sequence[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
+    return [each.label(name) for each, name in zip(columns, LABELS, strict=True)]
 
 
 ANY_ORDER: Final = Order("created_at", descending=True)

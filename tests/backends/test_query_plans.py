@@ -93,7 +93,7 @@ async def page_plan(
         statement = places(
             given.conditions,
             order,
-            gather(given.conditions[0]) if is_gathered else None,
+            gather(given.conditions[0], order) if is_gathered else None,
             rows_max=known(51),
             is_later=after is not None,
         ).limit(51)
@@ -275,8 +275,11 @@ async def test_few_matches_are_gathered_in_other_orders(
     lines = await page_plan(store, order_by, {name: few}, is_gathered=True)
     heads = "SEARCH session_heads USING INTEGER PRIMARY KEY (rowid=?)"
     [matches] = tables_read(lines) - {heads}
-    assert heads in lines
-    assert matches == f"SEARCH {index} ({name}=?)"
+    if name == "last_model":  # the rows that its index finds tell the place too
+        assert matches == f"SEARCH {index} ({name}=?)".replace(" COVERING", "")
+    else:
+        assert heads in lines
+        assert matches == f"SEARCH {index} ({name}=?)"
     assert sorts(lines) == 1  # of what is gathered, not of what is looked up
 
 
