@@ -119,9 +119,11 @@ class _Row:
         build: Callable[[Sequence[ColumnElement[Any]]], Executable],
     ) -> None:
         self._names = [f"value_{at}" for at in range(len(columns))]
-        given = zip(self._names, columns, strict=True)
+        given = [
+            (name, each.type) for name, each in zip(self._names, columns, strict=True)
+        ]
         self._statement = Compiled(
-            build([bindparam(name, type_=each.type) for name, each in given])
+            lambda: build([bindparam(name, type_=kind) for name, kind in given])
         )
 
     def __call__(self, connection: Connection, rows: Sequence[Sequence[Value]]) -> None:
@@ -145,26 +147,18 @@ class _Rows:
         build: Callable[[Sequence[ColumnElement[Any]]], Executable],
     ) -> None:
         self._width = len(columns)
-        row = ValuesList(*(bindparam(f"value_{at}") for at in range(self._width)))
-        names = [f"column{at}" for at in range(1, self._width + 1)]
-        listed = row.table_valued(*names, name="listed")
-        is_row = listed.c.column1.is_distinct_from(_NO_ROW)
-        each = select(listed).where(is_row).subquery("each")
-        self._from_values = Compiled(build(list(each.c)))
+        self._from_values = Compiled(lambda: build(_listed(self._width)))
         self._texts: dict[int, str] = {}
         # A driver with arrays takes one for each column. Integers go as the text of an
         # array, since the driver would have to ask the server for the array's type,
         # and takes longer.
         self._integers = [isinstance(each.type, _INTEGERS) for each in columns]
         self._names = [f"column_{at}" for at in range(self._width)]
-        arrays = [
-            cast(cast(bindparam(name), _TEXT), ARRAY(_KEY))
-            if is_integer
-            else cast(bindparam(name), ARRAY(_TEXT))
-            for name, is_integer in zip(self._names, self._integers, strict=True)
-        ]
-        given = func.unnest(*arrays).table_valued(*self._names)
-        self._from_arrays = Compiled(build(list(given.render_derived("each").c)))
+        self._from_arrays = Compiled(
+            lambda: build(
+                _unnested(dict(zip(self._names, self._integers, strict=True)))
+            )
+        )
 
     def __call__(self, connection: Connection, rows: Sequence[Sequence[Value]]) -> None:
         if connection.dialect.name == "sqlite":
@@ -191,6 +185,27 @@ class _Rows:
             text = self._texts[count] = text.replace(one, ", ".join([one] * count))
         left = (b"", *[None] * (self._width - 1)) * (count - len(rows))
         connection.connection.cursor().execute(text, (*chain(*rows), *left))
+
+
+def _listed(width: int) -> list[ColumnElement[Any]]:
+    """Return the columns of a list of VALUES."""
+    row = ValuesList(*(bindparam(f"value_{at}") for at in range(width)))
+    names = [f"column{at}" for at in range(1, width + 1)]
+    listed = row.table_valued(*names, name="listed")
+    is_row = listed.c.column1.is_distinct_from(_NO_ROW)
+    return list(select(listed).where(is_row).subquery("each").c)
+
+
+def _unnested(names: Mapping[str, bool]) -> list[ColumnElement[Any]]:
+    """Return the columns of arrays, by name, of integers or of texts."""
+    arrays = [
+        cast(cast(bindparam(name), _TEXT), ARRAY(_KEY))
+        if is_integer
+        else cast(bindparam(name), ARRAY(_TEXT))
+        for name, is_integer in names.items()
+    ]
+    given = func.unnest(*arrays).table_valued(*names)
+    return list(given.render_derived("each").c)
 
 
 def is_distributed(connection: Connection) -> bool:

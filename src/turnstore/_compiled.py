@@ -9,9 +9,14 @@ from sqlalchemy import Connection, Dialect, Executable
 
 
 class Compiled:
-    """A Core statement compiled once per dialect, with its parameters' order."""
+    """A Core statement compiled once per dialect, with its parameters' order.
 
-    def __init__(self, statement: Executable) -> None:
+    :param statement: or what makes it when it is first used: the expressions of all
+        statements of this package are some 50,000 objects, which every full garbage
+        collection would look at.
+    """
+
+    def __init__(self, statement: Executable | Callable[[], Executable]) -> None:
         self._statement = statement
         self._compiled: dict[str, tuple[str, Callable[..., tuple[Any, ...]]]] = {}
 
@@ -45,7 +50,10 @@ class Compiled:
     def _compile(
         self, dialect: Dialect
     ) -> tuple[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]]:
-        compiled = self._statement.compile(  # type: ignore[attr-defined]
+        statement: Any = self._statement
+        if not isinstance(statement, Executable):
+            statement = statement()
+        compiled = statement.compile(
             dialect=dialect, compile_kwargs={"render_postcompile": True}
         )
         names = tuple(compiled.positiontup or ())

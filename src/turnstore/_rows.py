@@ -65,10 +65,9 @@ class Query(Generic[T]):
         record: type[T],
         beside: Sequence[ColumnElement[Any]] = (),
     ) -> None:
-        together = as_objects(statement)
-        self._together = Compiled(together)
-        self._beside = Compiled(together.add_columns(*beside))
-        self._apart = Compiled(as_objects(statement, together=False))
+        self._together = Compiled(lambda: as_objects(statement))
+        self._beside = Compiled(lambda: as_objects(statement).add_columns(*beside))
+        self._apart = Compiled(lambda: as_objects(statement, together=False))
         self._decode = decoder(record)
 
     def __call__(self, connection: Connection, **values: Value) -> list[T]:
@@ -111,11 +110,13 @@ class QueryIf(Generic[T]):
         statement: Select[*tuple[Any, ...]],
         record: type[T],
     ) -> None:
-        text = func.coalesce(
-            as_objects(statement).scalar_subquery(), literal_column("''")
-        )
-        # Databases evaluate a branch of CASE only where it is taken.
-        self._together = Compiled(select(case((condition, text))))
+        def build() -> Select[Any]:
+            rows = as_objects(statement).scalar_subquery()
+            text = func.coalesce(rows, literal_column("''"))
+            # Databases evaluate a branch of CASE only where it is taken.
+            return select(case((condition, text)))
+
+        self._together = Compiled(build)
         self._decode = decoder(record)
 
     def __call__(self, connection: Connection, **values: Value) -> list[T] | None:
