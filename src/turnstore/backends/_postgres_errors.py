@@ -27,7 +27,7 @@ _BY_STATE: Final[dict[str, tuple[type[StoreError], str]]] = {
     "53100": (DiskFull, "the server's disk is full"),
     "54000": (
         InvalidArgument,
-        "an indexed text is longer than 2,600 bytes, or an answer than 1 GB",
+        "a text is too long for an index (2,600 bytes), or an answer for 1 GB",
     ),
     "55P03": (DatabaseBusy, "another transaction holds the lock"),
     "57014": (BackendUnavailable, "the statement was cancelled by the server"),
