@@ -60,6 +60,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     :param is_exact: whether ``matches`` gives no others.
     :param looked_at: as ``matches``, and perhaps some more, where that takes less to
         tell whether they are few.
+    :param cost: what finding a match takes, as a multiple of what most indexes take.
     :param arms: index ranges that together are the matches, each of them in the order
         of the column ``along`` of the heads.
     """
@@ -69,6 +70,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     matches: Select[Any] | None = None
     is_exact: bool = True
     looked_at: Select[Any] | None = None
+    cost: int = 1
     arms: tuple[Arm, ...] = ()
     along: Column[Any] | None = None
 
@@ -264,6 +266,7 @@ def _title(has_trigrams: bool) -> Condition:
         tests=sessions,
         matches=select(found.c.session_key) if has_trigrams else None,
         is_exact=False,
+        cost=2,
     )
 
 

@@ -158,7 +158,7 @@ def _to_gather(
     if len(able) < 2:
         return able[0] if able else None
     [counts] = _look(able).execute(connection, wanted.values).fetchall()
-    _, at = min((count, at) for at, count in enumerate(counts))
+    _, at = min((count * able[at].cost, at) for at, count in enumerate(counts))
     return able[at]
 
 

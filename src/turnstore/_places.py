@@ -49,7 +49,8 @@ from turnstore.schema import session_heads, sessions
 
 MATCHES_GATHERED_MAX: Final = 2_000
 """Where gathering so many costs about as much as walking until 50 of so many, among
-100,000 sessions, are met (``python -m bench listing``)."""
+100,000 sessions, are met (``python -m bench listing``); of a condition of higher cost
+as many fewer."""
 
 LABELS: Final = ("value", "created_at", "session_key")
 Place = tuple[int, int, int]
@@ -116,17 +117,21 @@ class Gathered(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def are_few(self) -> ColumnElement[bool]:
-        return matches_counted(self.condition) <= known(MATCHES_GATHERED_MAX)
+        return matches_counted(self.condition) <= known(_few(self.condition))
 
     @property
     def are_placed(self) -> bool:
         return "value" in self.rows.c
 
 
+def _few(condition: Condition) -> int:
+    return MATCHES_GATHERED_MAX // condition.cost
+
+
 def matches_counted(condition: Condition) -> ColumnElement[int]:
     """Return how many match, counted no further than is of interest."""
     assert condition.counted is not None
-    some = condition.counted.limit(known(MATCHES_GATHERED_MAX + 1)).subquery()
+    some = condition.counted.limit(known(_few(condition) + 1)).subquery()
     return select(func.count()).select_from(some).scalar_subquery()
 
 
@@ -136,7 +141,7 @@ def gather(condition: Condition, order: Order) -> Gathered:
     if matches.selected_columns.session_key is session_heads.c.session_key:
         matches = matches.with_only_columns(*_labelled(order.columns(session_heads)))
     # Read once, and first: the planner might merge them into the rest.
-    rows = matches.limit(known(MATCHES_GATHERED_MAX)).cte()
+    rows = matches.limit(known(_few(condition))).cte()
     return Gathered(condition, rows.prefix_with("MATERIALIZED"))
 
 
