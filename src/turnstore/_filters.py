@@ -58,8 +58,8 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         order: without knowing the values PostgreSQL may take them for a large part of
         the table, and scan that.
     :param is_exact: whether ``matches`` gives no others.
-    :param looked_at: as ``matches``, and perhaps some more, where that takes less to
-        tell whether they are few.
+    :param roughly: as ``matches`` on SQLite; elsewhere perhaps with some more, to be
+        found by an index alone.
     :param cost: what finding a match takes, as a multiple of what most indexes take.
     :param arms: index ranges that together are the matches, each of them in the order
         of the column ``along`` of the heads.
@@ -69,14 +69,14 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     tests: Table | None = None
     matches: Select[Any] | None = None
     is_exact: bool = True
-    looked_at: Select[Any] | None = None
+    roughly: Select[Any] | None = None
     cost: int = 1
     arms: tuple[Arm, ...] = ()
     along: Column[Any] | None = None
 
-    @property
-    def counted(self) -> Select[Any] | None:
-        return self.matches if self.looked_at is None else self.looked_at
+    def __post_init__(self) -> None:
+        if self.roughly is None:
+            msgspec.structs.force_setattr(self, "roughly", self.matches)
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -168,16 +168,19 @@ def _equal(column: Column[Any], count: int) -> Condition:
     if count == 1:  # of several values the index has no order by time
         matches = matches.order_by(column, base.c.created_at)
     tested = unindexed(column).in_(given) if given else none
-    # As a value: PostgreSQL, which does not know what is given, may take few to pass,
-    # and would begin with all that do.
-    value = select(tested).correlate(base).scalar_subquery()
     return Condition(
-        test=lambda *_: Either(tested, value),
+        test=lambda *_: _as_value(tested, base),
         tests=base,
         matches=matches,
         arms=tuple(Arm(base, column == value) for value in given),
         along=session_heads.c.created_at if given else None,
     )
+
+
+def _as_value(tested: ColumnElement[bool], table: Table) -> ColumnElement[bool]:
+    """Return a test that PostgreSQL makes no plan of: not knowing what is given it may
+    take few rows to pass, and begin with them, or make a plan for each call."""
+    return Either(tested, select(tested).correlate(table).scalar_subquery())
 
 
 def _metadata(
@@ -311,7 +314,9 @@ def _between(name: str, has_low: bool, has_high: bool) -> Condition:
         value = base.c.created_at if name == "created_at" else indexed
         if order is indexed:
             return within(value)
-        tested = bounds(unindexed(value), name)
+        tested = _as_value(bounds(unindexed(value), name), session_heads)
+        if name == "created_at":
+            tested = bounds(unindexed(value), name)
         if name == "updated_at" and order.name == "created_at" and has_high:
             # Nothing is updated before it is created: the walk begins at the bound.
             created_at = base.c.created_at
@@ -321,16 +326,17 @@ def _between(name: str, has_low: bool, has_high: bool) -> Condition:
 
     keys = select(session_heads.c.session_key)
     in_order: ColumnElement[Any] = indexed
-    roughly = within(indexed)
+    roughly: Select[Any] | None = None
     if name == "updated_at":
         in_order = Either(indexed, period)
-        roughly = Either(within(indexed), bounds(period, "updated_period"))
+        coarse = Either(within(indexed), bounds(period, "updated_period"))
+        roughly = keys.where(coarse).order_by(in_order.desc())
     return Condition(
         test=test,
         tests=None if name == "created_at" else session_heads,
         # Newest first, as pages mostly are: who sorts them then moves few.
         matches=keys.where(within(indexed)).order_by(in_order.desc()),
-        looked_at=keys.where(roughly).order_by(in_order.desc()),
+        roughly=roughly,
         arms=(Arm(session_heads, within(indexed)),),
         along=indexed,
     )

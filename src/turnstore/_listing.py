@@ -36,7 +36,7 @@ from turnstore._places import (
     parameter,
     places,
 )
-from turnstore._rows import Query, QueryIf, object_of
+from turnstore._rows import EitherQuery, Query, object_of
 from turnstore._selects import SESSION
 from turnstore.errors import InvalidArgument
 from turnstore.records import Page, Session
@@ -111,11 +111,12 @@ def read_page(
     values = {**wanted.values, **after_values(after), "offset": offset}
     values["rows_max"] = min(limit + 1 + offset, _codec.INTEGER_MAX)
     found: list[_Listed] | None = None
-    # Whether few match is found out in the step that gathers them: so each step is
-    # right by itself, and they need no common snapshot.
     condition = _to_gather(connection, wanted, order)
     if condition is not None:
-        found = _gathered_page(condition, *form)(connection, **values)
+        # Whether few match is found out in the step that reads them, so it needs no
+        # snapshot in common with the look that chose the condition.
+        kept = _either_page(connection.dialect.name, condition, *form)
+        found = kept(connection, **values)
     if found is None:
         found = _page(*form)(connection, **values)
     page = found[:limit]
@@ -128,7 +129,8 @@ def read_page(
 def count_matches(connection: Connection, wanted: Wanted) -> int:
     """Return how many sessions meet all conditions."""
     condition = _to_gather(connection, wanted, ANY_ORDER)
-    counted = _count(condition, wanted.conditions).execute(connection, wanted.values)
+    kept = _count(connection.dialect.name, condition, wanted.conditions)
+    counted = kept.execute(connection, wanted.values)
     [(count,)] = counted.fetchall()
     return int(count)
 
@@ -139,7 +141,7 @@ def every_match(connection: Connection, wanted: Wanted) -> Subquery:
     condition = _to_gather(connection, wanted, ANY_ORDER)
     gathered = None
     if condition is not None:
-        few = gather(condition, ANY_ORDER)
+        few = gather(condition, ANY_ORDER, connection.dialect.name)
         if connection.execute(select(few.are_few), wanted.values).scalar_one():
             gathered = few
     return places(wanted.conditions, ANY_ORDER, gathered).order_by(None).subquery()
@@ -169,19 +171,22 @@ def _look(conditions: tuple[Condition, ...]) -> Compiled:
 
 
 @lru_cache(STATEMENTS_KEPT_MAX)
-def _gathered_page(
+def _either_page(
+    dialect: str,
     condition: Condition,
     conditions: tuple[Condition, ...],
     order: Order,
     limit: int,
     has_offset: bool,
     is_later: bool,
-) -> QueryIf[_Listed]:
-    """Pages of one form by gathering a condition's matches, where they are few."""
-    gathered = gather(condition, order)
+) -> EitherQuery[_Listed]:
+    """Pages of one form by gathering a condition's matches, or by a walk where they
+    are many."""
+    gathered = gather(condition, order, dialect)
     found = places(conditions, order, gathered, is_later=is_later)
     records = _records(found, order, limit, has_offset)
-    return QueryIf(gathered.are_few, records, _Listed)
+    walked = _walked(conditions, order, limit, has_offset, is_later)
+    return EitherQuery(gathered.are_few, records, walked, _Listed)
 
 
 @lru_cache(STATEMENTS_KEPT_MAX)
@@ -193,13 +198,25 @@ def _page(
     is_later: bool,
 ) -> Query[_Listed]:
     """Pages of one form along an index or by a walk."""
+    return Query(_walked(conditions, order, limit, has_offset, is_later), _Listed)
+
+
+def _walked(
+    conditions: tuple[Condition, ...],
+    order: Order,
+    limit: int,
+    has_offset: bool,
+    is_later: bool,
+) -> Select[Any]:
     rows_max = parameter("rows_max") if has_offset else known(limit)
     found = places(conditions, order, rows_max=rows_max, is_later=is_later)
-    return Query(_records(found, order, limit, has_offset), _Listed)
+    return _records(found, order, limit, has_offset)
 
 
 @lru_cache(STATEMENTS_KEPT_MAX)
-def _count(condition: Condition | None, conditions: tuple[Condition, ...]) -> Compiled:
+def _count(
+    dialect: str, condition: Condition | None, conditions: tuple[Condition, ...]
+) -> Compiled:
     """The matches of all conditions, counted among those of one where they are few."""
 
     def count(gathered: Gathered | None) -> ColumnElement[int]:
@@ -208,7 +225,7 @@ def _count(condition: Condition | None, conditions: tuple[Condition, ...]) -> Co
 
     if condition is None:
         return Compiled(select(count(None)))
-    gathered = gather(condition, ANY_ORDER)
+    gathered = gather(condition, ANY_ORDER, dialect)
     counted = case((gathered.are_few, count(gathered)), else_=count(None))
     return Compiled(select(counted))
 

@@ -110,10 +110,12 @@ class Gathered(msgspec.Struct, frozen=True, eq=False):
     """A condition whose matches are gathered.
 
     :param rows: their keys; their places, where the condition's own table has them.
+    :param is_exact: whether there are no others among them.
     """
 
     condition: Condition
     rows: CTE
+    is_exact: bool
 
     @property
     def are_few(self) -> ColumnElement[bool]:
@@ -124,25 +126,31 @@ class Gathered(msgspec.Struct, frozen=True, eq=False):
         return "value" in self.rows.c
 
 
-def _few(condition: Condition) -> int:
-    return MATCHES_GATHERED_MAX // condition.cost
-
-
 def matches_counted(condition: Condition) -> ColumnElement[int]:
     """Return how many match, counted no further than is of interest."""
-    assert condition.counted is not None
-    some = condition.counted.limit(known(_few(condition) + 1)).subquery()
+    assert condition.roughly is not None
+    some = condition.roughly.limit(known(_few(condition) + 1)).subquery()
     return select(func.count()).select_from(some).scalar_subquery()
 
 
-def gather(condition: Condition, order: Order) -> Gathered:
-    matches = condition.matches
+def gather(condition: Condition, order: Order, dialect: str) -> Gathered:
+    """:param dialect: on SQLite places are taken from the rows that an index finds.
+    Elsewhere keys are, from the index alone: what reads rows costs more the fewer they
+    are thought to be, and PostgreSQL would make a plan for every call's values.
+    """
+    matches, is_exact = condition.roughly, condition.is_exact
     assert matches is not None
-    if matches.selected_columns.session_key is session_heads.c.session_key:
+    if dialect != "sqlite":
+        is_exact = is_exact and matches is condition.matches
+    elif matches.selected_columns.session_key is session_heads.c.session_key:
         matches = matches.with_only_columns(*_labelled(order.columns(session_heads)))
     # Read once, and first: the planner might merge them into the rest.
-    rows = matches.limit(known(_few(condition))).cte()
-    return Gathered(condition, rows.prefix_with("MATERIALIZED"))
+    rows = matches.limit(known(_few(condition))).cte().prefix_with("MATERIALIZED")
+    return Gathered(condition, rows, is_exact)
+
+
+def _few(condition: Condition) -> int:
+    return MATCHES_GATHERED_MAX // condition.cost
 
 
 def places(
@@ -160,7 +168,7 @@ def places(
     """
     if gathered is not None:
         few = gathered.condition
-        rest = [each for each in conditions if each is not few or not few.is_exact]
+        rest = [each for each in conditions if each is not few or not gathered.is_exact]
         if gathered.are_placed:
             return _select(gathered.rows, None, rest, order, is_later)
         return _select(session_heads, None, rest, order, is_later, keys=gathered.rows)

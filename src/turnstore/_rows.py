@@ -97,24 +97,26 @@ class Query(Generic[T]):
         return self._decode(text), beside
 
 
-class QueryIf(Generic[T]):
-    """A ``Query`` that reads where a condition holds, which the same step finds out.
+class EitherQuery(Generic[T]):
+    """One of two SELECTs with the same rows, by a condition that the same step finds
+    out.
 
-    Gives None where it does not, or where the rows are too long for one text: when they
-    are read apart the condition may not hold any more.
+    Gives None where the rows are too long for one text.
     """
 
     def __init__(
         self,
         condition: ColumnElement[bool],
         statement: Select[*tuple[Any, ...]],
+        otherwise: Select[*tuple[Any, ...]],
         record: type[T],
     ) -> None:
         def build() -> Select[Any]:
-            rows = as_objects(statement).scalar_subquery()
-            text = func.coalesce(rows, literal_column("''"))
+            text, other = (
+                as_objects(each).scalar_subquery() for each in (statement, otherwise)
+            )
             # Databases evaluate a branch of CASE only where it is taken.
-            return select(case((condition, text)))
+            return select(case((condition, text), else_=other))
 
         self._together = Compiled(build)
         self._decode = decoder(record)
@@ -126,7 +128,7 @@ class QueryIf(Generic[T]):
             if not _is_too_big(error):
                 raise
             return None
-        return None if text is None else self._decode(text)
+        return self._decode(text)
 
 
 class PlainQuery(Generic[T]):

@@ -209,7 +209,7 @@ def plans(
 ) -> Iterator[None]:
     """Few or many matches gathered, so that each way of finding a page is taken."""
     monkeypatch.setattr("turnstore._places.MATCHES_GATHERED_MAX", request.param)
-    kept = (_listing._look, _listing._gathered_page, _listing._count)
+    kept = (_listing._look, _listing._either_page, _listing._count)
     for each in kept:
         each.cache_clear()
     yield

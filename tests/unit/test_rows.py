@@ -20,7 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import sqlite
 
 from turnstore import _listing, _message_reads, _places, events, sessions, tool_calls
-from turnstore._rows import Query, QueryIf
+from turnstore._rows import EitherQuery, Query
 from turnstore._sql import Elements
 
 QUERIES = {
@@ -73,10 +73,10 @@ def test_rows_too_long_for_one_text_are_read_apart(short: Connection) -> None:
 
 
 def test_rows_are_read_where_a_condition_holds(connection: Connection) -> None:
-    assert QueryIf(true(), SELECT_ROWS, Row)(connection) == ROWS
-    assert QueryIf(true(), SELECT_ROWS.where(false()), Row)(connection) == []
-    assert QueryIf(false(), SELECT_ROWS, Row)(connection) is None
+    none = SELECT_ROWS.where(false())
+    assert EitherQuery(true(), SELECT_ROWS, none, Row)(connection) == ROWS
+    assert EitherQuery(false(), SELECT_ROWS, none, Row)(connection) == []
 
 
 def test_rows_are_not_read_apart_from_their_condition(short: Connection) -> None:
-    assert QueryIf(true(), SELECT_ROWS, Row)(short) is None
+    assert EitherQuery(true(), SELECT_ROWS, SELECT_ROWS, Row)(short) is None
