@@ -36,12 +36,15 @@ from sqlalchemy.types import TypeEngine
 
 from turnstore._compiled import Compiled
 from turnstore._sql import Either, Element, Elements, Greatest, Scalar, ValuesList
-from turnstore.schema import Micros
+from turnstore.schema import JsonText, Micros
 
 Value = str | int | None
 
 VALUES_ROWS_MAX: Final = 512
 """Rows in one list of VALUES, whose parameters SQLite bounds: 32,766 by default."""
+
+CHARS_KEPT_MAX: Final = 262_144
+"""Of payloads. A statement keeps its parameters until it is given others."""
 
 _KEY: Final = BigInteger()
 _TEXT: Final = Text()
@@ -149,6 +152,9 @@ class _Rows:
         self._width = len(columns)
         self._from_values = Compiled(lambda: build(_listed(self._width)))
         self._texts: dict[int, str] = {}
+        self._payloads = [
+            at for at, each in enumerate(columns) if isinstance(each.type, JsonText)
+        ]
         # A driver with arrays takes one for each column. Integers go as the text of an
         # array, since the driver would have to ask the server for the array's type,
         # and takes longer.
@@ -174,7 +180,7 @@ class _Rows:
             }
             self._from_arrays.execute(connection, given)
 
-    def _list(self, connection: Connection, rows: Sequence[Sequence[Value]]) -> None:
+    def _list(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
         # For as many rows as the next power of two, so that few statements are kept;
         # the rows left over are marked as none.
         count = 1 << (len(rows) - 1).bit_length()
@@ -183,8 +189,12 @@ class _Rows:
             one = f"({', '.join('?' * self._width)})"
             text = self._from_values.text(connection.dialect)
             text = self._texts[count] = text.replace(one, ", ".join([one] * count))
-        left = (b"", *[None] * (self._width - 1)) * (count - len(rows))
-        connection.connection.cursor().execute(text, (*chain(*rows), *left))
+        none = (b"", *[None] * (self._width - 1))
+        cursor = connection.connection.cursor()
+        cursor.execute(text, (*chain(*rows), *none * (count - len(rows))))
+        payloads = (len(row[at] or "") for row in rows for at in self._payloads)
+        if sum(payloads) > CHARS_KEPT_MAX:
+            cursor.execute(text, none * count)
 
 
 def _listed(width: int) -> list[ColumnElement[Any]]:

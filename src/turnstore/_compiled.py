@@ -12,7 +12,7 @@ class Compiled:
     """A Core statement compiled once per dialect, with its parameters' order.
 
     :param statement: or what makes it when it is first used: the expressions of all
-        statements of this package are some 50,000 objects, which every full garbage
+        statements of this package are some 40,000 objects, which every full garbage
         collection would look at.
     """
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from functools import cache
+from operator import ge, gt, le, lt
 from typing import Any, Final
 
 import msgspec
@@ -36,6 +37,7 @@ TRIGRAM_CHARS: Final = 3
 PERIOD_BITS: Final = 18
 """Of ``updated_at``, dropped in ``updated_period``."""
 
+Compare = Callable[[ColumnElement[Any], ColumnElement[Any]], ColumnElement[bool]]
 Residual = Callable[[FromClause, Column[Any]], ColumnElement[bool]]
 """From the table and the order of a walk to the condition as a test of its rows."""
 
@@ -58,8 +60,8 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         order: without knowing the values PostgreSQL may take them for a large part of
         the table, and scan that.
     :param is_exact: whether ``matches`` gives no others.
-    :param roughly: as ``matches`` on SQLite; elsewhere perhaps with some more, to be
-        found by an index alone.
+    :param surely: some of the matches, which on PostgreSQL an index alone tells: where
+        they are many, so are all.
     :param cost: what finding a match takes, as a multiple of what most indexes take.
     :param arms: index ranges that together are the matches, each of them in the order
         of the column ``along`` of the heads.
@@ -69,14 +71,10 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     tests: Table | None = None
     matches: Select[Any] | None = None
     is_exact: bool = True
-    roughly: Select[Any] | None = None
+    surely: Select[Any] | None = None
     cost: int = 1
     arms: tuple[Arm, ...] = ()
     along: Column[Any] | None = None
-
-    def __post_init__(self) -> None:
-        if self.roughly is None:
-            msgspec.structs.force_setattr(self, "roughly", self.matches)
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -295,12 +293,14 @@ def _between(name: str, has_low: bool, has_high: bool) -> Condition:
     indexed = session_heads.c[name]
     period = session_heads.c.updated_period
 
-    def bounds(value: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    def bounds(
+        value: ColumnElement[Any], name: str, low: Compare = ge, high: Compare = le
+    ) -> ColumnElement[bool]:
         terms = []
         if has_low:
-            terms.append(value >= bindparam(f"{name}_low", type_=value.type))
+            terms.append(low(value, bindparam(f"{name}_low", type_=value.type)))
         if has_high:
-            terms.append(value <= bindparam(f"{name}_high", type_=value.type))
+            terms.append(high(value, bindparam(f"{name}_high", type_=value.type)))
         return and_(*terms)
 
     def within(value: ColumnElement[Any]) -> ColumnElement[bool]:
@@ -326,17 +326,17 @@ def _between(name: str, has_low: bool, has_high: bool) -> Condition:
 
     keys = select(session_heads.c.session_key)
     in_order: ColumnElement[Any] = indexed
-    roughly: Select[Any] | None = None
+    surely: Select[Any] | None = None
     if name == "updated_at":
         in_order = Either(indexed, period)
-        coarse = Either(within(indexed), bounds(period, "updated_period"))
-        roughly = keys.where(coarse).order_by(in_order.desc())
+        inside = bounds(period, "updated_period", gt, lt)
+        surely = keys.where(inside).order_by(period.desc())
     return Condition(
         test=test,
         tests=None if name == "created_at" else session_heads,
         # Newest first, as pages mostly are: who sorts them then moves few.
         matches=keys.where(within(indexed)).order_by(in_order.desc()),
-        roughly=roughly,
+        surely=surely,
         arms=(Arm(session_heads, within(indexed)),),
         along=indexed,
     )

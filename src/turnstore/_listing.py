@@ -159,15 +159,16 @@ def _to_gather(
     able = tuple(each for each in conditions if each.matches is not None)
     if len(able) < 2:
         return able[0] if able else None
-    [counts] = _look(able).execute(connection, wanted.values).fetchall()
+    look = _look(connection.dialect.name, able)
+    [counts] = look.execute(connection, wanted.values).fetchall()
     _, at = min((count * able[at].cost, at) for at, count in enumerate(counts))
     return able[at]
 
 
 @lru_cache(STATEMENTS_KEPT_MAX)
-def _look(conditions: tuple[Condition, ...]) -> Compiled:
+def _look(dialect: str, conditions: tuple[Condition, ...]) -> Compiled:
     """How many rows each condition matches, counted no further than is of interest."""
-    return Compiled(select(*map(matches_counted, conditions)))
+    return Compiled(select(*(matches_counted(each, dialect) for each in conditions)))
 
 
 @lru_cache(STATEMENTS_KEPT_MAX)

@@ -35,6 +35,7 @@ from sqlalchemy import (
     and_,
     any_,
     bindparam,
+    case,
     func,
     literal_column,
     select,
@@ -109,44 +110,54 @@ def after_values(place: Place | None) -> dict[str, Value]:
 class Gathered(msgspec.Struct, frozen=True, eq=False):
     """A condition whose matches are gathered.
 
-    :param rows: their keys; their places, where the condition's own table has them.
-    :param is_exact: whether there are no others among them.
+    :param rows: their keys; or their places, where ``are_placed``.
     """
 
     condition: Condition
     rows: CTE
-    is_exact: bool
-
-    @property
-    def are_few(self) -> ColumnElement[bool]:
-        return matches_counted(self.condition) <= known(_few(self.condition))
-
-    @property
-    def are_placed(self) -> bool:
-        return "value" in self.rows.c
-
-
-def matches_counted(condition: Condition) -> ColumnElement[int]:
-    """Return how many match, counted no further than is of interest."""
-    assert condition.roughly is not None
-    some = condition.roughly.limit(known(_few(condition) + 1)).subquery()
-    return select(func.count()).select_from(some).scalar_subquery()
+    are_placed: bool
+    are_few: ColumnElement[bool]
 
 
 def gather(condition: Condition, order: Order, dialect: str) -> Gathered:
-    """:param dialect: on SQLite places are taken from the rows that an index finds.
-    Elsewhere keys are, from the index alone: what reads rows costs more the fewer they
-    are thought to be, and PostgreSQL would make a plan for every call's values.
+    """Places are taken where the index of the matches leads to the heads. On PostgreSQL
+    keys are, where an index tells them alone: what reads rows costs more the fewer they
+    are thought to be, and would be planned for every call's values.
     """
-    matches, is_exact = condition.roughly, condition.is_exact
+    matches = condition.matches
     assert matches is not None
-    if dialect != "sqlite":
-        is_exact = is_exact and matches is condition.matches
-    elif matches.selected_columns.session_key is session_heads.c.session_key:
+    reads_rows = dialect == "sqlite" or condition.surely is not None
+    key = matches.selected_columns.session_key
+    are_placed = reads_rows and key is session_heads.c.session_key
+    if are_placed:
         matches = matches.with_only_columns(*_labelled(order.columns(session_heads)))
     # Read once, and first: the planner might merge them into the rest.
-    rows = matches.limit(known(_few(condition))).cte().prefix_with("MATERIALIZED")
-    return Gathered(condition, rows, is_exact)
+    rows = matches.limit(known(_few(condition) + 1)).cte().prefix_with("MATERIALIZED")
+    # On SQLite an index counts them for less than it takes to read so many rows.
+    counted = condition.matches if dialect == "sqlite" else select(rows.c.session_key)
+    are_few = _counted(condition, counted, dialect) <= known(_few(condition))
+    return Gathered(condition, rows, are_placed, are_few)
+
+
+def matches_counted(condition: Condition, dialect: str) -> ColumnElement[int]:
+    """Return how many match, counted no further than is of interest."""
+    return _counted(condition, condition.matches, dialect)
+
+
+def _counted(
+    condition: Condition, matches: Select[Any] | None, dialect: str
+) -> ColumnElement[int]:
+    most = _few(condition) + 1
+
+    def count(some: Select[Any] | None) -> ColumnElement[int]:
+        assert some is not None
+        limited = some.limit(known(most)).subquery()
+        return select(func.count()).select_from(limited).scalar_subquery()
+
+    if dialect == "sqlite" or condition.surely is None:
+        return count(matches)
+    are_many = count(condition.surely) == known(most)
+    return case((are_many, known(most)), else_=count(matches))
 
 
 def _few(condition: Condition) -> int:
@@ -168,7 +179,7 @@ def places(
     """
     if gathered is not None:
         few = gathered.condition
-        rest = [each for each in conditions if each is not few or not gathered.is_exact]
+        rest = [each for each in conditions if each is not few or not few.is_exact]
         if gathered.are_placed:
             return _select(gathered.rows, None, rest, order, is_later)
         return _select(session_heads, None, rest, order, is_later, keys=gathered.rows)

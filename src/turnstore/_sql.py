@@ -192,11 +192,6 @@ spelt(
     lambda element, array, place: _cast(element, f"({array} ->> {place})"),
 )
 spelt(
-    ValuesList,
-    lambda _, *row: f"(VALUES ({', '.join(row)}))",
-    lambda _, *row: f"(VALUES ({', '.join(row)}))",
-)
-spelt(
     Scalar,
     lambda _, element: element,
     lambda element, given: _cast(element, f"({given} #>> '{{}}')"),
@@ -255,6 +250,12 @@ spelt(
 )
 spelt(Both, lambda _, *parts: ", ".join(parts), lambda _, *parts: ", ".join(parts))
 spelt(Unindexed, lambda _, value: f"+{value}", lambda _, value: value)
+
+
+@compiles(ValuesList, "sqlite")
+def _values_list(element: Any, compiler: Any, **options: Any) -> str:
+    row = ", ".join(compiler.process(each, **options) for each in element.clauses)
+    return f"(VALUES ({row}))"
 
 
 @compiles(Either, "sqlite")

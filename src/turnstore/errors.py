@@ -198,7 +198,8 @@ class BackendError(StoreError):
 
 class BackendUnavailable(BackendError):
     """The database can't be reached or opened, or its disk fails. Nothing written;
-    retryable, unless a server refused the user or has no such database."""
+    retryable, unless the one server there is refused the user or has no such
+    database."""
 
     retryable = True
 

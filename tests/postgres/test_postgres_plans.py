@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -67,3 +68,21 @@ async def test_a_walk_goes_along_the_index_of_its_order(
     plan = await plan_of(filled, order_by, fields)
     assert f"using ix_session_heads_{order_by.replace('_at', '_period')}" in plan
     assert "ix_sessions_" not in plan and "_last_model_" not in plan
+
+
+async def test_few_of_a_period_with_many_are_counted(
+    filled: asyncpg.Connection,
+) -> None:
+    """Though the index of ``updated_at`` tells no times within a period."""
+    period_us = 1 << 18
+    await filled.execute(
+        "UPDATE session_heads SET updated_at = $1 + created_at", 7_000_000 * period_us
+    )
+    last = datetime.fromtimestamp(0, UTC) + timedelta(
+        microseconds=7_000_000 * period_us + 3_996
+    )
+    given = wanted(SessionFilter(updated_after=last, message_count_min=0))
+    look = _listing._look("postgresql", given.conditions)
+    text, arrange = look._text(dialect())  # type: ignore[no-untyped-call]
+    [counts] = await filled.fetch(text, *arrange(given.values))
+    assert sorted(counts) == [5, 2_001]

@@ -18,8 +18,8 @@ from sqlalchemy import (
     select,
 )
 
-from turnstore._arrays import VALUES_ROWS_MAX, Insert, Update
-from turnstore.schema import metadata
+from turnstore._arrays import CHARS_KEPT_MAX, VALUES_ROWS_MAX, Insert, Update
+from turnstore.schema import JsonText, metadata
 
 things = Table(
     "things",
@@ -27,6 +27,7 @@ things = Table(
     Column("key", Integer),
     Column("id", Text),
     Column("number", Integer),
+    Column("payload", JsonText),
 )
 INSERT = Insert(things, things.c.key, things.c.id, things.c.number)
 UPDATE = Update(things, [things.c.key, things.c.id], [things.c.number])
@@ -45,7 +46,8 @@ def connection() -> Iterator[Connection]:
 
 
 def rows_of(connection: Connection) -> list[tuple[Any, ...]]:
-    return [tuple(each) for each in connection.execute(select(things))]
+    found = select(things.c.key, things.c.id, things.c.number)
+    return [tuple(each) for each in connection.execute(found)]
 
 
 @pytest.mark.parametrize("count", [*COUNTS, 3 * VALUES_ROWS_MAX + 7])
@@ -80,6 +82,25 @@ def test_few_statements_are_kept_for_any_number_of_rows(connection: Connection) 
     assert len(insert._several._texts) <= VALUES_ROWS_MAX.bit_length()
 
 
+@pytest.mark.parametrize("chars", [CHARS_KEPT_MAX // 2, CHARS_KEPT_MAX // 2 + 1])
+def test_large_payloads_are_not_kept_with_their_statement(
+    connection: Connection, chars: int
+) -> None:
+    rows = [(key, "x" * chars) for key in range(2)]
+    insert = Insert(things, things.c.key, things.c.payload)
+    insert(connection, [(7, None)] * 2)
+    given: list[str] = []
+    driver: Any = connection.connection.driver_connection
+    driver.set_trace_callback(given.append)
+    insert(connection, rows)
+    driver.set_trace_callback(None)
+    # Given others once more, which are no rows.
+    assert len(given) == 1 + (2 * chars > CHARS_KEPT_MAX)
+    assert len(given[-1]) < chars or len(given) == 1
+    found = connection.execute(select(things.c.key, things.c.payload))
+    assert [tuple(each) for each in found] == [(7, None), (7, None), *rows]
+
+
 def test_no_list_has_more_parameters_than_sqlite_takes() -> None:
     width = max(len(each.columns) for each in metadata.tables.values())
     assert width * VALUES_ROWS_MAX <= 32_766
@@ -94,6 +115,9 @@ def test_rows_are_updated_by_an_index() -> None:
         metadata.create_all(connection)
         for update in UPDATES:
             text = update._several._from_values.text(connection.dialect)
+            # More rows are written behind the one.
+            assert text.count(f"({', '.join('?' * update._several._width)})") == 1
+            assert text.count("?") == update._several._width
             table = text.split()[1]
             if table == "things":
                 continue

@@ -7,7 +7,12 @@ import pytest
 
 from turnstore import errors
 from turnstore.backends._postgres_connections import Connector
-from turnstore.backends._postgres_errors import is_conflict, is_lost, translate
+from turnstore.backends._postgres_errors import (
+    NoHostWillDo,
+    is_conflict,
+    is_lost,
+    translate,
+)
 from turnstore.options import StoreOptions
 
 STATES = {
@@ -55,6 +60,17 @@ def test_what_somebody_must_mend_first_is_not_retryable(state: str) -> None:
     assert isinstance(translated, errors.StoreError)
     lasting = state in ("28P01", "3D000")
     assert translated.retryable is (type(translated).retryable and not lasting)
+
+
+@pytest.mark.parametrize("state", ["28P01", "3D000"])
+def test_what_one_of_several_hosts_says_may_pass(state: str) -> None:
+    cause = Driver(state)
+    try:
+        raise NoHostWillDo from cause
+    except NoHostWillDo as error:
+        translated = translate(error)
+    assert isinstance(translated, errors.BackendUnavailable)
+    assert translated.retryable and translated.__cause__ is cause
 
 
 @pytest.mark.parametrize("state", STATES)

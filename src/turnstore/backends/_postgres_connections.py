@@ -22,7 +22,11 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from turnstore.backends._postgres_errors import NoSuchServer, sqlstate
+from turnstore.backends._postgres_errors import (
+    NoHostWillDo,
+    NoSuchServer,
+    sqlstate,
+)
 from turnstore.backends._postgres_hosts import MISSING, Host, Hosts, Purpose
 from turnstore.options import StoreOptions
 
@@ -196,6 +200,8 @@ class Connector:
                     self._hosts.prefer(host)
                     return driver
         assert refused is not None
+        if len(self._hosts) > 1:
+            raise NoHostWillDo from refused
         raise refused
 
     async def _connect_to(

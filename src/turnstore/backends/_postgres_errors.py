@@ -68,6 +68,11 @@ class NoSuchServer(ConnectionError):
     """No server that was reached is what is wanted. The text is for the caller."""
 
 
+class NoHostWillDo(Exception):
+    """None of several hosts would do; its cause is what one of them said, and another
+    may come back."""
+
+
 def translate(error: Exception) -> Exception:
     """Return this package's error for a driver's, with the driver's as its cause.
 
@@ -91,7 +96,8 @@ def translate(error: Exception) -> Exception:
     found = _BY_STATE.get(state) or _BY_CLASS.get(state[:2])
     kind, reason = found or (BackendError, "the server refused a statement")
     told = kind(f"{reason} ({state})")
-    if state[:2] in _LASTING:
+    is_of_several = any(isinstance(each, NoHostWillDo) for each in _chain(error))
+    if state[:2] in _LASTING and not is_of_several:
         told.retryable = False
     return _caused(told, error)
 
