@@ -134,30 +134,28 @@ def gather(condition: Condition, order: Order, dialect: str) -> Gathered:
     # Read once, and first: the planner might merge them into the rest.
     rows = matches.limit(known(_few(condition) + 1)).cte().prefix_with("MATERIALIZED")
     # On SQLite an index counts them for less than it takes to read so many rows.
-    counted = condition.matches if dialect == "sqlite" else select(rows.c.session_key)
-    are_few = _counted(condition, counted, dialect) <= known(_few(condition))
-    return Gathered(condition, rows, are_placed, are_few)
+    count = matches_counted(condition, dialect, None if dialect == "sqlite" else rows)
+    return Gathered(condition, rows, are_placed, count <= known(_few(condition)))
 
 
-def matches_counted(condition: Condition, dialect: str) -> ColumnElement[int]:
-    """Return how many match, counted no further than is of interest."""
-    return _counted(condition, condition.matches, dialect)
-
-
-def _counted(
-    condition: Condition, matches: Select[Any] | None, dialect: str
+def matches_counted(
+    condition: Condition, dialect: str, rows: CTE | None = None
 ) -> ColumnElement[int]:
-    most = _few(condition) + 1
+    """Return how many match, counted no further than is of interest.
 
-    def count(some: Select[Any] | None) -> ColumnElement[int]:
-        assert some is not None
-        limited = some.limit(known(most)).subquery()
-        return select(func.count()).select_from(limited).scalar_subquery()
+    :param rows: the matches, where those are read in any case.
+    """
+    most = known(_few(condition) + 1)
 
+    def count(matches: Select[Any]) -> ColumnElement[int]:
+        some = matches.limit(most).subquery()
+        return select(func.count()).select_from(some).scalar_subquery()
+
+    matches = condition.matches if rows is None else select(rows.c.session_key)
+    assert matches is not None
     if dialect == "sqlite" or condition.surely is None:
         return count(matches)
-    are_many = count(condition.surely) == known(most)
-    return case((are_many, known(most)), else_=count(matches))
+    return case((count(condition.surely) == most, most), else_=count(matches))
 
 
 def _few(condition: Condition) -> int:
