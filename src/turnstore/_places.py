@@ -114,6 +114,7 @@ class Gathered(msgspec.Struct, frozen=True, eq=False):
     """
 
     condition: Condition
+    dialect: str
     rows: CTE
     are_placed: bool
     are_few: ColumnElement[bool]
@@ -135,7 +136,9 @@ def gather(condition: Condition, order: Order, dialect: str) -> Gathered:
     rows = matches.limit(known(_few(condition) + 1)).cte().prefix_with("MATERIALIZED")
     # On SQLite an index counts them for less than it takes to read so many rows.
     count = matches_counted(condition, dialect, None if dialect == "sqlite" else rows)
-    return Gathered(condition, rows, are_placed, count <= known(_few(condition)))
+    return Gathered(
+        condition, dialect, rows, are_placed, count <= known(_few(condition))
+    )
 
 
 def matches_counted(
@@ -180,7 +183,7 @@ def places(
         rest = [each for each in conditions if each is not few or not few.is_exact]
         if gathered.are_placed:
             return _select(gathered.rows, None, rest, order, is_later)
-        return _select(session_heads, None, rest, order, is_later, keys=gathered.rows)
+        return _select(session_heads, None, rest, order, is_later, gathered)
     along = [each for each in conditions if each.along is order.column]
     if along:
         rest = [each for each in conditions if each is not along[0]]
@@ -223,20 +226,22 @@ def _select(
     rest: Sequence[Condition],
     order: Order,
     is_later: bool,
-    *,
-    keys: CTE | None = None,
+    gathered: Gathered | None = None,
 ) -> Select[Any]:
     """Places from one table, with the tables joined that the tests read.
 
-    :param keys: those of the only ones to look at, in any order.
+    :param gathered: has the keys of the only ones to look at, in any order.
     """
     columns = order.columns(base)
     statement = select(*_labelled(columns)).select_from(base)
-    if keys is not None:
-        matched, key = select(keys.c.session_key), base.c.session_key
-        # As an array, PostgreSQL looks its elements up, and scans no table.
-        array = func.array(matched.scalar_subquery())
-        statement = statement.where(Either(key.in_(matched), key == any_(array)))
+    if gathered is not None:
+        key, keys = base.c.session_key, gathered.rows
+        if gathered.dialect == "sqlite":
+            statement = statement.join(keys, keys.c.session_key == key)
+        else:
+            # As an array: of a join PostgreSQL might scan the table.
+            array = func.array(select(keys.c.session_key).scalar_subquery())
+            statement = statement.where(key == any_(array))
     needed = {each.tests for each in rest} - {base, None}
     for table in (session_heads, sessions):
         if table in needed:
@@ -251,9 +256,9 @@ def _select(
         statement = statement.where(
             order.after(columns, in_heads=base is session_heads)
         )
-    if keys is not None:
+    if gathered is not None:
         columns = [unindexed(columns[0]), *columns[1:]]
-    if keys is not None or isinstance(base, CTE):
+    if gathered is not None or isinstance(base, CTE):
         return statement.order_by(*order.directed(columns))
     return statement.order_by(*order.along_index(columns))
 
