@@ -62,7 +62,10 @@ def encode(value: Json, bytes_max: int) -> str:
         raise PayloadInvalid(f"not JSON: {_fault(value) or error}") from error
     # Tuples count as lists but don't compare equal to them. Brackets are an upper
     # bound of the depth; only a payload with many needs a closer look.
-    if not same or encoded.count(b"[") + encoded.count(b"{") > DEPTH_MAX:
+    if not same or (
+        len(encoded) > 2 * DEPTH_MAX
+        and encoded.count(b"[") + encoded.count(b"{") > DEPTH_MAX
+    ):
         fault = _fault(value)
         if fault is not None:
             raise PayloadInvalid(f"not JSON: {fault}")

@@ -57,8 +57,8 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     :param test: the filter as a test of rows that another index gives.
     :param tests: the table whose columns the test reads; None: any with a session key.
     :param matches: keys of the matching sessions, each once, by the filter's own index
-        and in its order: without knowing the values PostgreSQL may take them for a large part of
-        the table, and scan that.
+        and in its order: without knowing the values PostgreSQL may take them for a
+        large part of the table, and scan that.
     :param is_exact: whether ``matches`` gives no others.
     :param surely: some of the matches, which on PostgreSQL an index alone tells: where
         they are many, so are all.

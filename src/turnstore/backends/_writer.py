@@ -30,6 +30,8 @@ from threading import Lock
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from turnstore.backends.base import Command, Listener, Outcome, hand_on
 from turnstore.errors import BackendError, OutcomeUnknown, QueueFull, StoreClosed
 from turnstore.options import StoreOptions
@@ -49,23 +51,18 @@ class _State(Enum):
     DONE = auto()
 
 
-class Entry:
+class Entry(msgspec.Struct, eq=False):
     """A command on its way, and the future that its caller waits for.
 
     The outcome is kept here as well as in the future, because a cancelled caller's
     future is lost before the caller runs again and can replace it.
     """
 
-    __slots__ = ("command", "future", "outcome", "state", "timer")
-
-    def __init__(
-        self, command: Command[Any], future: asyncio.Future[Any], state: _State
-    ) -> None:
-        self.command: Any = command
-        self.future = future
-        self.state = state
-        self.outcome: Outcome = None
-        self.timer: asyncio.TimerHandle | None = None
+    command: Any
+    future: asyncio.Future[Any]
+    state: _State
+    outcome: Outcome = None
+    timer: asyncio.TimerHandle | None = None
 
 
 class Batch:

@@ -230,6 +230,9 @@ def apply_together(
     a command joins the first stage of its kind that is not before a stage of one of
     its sessions, and opens a new stage where there is none.
     """
+    first = type(commands[0])
+    if all(type(command) is first for command in commands):
+        return first.apply(connection, commands)
     outcomes: list[Outcome] = [None] * len(commands)
     for kind, places in stages(commands):
         results = kind.apply(connection, [commands[at] for at in places])
@@ -290,9 +293,6 @@ def stages(
     commands: Sequence[Command[Any]],
 ) -> list[tuple[type[Command[Any]], list[int]]]:
     """Return which commands, by place, can be applied in one call, in order."""
-    kind = type(commands[0])
-    if all(type(command) is kind for command in commands):
-        return [(kind, list(range(len(commands))))]
     found: list[tuple[type[Command[Any]], list[int]]] = []
     of_kind: dict[type[Command[Any]], list[int]] = {}
     reached: dict[str, int] = {}
