@@ -181,12 +181,15 @@ def _either_page(
     has_offset: bool,
     is_later: bool,
 ) -> EitherQuery[_Listed]:
-    """Pages of one form by gathering a condition's matches, or by a walk where they
-    are many."""
+    """Pages of one form by gathering a condition's matches. Where they are many, by a
+    walk; on PostgreSQL not at all: it makes a plan for every call where few are wanted,
+    which takes the longer the more there is to plan."""
     gathered = gather(condition, order, dialect)
     found = places(conditions, order, gathered, is_later=is_later)
     records = _records(found, order, limit, has_offset)
-    walked = _walked(conditions, order, limit, has_offset, is_later)
+    walked: Select[Any] | None = None
+    if dialect == "sqlite":
+        walked = _walked(conditions, order, limit, has_offset, is_later)
     return EitherQuery(gathered.are_few, records, walked, _Listed)
 
 

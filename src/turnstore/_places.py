@@ -121,44 +121,33 @@ class Gathered(msgspec.Struct, frozen=True, eq=False):
 
 
 def gather(condition: Condition, order: Order, dialect: str) -> Gathered:
-    """Places are taken where the index of the matches leads to the heads. On PostgreSQL
-    keys are, where an index tells them alone: what reads rows costs more the fewer they
-    are thought to be, and would be planned for every call's values.
-    """
+    """Places are taken where the index of the matches leads to the heads."""
     matches = condition.matches
     assert matches is not None
-    reads_rows = dialect == "sqlite" or condition.surely is not None
     key = matches.selected_columns.session_key
-    are_placed = reads_rows and key is session_heads.c.session_key
+    are_placed = key is session_heads.c.session_key
     if are_placed:
         matches = matches.with_only_columns(*_labelled(order.columns(session_heads)))
     # Read once, and first: the planner might merge them into the rest.
-    rows = matches.limit(known(_few(condition) + 1)).cte().prefix_with("MATERIALIZED")
-    # On SQLite an index counts them for less than it takes to read so many rows.
-    count = matches_counted(condition, dialect, None if dialect == "sqlite" else rows)
-    return Gathered(
-        condition, dialect, rows, are_placed, count <= known(_few(condition))
-    )
+    rows = matches.limit(known(_few(condition))).cte().prefix_with("MATERIALIZED")
+    # By the index alone, which takes less than to read so many rows.
+    are_few = matches_counted(condition, dialect) <= known(_few(condition))
+    return Gathered(condition, dialect, rows, are_placed, are_few)
 
 
-def matches_counted(
-    condition: Condition, dialect: str, rows: CTE | None = None
-) -> ColumnElement[int]:
-    """Return how many match, counted no further than is of interest.
-
-    :param rows: the matches, where those are read in any case.
-    """
+def matches_counted(condition: Condition, dialect: str) -> ColumnElement[int]:
+    """Return how many match, counted no further than is of interest."""
+    assert condition.matches is not None
     most = known(_few(condition) + 1)
 
     def count(matches: Select[Any]) -> ColumnElement[int]:
         some = matches.limit(most).subquery()
         return select(func.count()).select_from(some).scalar_subquery()
 
-    matches = condition.matches if rows is None else select(rows.c.session_key)
-    assert matches is not None
+    every = count(condition.matches)
     if dialect == "sqlite" or condition.surely is None:
-        return count(matches)
-    return case((count(condition.surely) == most, most), else_=count(matches))
+        return every
+    return case((count(condition.surely) == most, most), else_=every)
 
 
 def _few(condition: Condition) -> int:

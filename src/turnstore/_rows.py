@@ -98,25 +98,28 @@ class Query(Generic[T]):
 
 
 class EitherQuery(Generic[T]):
-    """One of two SELECTs with the same rows, by a condition that the same step finds
+    """One of two SELECTs of the same records, by a condition that the same step finds
     out.
 
-    Gives None where the rows are too long for one text.
+    Gives None where the other one is not given and would be read, or where the rows are
+    too long for one text.
     """
 
     def __init__(
         self,
         condition: ColumnElement[bool],
         statement: Select[*tuple[Any, ...]],
-        otherwise: Select[*tuple[Any, ...]],
+        otherwise: Select[*tuple[Any, ...]] | None,
         record: type[T],
     ) -> None:
+        def text_of(each: Select[Any]) -> ColumnElement[str]:
+            text = as_objects(each).scalar_subquery()
+            return func.coalesce(text, literal_column("''"))
+
         def build() -> Select[Any]:
-            text, other = (
-                as_objects(each).scalar_subquery() for each in (statement, otherwise)
-            )
+            other = None if otherwise is None else text_of(otherwise)
             # Databases evaluate a branch of CASE only where it is taken.
-            return select(case((condition, text), else_=other))
+            return select(case((condition, text_of(statement)), else_=other))
 
         self._together = Compiled(build)
         self._decode = decoder(record)
@@ -128,7 +131,7 @@ class EitherQuery(Generic[T]):
             if not _is_too_big(error):
                 raise
             return None
-        return self._decode(text)
+        return None if text is None else self._decode(text)
 
 
 class PlainQuery(Generic[T]):
