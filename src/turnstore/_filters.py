@@ -314,9 +314,9 @@ def _between(name: str, has_low: bool, has_high: bool) -> Condition:
         value = base.c.created_at if name == "created_at" else indexed
         if order is indexed:
             return within(value)
-        tested = _as_value(bounds(unindexed(value), name), session_heads)
-        if name == "created_at":
-            tested = bounds(unindexed(value), name)
+        tested = bounds(unindexed(value), name)
+        if name != "created_at":
+            tested = _as_value(tested, session_heads)
         if name == "updated_at" and order.name == "created_at" and has_high:
             # Nothing is updated before it is created: the walk begins at the bound.
             created_at = base.c.created_at
