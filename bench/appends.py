@@ -195,26 +195,52 @@ def _drop_head_indexes(path: Path) -> None:
 
 
 def big(setting: Setting) -> list[Comparison]:
-    """``append`` at 512 tasks in a store of 2 million events, and in an empty one."""
+    """``append`` at 512 tasks in a store of 2 million events, and in an empty one; and
+    the same of the floor alone."""
     tasks, sessions = 512, 2_000
     events_each = setting.pick(1_000, 100)
+    there = f"{tasks} tasks, {sessions * events_each:,} events there"
     with setting.folder() as folder:
-        ids = fill.plain_sessions(folder / "ours.db", sessions, events_each=events_each)
-        with setting.store(folder / "ours.db") as store:
-            return [
-                compare(
-                    "big",
-                    f"{tasks} tasks, {sessions * events_each:,} events there",
-                    "events/s",
-                    lambda: _rate(setting, store, ids[:tasks]),
-                    Other(
-                        "an empty store",
-                        lambda: _rate_in_new(setting, sessions, tasks),
-                        Bar(at_least=0.8),
-                    ),
-                    rounds=setting.rounds,
-                )
-            ]
+        path = folder / "ours.db"
+        ids = fill.plain_sessions(path, sessions, events_each=events_each)
+        with setting.store(path) as store:
+            ours = compare(
+                "big",
+                there,
+                "events/s",
+                lambda: _rate(setting, store, ids[:tasks]),
+                Other(
+                    "an empty store",
+                    lambda: _rate_in_new(setting, sessions, tasks),
+                    Bar(at_least=0.8),
+                ),
+                rounds=setting.rounds,
+            )
+        floor = compare(
+            "big",
+            f"the floor, {there}",
+            "events/s",
+            lambda: _floor_rate(setting, path, tasks),
+            Other(
+                "an empty file", lambda: _floor_rate_in_new(setting, sessions, tasks)
+            ),
+            rounds=setting.rounds,
+        )
+        return [ours, floor]
+
+
+def _floor_rate_in_new(setting: Setting, sessions: int, tasks: int) -> float:
+    with setting.folder() as folder:
+        fill.plain_sessions(folder / "floor.db", sessions)
+        return _floor_rate(setting, folder / "floor.db", tasks)
+
+
+def _floor_rate(setting: Setting, path: Path, tasks: int) -> float:
+    with closing(connect(path, setting.durability)) as connection:
+        floor = EventFloor(connection, fill.EVENT_JSON)
+        floor.append(tasks, tasks, 2)
+        batches = setting.pick(APPEND_CALLS[512], 5_000) // tasks
+        return floor.append(tasks, tasks, batches)
 
 
 def _rate_in_new(
