@@ -97,6 +97,19 @@ class _Listed(msgspec.Struct):
         return self.value, self.created_at, self.session_key
 
 
+class Form(msgspec.Struct, frozen=True):
+    """What the statements of a page depend on, whatever the values.
+
+    :param limit: one more than is asked for, which tells whether there is a next page.
+    """
+
+    conditions: tuple[Condition, ...]
+    order: Order
+    limit: int
+    has_offset: bool = False
+    is_later: bool = False
+
+
 def read_page(
     connection: Connection,
     wanted: Wanted,
@@ -106,8 +119,7 @@ def read_page(
     offset: int,
     after: Place | None,
 ) -> Page[Session]:
-    # One more than asked for tells whether there is a next page.
-    form = (wanted.conditions, order, limit + 1, offset > 0, after is not None)
+    form = Form(wanted.conditions, order, limit + 1, offset > 0, after is not None)
     values = {**wanted.values, **after_values(after), "offset": offset}
     values["rows_max"] = min(limit + 1 + offset, _codec.INTEGER_MAX)
     found: list[_Listed] | None = None
@@ -115,10 +127,10 @@ def read_page(
     if condition is not None:
         # Whether few match is found out in the step that reads them, so it needs no
         # snapshot in common with the look that chose the condition.
-        kept = _either_page(connection.dialect.name, condition, *form)
+        kept = _either_page(connection.dialect.name, condition, form)
         found = kept(connection, **values)
     if found is None:
-        found = _page(*form)(connection, **values)
+        found = _page(form)(connection, **values)
     page = found[:limit]
     return Page(
         items=[each.session for each in page],
@@ -173,48 +185,29 @@ def _look(dialect: str, conditions: tuple[Condition, ...]) -> Compiled:
 
 @lru_cache(STATEMENTS_KEPT_MAX)
 def _either_page(
-    dialect: str,
-    condition: Condition,
-    conditions: tuple[Condition, ...],
-    order: Order,
-    limit: int,
-    has_offset: bool,
-    is_later: bool,
+    dialect: str, condition: Condition, form: Form
 ) -> EitherQuery[_Listed]:
-    """Pages of one form by gathering a condition's matches. Where they are many, by a
-    walk; on PostgreSQL not at all: it makes a plan for every call where few are wanted,
-    which takes the longer the more there is to plan."""
-    gathered = gather(condition, order, dialect)
-    found = places(conditions, order, gathered, is_later=is_later)
-    records = _records(found, order, limit, has_offset)
-    walked: Select[Any] | None = None
-    if dialect == "sqlite":
-        walked = _walked(conditions, order, limit, has_offset, is_later)
-    return EitherQuery(gathered.are_few, records, walked, _Listed)
+    """Pages by gathering a condition's matches. Where they are many, by a walk; on
+    PostgreSQL not at all: it makes a plan for every call where few are wanted, which
+    takes the longer the more there is to plan."""
+    gathered = gather(condition, form.order, dialect)
+    found = places(form.conditions, form.order, gathered, is_later=form.is_later)
+    walked = _walked(form) if dialect == "sqlite" else None
+    return EitherQuery(gathered.are_few, _records(found, form), walked, _Listed)
 
 
 @lru_cache(STATEMENTS_KEPT_MAX)
-def _page(
-    conditions: tuple[Condition, ...],
-    order: Order,
-    limit: int,
-    has_offset: bool,
-    is_later: bool,
-) -> Query[_Listed]:
-    """Pages of one form along an index or by a walk."""
-    return Query(_walked(conditions, order, limit, has_offset, is_later), _Listed)
+def _page(form: Form) -> Query[_Listed]:
+    """Pages along an index or by a walk."""
+    return Query(_walked(form), _Listed)
 
 
-def _walked(
-    conditions: tuple[Condition, ...],
-    order: Order,
-    limit: int,
-    has_offset: bool,
-    is_later: bool,
-) -> Select[Any]:
-    rows_max = parameter("rows_max") if has_offset else known(limit)
-    found = places(conditions, order, rows_max=rows_max, is_later=is_later)
-    return _records(found, order, limit, has_offset)
+def _walked(form: Form) -> Select[Any]:
+    rows_max = parameter("rows_max") if form.has_offset else known(form.limit)
+    found = places(
+        form.conditions, form.order, rows_max=rows_max, is_later=form.is_later
+    )
+    return _records(found, form)
 
 
 @lru_cache(STATEMENTS_KEPT_MAX)
@@ -234,12 +227,10 @@ def _count(
     return Compiled(select(counted))
 
 
-def _records(
-    found: Select[Any], order: Order, limit: int, has_offset: bool
-) -> Select[Any]:
+def _records(found: Select[Any], form: Form) -> Select[Any]:
     """Return the statement that gives the sessions at a page of these places."""
-    found = found.limit(known(limit))
-    if has_offset:
+    found = found.limit(known(form.limit))
+    if form.has_offset:
         found = found.offset(parameter("offset"))
     page = found.subquery()
     columns: list[ColumnElement[Any]] = [
@@ -250,7 +241,7 @@ def _records(
         .select_from(page)
         .join(sessions, sessions.c.session_key == page.c.session_key)
         .join(session_heads, session_heads.c.session_key == page.c.session_key)
-        .order_by(*order.directed(list(page.c)))
+        .order_by(*form.order.directed(list(page.c)))
     )
 
 

@@ -43,7 +43,7 @@ async def plan_of(
     connection: asyncpg.Connection, order_by: str, fields: dict[str, Any]
 ) -> str:
     given, order = wanted(SessionFilter(**fields)), _listing.order_of(order_by, True)
-    page = _listing._page(given.conditions, order, 51, False, False)
+    page = _listing._page(_listing.Form(given.conditions, order, 51))
     text, arrange = page._together._text(dialect())  # type: ignore[no-untyped-call]
     await connection.execute(f"PREPARE page AS {text}")
     values = ", ".join(f"'{each}'" for each in arrange(given.values))

@@ -25,7 +25,7 @@ from turnstore._sql import Elements
 
 QUERIES = {
     "sessions": sessions._SESSION,
-    "listing": _listing._page((), _places.Order("updated_at", True), 51, False, False),
+    "listing": _listing._page(_listing.Form((), _places.Order("updated_at", True), 51)),
     "messages": _message_reads._HISTORIES["all", False]._own,
     "tool calls": tool_calls._LIST,
     "events": events._ALL._own,
