@@ -73,7 +73,8 @@ class Admin:
 
         Returns whether all of it was; where not, the rest follows by itself. The
         store does this when nothing was written for a second, and on close. Cost: the
-        log, during which no other write is committed. A cancellation does not stop it.
+        log, during which no other write is committed. A cancellation is raised
+        at once and does not stop it.
 
         :raises ReadOnlyStore: the store was opened so; the log stays as it was.
         """

@@ -2,7 +2,7 @@
 
 Those that come by the thousand are not looked at by the garbage collector, a fifth of
 the time of reading them: no cycle leads through a record, unless a caller puts it into
-its own data.
+its own data: such a cycle is never freed.
 """
 
 from __future__ import annotations

@@ -208,9 +208,10 @@ class Sessions:
 
         Cost: the page, whatever the number of sessions, for each order without a
         filter or with bounds on what it orders by, and for created_at with one filter
-        of equal values, metadata or pending tool calls. Otherwise the smaller of the
-        matches and the sessions passed over to fill the page. Messages and events
-        never count.
+        of equal values, metadata or pending tool calls. Otherwise the matches of its
+        narrowest filter, where they are at most 2,000 (titles of 3 characters or more:
+        1,000; shorter ones never), else the sessions passed over to fill the page.
+        Messages and events never count.
         """
         order = order_of(_codec.check_text(order_by, "order_by"), descending)
         limit = _codec.check_integer(limit, "limit", 1, LIMIT_MAX)
@@ -236,8 +237,8 @@ class Sessions:
         :raises InvalidArgument: a value is out of bounds.
 
         Cost: the matches of one of the filters. All sessions without a filter, and
-        where titles, updates or message counts are all that is filtered and more than
-        2,000 match.
+        where ids, titles, updates or message counts are all that is filtered and each
+        matches more than 2,000 (a title 1,000, or has fewer than 3 characters).
         """
         work = partial(count_matches, wanted=wanted(filter))
         return await self._backend.read(work)

@@ -67,7 +67,8 @@ class SessionStore:
       back equal to what was given. Times are given timezone-aware, and come back in
       UTC to the microsecond. On PostgreSQL a text that an index holds (agent name,
       project root, provider, model, metadata, ``call_id``) may have about 2,600 bytes,
-      more where it compresses.
+      more where it compresses; a longer one is ``InvalidArgument``, and so is there a
+      read whose answer would have 1 GB: read less at a time.
     """
 
     def __init__(

@@ -58,7 +58,7 @@ class ToolCalls:
         :param id: 1 to 255 characters, unique in its session; None makes one.
         :param call_id: the model provider's id; may repeat.
         :param message_id: the message of the session that asked for it.
-        :param kind: free text.
+        :param kind: any text without NUL.
         :param status: executing stamps ``started_at`` with ``created_at``, a final one
             ``completed_at``.
         :param created_at: timezone-aware; None takes the time of the commit.

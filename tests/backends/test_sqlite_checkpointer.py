@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -56,6 +57,14 @@ async def test_only_one_of_two_may_checkpoint(store_path: Path) -> None:
     await second.close()
     await third.close()
     assert pages == [_sqlite_wal.CHECKPOINT_PAGES, 0, _sqlite_wal.CHECKPOINT_PAGES]
+
+
+@pytest.mark.usefixtures("affected")
+async def test_who_can_t_open_the_lock_does_not_checkpoint(store_path: Path) -> None:
+    os.mkdir(f"{store_path}-checkpointer")  # as little to be opened as another's
+    backend = await opened(store_path)
+    assert await pages_of(backend) == 0
+    await backend.close()
 
 
 @pytest.mark.usefixtures("affected")

@@ -150,7 +150,10 @@ class Wal:
             return True
         if fcntl is None:
             return False
-        lock = os.open(f"{self._path}-checkpointer", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            lock = os.open(f"{self._path}-checkpointer", os.O_CREAT | os.O_RDWR, 0o600)
+        except OSError:
+            return False  # another user's, or in a folder that takes no file
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
