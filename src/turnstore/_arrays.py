@@ -7,7 +7,7 @@ and an array as JSON, PostgreSQL one array for each column.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -155,30 +155,51 @@ class _Rows:
         self._payloads = [
             at for at, each in enumerate(columns) if isinstance(each.type, JsonText)
         ]
-        # A driver with arrays takes one for each column. Integers go as the text of an
-        # array, since the driver would have to ask the server for the array's type,
-        # and takes longer.
+        self._build = build
         self._integers = [isinstance(each.type, _INTEGERS) for each in columns]
+        self._times = [
+            at for at, each in enumerate(columns) if isinstance(each.type, Micros)
+        ]
         self._names = [f"column_{at}" for at in range(self._width)]
-        self._from_arrays = Compiled(
-            lambda: build(
-                _unnested(dict(zip(self._names, self._integers, strict=True)))
-            )
-        )
+        self._from_arrays: dict[frozenset[int], Compiled] = {}
 
     def __call__(self, connection: Connection, rows: Sequence[Sequence[Value]]) -> None:
         if connection.dialect.name == "sqlite":
             for at in range(0, len(rows), VALUES_ROWS_MAX):
                 self._list(connection, rows[at : at + VALUES_ROWS_MAX])
         else:
-            columns = zip(*rows, strict=True)
-            given = {
-                name: _array(column, is_integer)
-                for name, column, is_integer in zip(
-                    self._names, columns, self._integers, strict=True
-                )
-            }
-            self._from_arrays.execute(connection, given)
+            self._unnest(connection, list(zip(*rows, strict=True)))
+
+    def _unnest(
+        self, connection: Connection, columns: Sequence[Sequence[Value]]
+    ) -> None:
+        # What happens now happens in all rows at the same time, which is given once.
+        single = frozenset(at for at in self._times if _is_single(columns[at]))
+        given = {
+            self._names[at]: (
+                column[0] if at in single else _array(column, self._integers[at])
+            )
+            for at, column in enumerate(columns)
+        }
+        statement = self._from_arrays.get(single)
+        if statement is None:
+            statement = self._from_arrays[single] = Compiled(
+                lambda: self._build(self._unnested(single))
+            )
+        statement.execute(connection, given)
+
+    def _unnested(self, single: Collection[int]) -> list[ColumnElement[Any]]:
+        """Return the columns of arrays, or of a value that stands for one."""
+        columns: list[ColumnElement[Any]] = []
+        for at, name in enumerate(self._names):
+            if at in single:
+                columns.append(cast(bindparam(name), _KEY).label(name))
+            elif self._integers[at]:
+                columns.append(integers(name))
+            else:
+                array = cast(bindparam(name), ARRAY(_TEXT))
+                columns.append(func.unnest(array).label(name))
+        return list(select(*columns).subquery("each").c)
 
     def _list(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
         # For as many rows as the next power of two, so that few statements are kept;
@@ -206,16 +227,19 @@ def _listed(width: int) -> list[ColumnElement[Any]]:
     return list(select(listed).where(is_row).subquery("each").c)
 
 
-def _unnested(names: Mapping[str, bool]) -> list[ColumnElement[Any]]:
-    """Return the columns of arrays, by name, of integers or of texts."""
-    arrays = [
-        cast(cast(bindparam(name), _TEXT), ARRAY(_KEY))
-        if is_integer
-        else cast(bindparam(name), ARRAY(_TEXT))
-        for name, is_integer in names.items()
-    ]
-    given = func.unnest(*arrays).table_valued(*names)
-    return list(given.render_derived("each").c)
+def integers(name: str) -> Any:
+    """Return the column of an array parameter, given as ``as_array``.
+
+    It belongs among a SELECT's columns: as a table it would be kept in a space of its
+    own first.
+    """
+    return func.unnest(cast(cast(bindparam(name), _TEXT), ARRAY(_KEY))).label(name)
+
+
+def as_array(values: Iterable[Value]) -> str:
+    """Return integers as the text of an array: for an array the driver would have to
+    ask the server what type it has, and takes longer."""
+    return f"{{{_encode(list(values))[1:-1].decode()}}}"
 
 
 def is_distributed(connection: Connection) -> bool:
@@ -246,9 +270,13 @@ def pairs(
     return each, left, right
 
 
+def _is_single(column: Sequence[Value]) -> bool:
+    return column.count(column[0]) == len(column)
+
+
 def _array(column: Sequence[Value], is_integer: bool) -> Any:
     if is_integer:
-        return f"{{{_encode(column)[1:-1].decode()}}}"
+        return as_array(column)
     # An array that is missing gives NULL in every row.
     return None if column.count(None) == len(column) else column
 

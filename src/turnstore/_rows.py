@@ -17,6 +17,7 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Connection,
+    Executable,
     Integer,
     Select,
     case,
@@ -135,13 +136,15 @@ class EitherQuery(Generic[T]):
 
 
 class PlainQuery(Generic[T]):
-    """A SELECT of integers and texts whose rows become records, by place.
+    """A statement that gives integers and texts, whose rows become records, by place.
 
     For a driver that gives all rows in one step.
     """
 
     def __init__(
-        self, statement: Select[*tuple[Any, ...]], record: Callable[..., T]
+        self,
+        statement: Executable | Callable[[], Executable],
+        record: Callable[..., T],
     ) -> None:
         self._text = Compiled(statement)
         self._record = record
