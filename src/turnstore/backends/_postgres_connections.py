@@ -27,6 +27,7 @@ from turnstore.backends._postgres_errors import (
     NoSuchServer,
     sqlstate,
 )
+from turnstore.backends._postgres_greenlet import KeptGreenlet
 from turnstore.backends._postgres_hosts import MISSING, Host, Hosts, Purpose
 from turnstore.options import StoreOptions
 
@@ -66,6 +67,7 @@ class PostgresConnection:
         self, connection: AsyncConnection, driver: Any, ended: Callable[[], None]
     ) -> None:
         self._connection = connection
+        self._greenlet = KeptGreenlet()
         self.driver = driver
         self._ended = ended
         self._is_alone = False
@@ -75,7 +77,10 @@ class PostgresConnection:
         await self.driver.execute(text)
 
     async def run(self, work: Callable[[Connection], T]) -> T:
-        return await self._connection.run_sync(work)
+        assert self._connection.sync_connection is not None
+        return await self._greenlet.perform(
+            partial(work, self._connection.sync_connection)
+        )
 
     async def commit(self) -> bool:
         """Tell whether it was; not so where the transaction had failed before."""

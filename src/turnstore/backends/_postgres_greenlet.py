@@ -1,0 +1,67 @@
+"""Synchronous work whose steps are asynchronous, in a greenlet that is kept.
+
+SQLAlchemy runs the like in a new greenlet each time. For each of these CPython maps a
+stack into memory and unmaps it at the end: 25 to 45 µs of the 250 that a read by key
+takes, and of every batch.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from greenlet import GreenletExit, getcurrent, greenlet
+
+T = TypeVar("T")
+
+_DONE: Final = object()
+
+
+class KeptGreenlet(greenlet):  # type: ignore[misc]
+    """Runs one piece of work after another, for one connection."""
+
+    # Where SQLAlchemy finds this it may wait: it switches to the parent, with what is
+    # to be awaited.
+    __sqlalchemy_greenlet_provider__: Final = True
+
+    def __init__(self) -> None:
+        super().__init__(_serve)
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    async def perform(self, work: Callable[[], T]) -> T:
+        """Run ``work`` and await its steps. A cancellation is raised in the step."""
+        self.parent = getcurrent()
+        self.gr_context = self.parent.gr_context
+        step = self.switch(work)
+        while step is not _DONE:
+            try:
+                value = await step
+            except BaseException:
+                step = self.throw(*sys.exc_info())
+            else:
+                step = self.switch(value)
+        result, self.result = self.result, None
+        error, self.error = self.error, None
+        try:
+            if error is not None:
+                raise error
+            done: T = result
+            return done
+        finally:
+            del error  # else it would hold this frame, and this frame it
+
+
+def _serve(work: Callable[[], Any] | None) -> None:
+    # It has no name for the greenlet itself: that would keep both for ever.
+    while True:
+        assert work is not None
+        try:
+            getcurrent().result = work()
+        except GreenletExit:  # nobody holds the greenlet any more
+            raise
+        except BaseException as error:
+            getcurrent().error = error
+        work = None
+        work = getcurrent().parent.switch(_DONE)
