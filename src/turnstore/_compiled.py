@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Executable
@@ -20,13 +20,22 @@ class Compiled:
         self._statement = statement
         self._compiled: dict[str, tuple[str, Callable[..., tuple[Any, ...]]]] = {}
 
-    def execute(self, connection: Connection, values: Mapping[str, Any]) -> Any:
-        # On the driver's cursor: SQLAlchemy's execution costs about 12 µs a statement,
-        # a third of a write that is committed alone (bench: append at 1).
+    def execute(
+        self, connection: Connection, values: Mapping[str, Any]
+    ) -> Iterable[Sequence[Any]]:
+        """Run it and return its rows, if it gives any."""
+        # By the driver: SQLAlchemy's execution costs about 12 µs a statement, a third
+        # of a write that is committed alone (bench: append at 1), and its cursor on
+        # asyncpg 15 to 20 more.
         text, arrange = self._text(connection.dialect)
-        cursor = connection.connection.cursor()
-        cursor.execute(text, arrange(values))
-        return cursor
+        given = arrange(values)
+        if connection.dialect.name == "sqlite":
+            found: Iterable[Sequence[Any]]
+            found = connection.connection.cursor().execute(text, given)
+        else:
+            driver: Any = connection.connection.dbapi_connection
+            found = driver.run_async(lambda asyncpg: asyncpg.fetch(text, *given))
+        return found
 
     def execute_each(
         self, connection: Connection, values: Sequence[Mapping[str, Any]]

@@ -142,8 +142,7 @@ def count_matches(connection: Connection, wanted: Wanted) -> int:
     """Return how many sessions meet all conditions."""
     condition = _to_gather(connection, wanted, ANY_ORDER)
     kept = _count(connection.dialect.name, condition, wanted.conditions)
-    counted = kept.execute(connection, wanted.values)
-    [(count,)] = counted.fetchall()
+    [(count,)] = kept.execute(connection, wanted.values)
     return int(count)
 
 
@@ -172,7 +171,7 @@ def _to_gather(
     if len(able) < 2:
         return able[0] if able else None
     look = _look(connection.dialect.name, able)
-    [counts] = look.execute(connection, wanted.values).fetchall()
+    [counts] = look.execute(connection, wanted.values)
     _, at = min((count * able[at].cost, at) for at, count in enumerate(counts))
     return able[at]
 

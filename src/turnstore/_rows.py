@@ -73,7 +73,7 @@ class Query(Generic[T]):
 
     def __call__(self, connection: Connection, **values: Value) -> list[T]:
         try:
-            [(text,)] = self._together.execute(connection, values).fetchall()
+            [(text,)] = self._together.execute(connection, values)
         except Exception as error:
             if not _is_too_big(error):
                 raise
@@ -90,7 +90,7 @@ class Query(Generic[T]):
         """Read the rows and what is beside them in one step; None where the rows are
         too long for one text."""
         try:
-            [(text, *beside)] = self._beside.execute(connection, values).fetchall()
+            [(text, *beside)] = self._beside.execute(connection, values)
         except Exception as error:
             if not _is_too_big(error):
                 raise
@@ -127,7 +127,7 @@ class EitherQuery(Generic[T]):
 
     def __call__(self, connection: Connection, **values: Value) -> list[T] | None:
         try:
-            [(text,)] = self._together.execute(connection, values).fetchall()
+            [(text,)] = self._together.execute(connection, values)
         except Exception as error:
             if not _is_too_big(error):
                 raise

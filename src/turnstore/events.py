@@ -274,10 +274,9 @@ def _list_in_steps(
 
 
 def _read_head(connection: Connection, session_id: str) -> int:
-    found = _HEAD.execute(connection, {"session": session_id}).fetchone()
-    if found is None:
-        raise SessionNotFound(session_id)
-    return int(found[0])
+    for (head,) in _HEAD.execute(connection, {"session": session_id}):
+        return int(head)
+    raise SessionNotFound(session_id)
 
 
 def _check_events(given: Iterable[NewEvent]) -> list[NewEvent]:

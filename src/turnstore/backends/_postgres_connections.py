@@ -221,6 +221,8 @@ class Connector:
             # Without a cache statements have no name, and are sent along with their
             # values each time: nothing of them is left to another transaction.
             statement_cache_size=0 if self._options.behind_pooler else STATEMENTS,
+            max_cached_statement_lifetime=0,
+            max_cacheable_statement_size=0,
             # Asked below, in one transaction with what SQLAlchemy asks of a new
             # connection: behind a pooler the next one may be of another server.
             target_session_attrs="any",
