@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from turnstore import _codec
-from turnstore._arrays import Value
+from turnstore._compiled import Value
 from turnstore._event_writes import ROW_BYTES as EVENT_BYTES
 from turnstore._event_writes import AppendEvents, EventRow
 from turnstore._filters import fold

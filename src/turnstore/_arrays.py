@@ -7,11 +7,10 @@ and an array as JSON, PostgreSQL one array for each column.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
-import msgspec
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -20,7 +19,6 @@ from sqlalchemy import (
     Connection,
     Executable,
     FromClause,
-    Integer,
     Table,
     Text,
     and_,
@@ -34,11 +32,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-from turnstore._compiled import Compiled
+from turnstore._compiled import Compiled, Value
 from turnstore._sql import Either, Element, Elements, Greatest, Scalar, ValuesList
-from turnstore.schema import JsonText, Micros
-
-Value = str | int | None
+from turnstore._unnested import INTEGERS, UnnestedRows
+from turnstore.schema import JsonText
 
 VALUES_ROWS_MAX: Final = 512
 """Rows in one list of VALUES, whose parameters SQLite bounds: 32,766 by default."""
@@ -50,8 +47,6 @@ _KEY: Final = BigInteger()
 _TEXT: Final = Text()
 _NO_ROW: Final[ColumnElement[Any]] = literal_column("x''")
 """Stands first in what is no row: an empty blob, which no value is."""
-_INTEGERS: Final = (BigInteger, Integer, Micros)
-_encode: Final = msgspec.json.Encoder().encode
 
 
 class Insert:
@@ -155,51 +150,14 @@ class _Rows:
         self._payloads = [
             at for at, each in enumerate(columns) if isinstance(each.type, JsonText)
         ]
-        self._build = build
-        self._integers = [isinstance(each.type, _INTEGERS) for each in columns]
-        self._times = [
-            at for at, each in enumerate(columns) if isinstance(each.type, Micros)
-        ]
-        self._names = [f"column_{at}" for at in range(self._width)]
-        self._from_arrays: dict[frozenset[int], Compiled] = {}
+        self._unnested = UnnestedRows(columns, build)
 
     def __call__(self, connection: Connection, rows: Sequence[Sequence[Value]]) -> None:
         if connection.dialect.name == "sqlite":
             for at in range(0, len(rows), VALUES_ROWS_MAX):
                 self._list(connection, rows[at : at + VALUES_ROWS_MAX])
         else:
-            self._unnest(connection, list(zip(*rows, strict=True)))
-
-    def _unnest(
-        self, connection: Connection, columns: Sequence[Sequence[Value]]
-    ) -> None:
-        # What happens now happens in all rows at the same time, which is given once.
-        single = frozenset(at for at in self._times if _is_single(columns[at]))
-        given = {
-            self._names[at]: (
-                column[0] if at in single else _array(column, self._integers[at])
-            )
-            for at, column in enumerate(columns)
-        }
-        statement = self._from_arrays.get(single)
-        if statement is None:
-            statement = self._from_arrays[single] = Compiled(
-                lambda: self._build(self._unnested(single))
-            )
-        statement.execute(connection, given)
-
-    def _unnested(self, single: Collection[int]) -> list[ColumnElement[Any]]:
-        """Return the columns of arrays, or of a value that stands for one."""
-        columns: list[ColumnElement[Any]] = []
-        for at, name in enumerate(self._names):
-            if at in single:
-                columns.append(cast(bindparam(name), _KEY).label(name))
-            elif self._integers[at]:
-                columns.append(integers(name))
-            else:
-                array = cast(bindparam(name), ARRAY(_TEXT))
-                columns.append(func.unnest(array).label(name))
-        return list(select(*columns).subquery("each").c)
+            self._unnested(connection, rows)
 
     def _list(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
         # For as many rows as the next power of two, so that few statements are kept;
@@ -227,21 +185,6 @@ def _listed(width: int) -> list[ColumnElement[Any]]:
     return list(select(listed).where(is_row).subquery("each").c)
 
 
-def integers(name: str) -> Any:
-    """Return the column of an array parameter, given as ``as_array``.
-
-    It belongs among a SELECT's columns: as a table it would be kept in a space of its
-    own first.
-    """
-    return func.unnest(cast(cast(bindparam(name), _TEXT), ARRAY(_KEY))).label(name)
-
-
-def as_array(values: Iterable[Value]) -> str:
-    """Return integers as the text of an array: for an array the driver would have to
-    ask the server what type it has, and takes longer."""
-    return f"{{{_encode(list(values))[1:-1].decode()}}}"
-
-
 def is_distributed(connection: Connection) -> bool:
     """Tell whether the tables are distributed by session over several servers."""
     return getattr(connection.dialect, "is_distributed", False)
@@ -251,7 +194,7 @@ def is_in(column: ColumnElement[Any], array: ColumnElement[Any]) -> Any:
     """Return the condition that a JSON array parameter has a column's value."""
     each = Elements(array).table_valued("value", name="element")
     listed = column.in_(select(Scalar(each.c.value, column.type)))
-    if not isinstance(column.type, _INTEGERS):
+    if not isinstance(column.type, INTEGERS):
         return listed
     # As an array it is a range of the index, in order; integers are spelt alike.
     given = func.translate(array, literal_column("'[]'"), literal_column("'{}'"))
@@ -268,17 +211,6 @@ def pairs(
     places = zip(_literals(2), (first, second), strict=True)
     left, right = (Element(each.c.value, at, kind) for at, kind in places)
     return each, left, right
-
-
-def _is_single(column: Sequence[Value]) -> bool:
-    return column.count(column[0]) == len(column)
-
-
-def _array(column: Sequence[Value], is_integer: bool) -> Any:
-    if is_integer:
-        return as_array(column)
-    # An array that is missing gives NULL in every row.
-    return None if column.count(None) == len(column) else column
 
 
 def _literals(count: int) -> list[ColumnElement[int]]:

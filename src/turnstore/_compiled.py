@@ -7,6 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Dialect, Executable
 
+Value = str | int | None
+"""Of a parameter."""
+
 
 class Compiled:
     """A Core statement compiled once per dialect, with its parameters' order.

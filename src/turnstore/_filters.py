@@ -26,7 +26,8 @@ from sqlalchemy import (
 )
 
 from turnstore import _codec
-from turnstore._arrays import Value, is_in
+from turnstore._arrays import is_in
+from turnstore._compiled import Value
 from turnstore._sql import Either, Place, TitlesWith, Unindexed
 from turnstore.errors import InvalidArgument
 from turnstore.records import SessionFilter, SessionStatus

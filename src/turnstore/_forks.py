@@ -32,7 +32,8 @@ from sqlalchemy import (
 )
 
 from turnstore import _codec
-from turnstore._arrays import Value, is_in
+from turnstore._arrays import is_in
+from turnstore._compiled import Value
 from turnstore._rows import CHUNK_ROWS, Query
 from turnstore._selects import SESSION_IS
 from turnstore._sql import Greatest

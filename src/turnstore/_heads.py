@@ -26,9 +26,10 @@ from sqlalchemy import (
 )
 
 from turnstore import _codec
-from turnstore._arrays import Update, as_array, integers, is_distributed, is_in
+from turnstore._arrays import Update, is_distributed, is_in
 from turnstore._rows import PlainQuery, Query
 from turnstore._sql import Greatest
+from turnstore._unnested import as_array, integers
 from turnstore.errors import SessionNotFound
 from turnstore.schema import Micros, session_heads, sessions
 

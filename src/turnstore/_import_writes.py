@@ -18,7 +18,8 @@ from sqlalchemy import (
 )
 
 from turnstore import _codec
-from turnstore._arrays import Insert, Value
+from turnstore._arrays import Insert
+from turnstore._compiled import Value
 from turnstore._heads import find_keys
 from turnstore._rows import Query
 from turnstore._session_rows import (

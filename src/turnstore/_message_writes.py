@@ -9,7 +9,8 @@ import msgspec
 from sqlalchemy import Connection, and_, bindparam, select, union_all
 
 from turnstore import _codec, _idempotency
-from turnstore._arrays import Insert, Value, pairs
+from turnstore._arrays import Insert, pairs
+from turnstore._compiled import Value
 from turnstore._heads import Heads, save_models
 from turnstore._message_reads import mark, read_compactions
 from turnstore._rows import Query

@@ -43,7 +43,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from turnstore._arrays import Value
+from turnstore._compiled import Value
 from turnstore._filters import PERIOD_BITS, Condition, unindexed
 from turnstore._sql import Both, Either
 from turnstore.schema import session_heads, sessions

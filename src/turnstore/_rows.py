@@ -29,8 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.elements import Grouping
 
 from turnstore import _codec
-from turnstore._arrays import Value
-from turnstore._compiled import Compiled
+from turnstore._compiled import Compiled, Value
 from turnstore._sql import (
     Formatted,
     Joined,

@@ -11,7 +11,8 @@ from msgspec import UNSET, UnsetType
 from sqlalchemy import BigInteger, Connection, bindparam, delete, select, type_coerce
 
 from turnstore import _codec
-from turnstore._arrays import Insert, Update, Value, is_in
+from turnstore._arrays import Insert, Update, is_in
+from turnstore._compiled import Value
 from turnstore._forks import settle_forks_of
 from turnstore._heads import Head, Heads, find_keys
 from turnstore._message_writes import find_messages

@@ -10,7 +10,8 @@ import msgspec
 from sqlalchemy import Connection, and_, bindparam, select
 
 from turnstore import _codec
-from turnstore._arrays import Insert, Update, Value, is_in, pairs
+from turnstore._arrays import Insert, Update, is_in, pairs
+from turnstore._compiled import Value
 from turnstore._heads import Head, Heads
 from turnstore._message_writes import find_messages
 from turnstore._rows import Query

@@ -9,7 +9,8 @@ import msgspec
 from sqlalchemy import Connection
 
 from turnstore import _codec
-from turnstore._arrays import Insert, Update, Value
+from turnstore._arrays import Insert, Update
+from turnstore._compiled import Value
 from turnstore._heads import Head
 from turnstore.errors import InvalidArgument
 from turnstore.records import Usage

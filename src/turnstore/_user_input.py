@@ -23,7 +23,8 @@ from sqlalchemy import (
 )
 
 from turnstore import _codec
-from turnstore._arrays import Insert, Update, Value, is_in, pairs
+from turnstore._arrays import Insert, Update, is_in, pairs
+from turnstore._compiled import Value
 from turnstore._heads import Head, Heads, require_session
 from turnstore._rows import Query, object_of
 from turnstore._selects import SESSION_IS

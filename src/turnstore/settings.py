@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from turnstore import _codec
-from turnstore._arrays import Value
+from turnstore._compiled import Value
 from turnstore._user_input import Form, UserInput
 from turnstore.errors import InvalidArgument, PayloadInvalid
 from turnstore.records import Json, Setting

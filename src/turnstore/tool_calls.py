@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 from sqlalchemy import Connection, bindparam
 
 from turnstore import _arguments, _codec
-from turnstore._arrays import Value
+from turnstore._compiled import Value
 from turnstore._heads import require_session
 from turnstore._rows import Query
 from turnstore._selects import SESSION_IS, TOOL_CALL

@@ -252,6 +252,19 @@ class Values(Fixtures):
         assert (read.error, read.metadata) == (text, {"k": text})
         assert (state.tool_calls[0].output, state.tool_calls[0].error) == (text, text)
 
+    async def test_texts_of_several_rows_are_kept_apart(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        """Whatever they have in them: something may stand between them on their way."""
+        texts = [chr(code) for code in range(1, 33)]
+        texts += ["a\x1fb", "\x1e\x1f", "\x1f\x1e", "{}", ",", '"', "\\", "\\N", "NULL"]
+        for several in (texts, ["\x1e", "a"], ["\x1f", "a"], ["", "a"], ["", ""]):
+            new = [NewEvent(type=each or "t", model=each) for each in several]
+            seqs = await store.events.append_many("s", [*new, NewEvent(type="last")])
+            found = await store.events.list("s", after=seqs[0] - 1)
+            assert [each.model for each in found] == [*several, None]
+            assert [each.type for each in found[:-1]] == [each.type for each in new]
+
     @pytest.mark.parametrize("text", ["a\x00b", "a\ud800", 5], ids=ascii)
     async def test_nul_is_refused_in_ids_names_and_keys(
         self, store: SessionStore, session: Session, text: Any

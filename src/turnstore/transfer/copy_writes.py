@@ -8,7 +8,8 @@ from typing import Final
 from sqlalchemy import Connection, Table, bindparam, delete
 
 from turnstore import _codec
-from turnstore._arrays import Insert, Value
+from turnstore._arrays import Insert
+from turnstore._compiled import Value
 from turnstore._heads import find_keys
 from turnstore._rows import CHUNK_ROWS
 from turnstore.backends.base import Command, Outcome

@@ -34,7 +34,7 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from turnstore._arrays import Value
+from turnstore._compiled import Value
 from turnstore._rows import CHUNK_ROWS, Query
 from turnstore._sql import Bytes
 from turnstore.options import MIB
