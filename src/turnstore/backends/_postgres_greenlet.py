@@ -27,6 +27,8 @@ class KeptGreenlet(greenlet):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__(_serve)
+        # Not given by ``switch``: what it is given first it holds as long as it lives.
+        self.work: Callable[[], Any] | None = None
         self.result: Any = None
         self.error: BaseException | None = None
 
@@ -34,7 +36,8 @@ class KeptGreenlet(greenlet):  # type: ignore[misc]
         """Run ``work`` and await its steps. A cancellation is raised in the step."""
         self.parent = getcurrent()
         self.gr_context = self.parent.gr_context
-        step = self.switch(work)
+        self.work = work
+        step = self.switch()
         while step is not _DONE:
             try:
                 value = await step
@@ -53,15 +56,15 @@ class KeptGreenlet(greenlet):  # type: ignore[misc]
             del error  # else it would hold this frame, and this frame it
 
 
-def _serve(work: Callable[[], Any] | None) -> None:
+def _serve() -> None:
     # It has no name for the greenlet itself: that would keep both for ever.
     while True:
-        assert work is not None
+        work, getcurrent().work = getcurrent().work, None
         try:
             getcurrent().result = work()
         except GreenletExit:  # nobody holds the greenlet any more
             raise
         except BaseException as error:
             getcurrent().error = error
-        work = None
-        work = getcurrent().parent.switch(_DONE)
+        del work
+        getcurrent().parent.switch(_DONE)
