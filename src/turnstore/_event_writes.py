@@ -31,6 +31,9 @@ from turnstore.schema import events, session_heads
 ROW_BYTES: Final = 100
 """About what an event takes beside its data, for the bound on a batch."""
 
+WAIT_MICROS_MAX: Final = 100_000
+"""How much older the time of an append may be than its locks."""
+
 EventRow = tuple[str, str | None, str | None, str | None, int | None]
 """Type, encoded data, model, turn id, microseconds or None for now."""
 
@@ -105,12 +108,16 @@ class AppendEvents(Announced[int]):
     def apply(
         connection: Connection, commands: Sequence[AppendEvents]
     ) -> list[Outcome]:
-        now = _codec.now_micros()
         counts = _counts(connection, commands)
         if counts is None:
             heads = _HEADS.load(connection, {each.session_id for each in commands})
+            now = _codec.now_micros()
         else:
+            now = _codec.now_micros()
             heads = _ADVANCE(connection, counts, now)
+            if _codec.now_micros() - now > WAIT_MICROS_MAX:
+                # Perhaps for another writer, whose time is later: as if only loaded.
+                counts, now = None, _codec.now_micros()
         written = _idempotency.find(connection, "event", _places(commands, heads))
         fresh: list[tuple[_idempotency.Place, int]] = []
         rows: list[Sequence[str | int | None]] = []

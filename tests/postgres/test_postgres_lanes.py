@@ -7,6 +7,7 @@ import time
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import asyncpg
 import pytest
@@ -32,6 +33,8 @@ from turnstore import (
     StoreClosed,
     StoreOptions,
 )
+from turnstore._codec import micros
+from turnstore._event_writes import WAIT_MICROS_MAX
 
 pytestmark = pytest.mark.anyio
 
@@ -242,6 +245,47 @@ async def test_durability_is_set_in_each_transaction(database: str) -> None:
     assert found == ["off", "on"]
 
 
+async def blocked(connection: asyncpg.Connection) -> None:
+    """Wait until somebody waits for a lock."""
+    async with asyncio.timeout(TIMEOUT_S):
+        while not await connection.fetchval(  # noqa: ASYNC110
+            "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        ):
+            await asyncio.sleep(0.002)
+
+
+async def test_what_waited_for_another_lane_has_the_later_time(
+    store: SessionStore, database: str
+) -> None:
+    """One session's and a batch of several: time goes on while they wait."""
+    names = ["a", "b", "c"]
+    for name in names:
+        await store.sessions.create(id=name)
+    connection = await asyncpg.connect(database)
+    try:
+        for several in (["a"], names):
+            async with connection.transaction():
+                await connection.execute("SELECT FROM session_heads FOR UPDATE")
+                appends = [
+                    asyncio.create_task(store.events.append(each, "t"))
+                    for each in several
+                ]
+                await blocked(connection)
+                await asyncio.sleep(WAIT_MICROS_MAX / 1_000_000)
+                other = datetime.now(UTC)
+                await connection.execute(
+                    "UPDATE session_heads SET updated_at = $1", micros(other, "other")
+                )
+            await asyncio.gather(*appends)
+            for each in several:
+                event = (await store.events.list(each))[-1]
+                session = await store.sessions.get(each)
+                assert session is not None
+                assert event.created_at == session.updated_at >= other
+    finally:
+        await connection.close()
+
+
 @asynccontextmanager
 async def under_way(database: str, session_id: str, *texts: str) -> AsyncIterator[None]:
     """What another lane has written to a session, and commits once a batch waits."""
@@ -256,11 +300,7 @@ async def under_way(database: str, session_id: str, *texts: str) -> AsyncIterato
             for text in texts:
                 await connection.execute(text, key)
             yield
-            async with asyncio.timeout(TIMEOUT_S):
-                while not await connection.fetchval(  # noqa: ASYNC110
-                    "SELECT count(*) FROM pg_locks WHERE NOT granted"
-                ):
-                    await asyncio.sleep(0.002)
+            await blocked(connection)
     finally:
         await connection.close()
 
