@@ -7,7 +7,7 @@ and an array as JSON, PostgreSQL one array for each column.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ from sqlalchemy.types import TypeEngine
 
 from turnstore._compiled import Compiled, Value
 from turnstore._sql import Either, Element, Elements, Greatest, Scalar, ValuesList
-from turnstore._unnested import INTEGERS, UnnestedRows
+from turnstore._unnested import INTEGERS, Build, UnnestedRows
 from turnstore.schema import JsonText
 
 VALUES_ROWS_MAX: Final = 512
@@ -111,11 +111,7 @@ class _Row:
     """A statement over one row, whose values are its parameters: for one it takes half
     the time of ``_Rows``. Several rows are as many statements."""
 
-    def __init__(
-        self,
-        columns: Sequence[Column[Any]],
-        build: Callable[[Sequence[ColumnElement[Any]]], Executable],
-    ) -> None:
+    def __init__(self, columns: Sequence[Column[Any]], build: Build) -> None:
         self._names = [f"value_{at}" for at in range(len(columns))]
         given = [
             (name, each.type) for name, each in zip(self._names, columns, strict=True)
@@ -133,17 +129,9 @@ class _Row:
 
 
 class _Rows:
-    """A statement over rows that are given as parameters.
+    """A statement over rows that are given as parameters, in the way of a database."""
 
-    :param columns: whose types the values of a row have.
-    :param build: makes the statement from the values of a row.
-    """
-
-    def __init__(
-        self,
-        columns: Sequence[Column[Any]],
-        build: Callable[[Sequence[ColumnElement[Any]]], Executable],
-    ) -> None:
+    def __init__(self, columns: Sequence[Column[Any]], build: Build) -> None:
         self._width = len(columns)
         self._from_values = Compiled(lambda: build(_listed(self._width)))
         self._texts: dict[int, str] = {}

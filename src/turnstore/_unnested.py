@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from secrets import token_hex
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from sqlalchemy import (
@@ -35,23 +35,18 @@ SEPARATOR: Final = "\x1f"
 NULL: Final = "\x1e"
 """What stands between texts and for none: characters that JSON escapes."""
 
+Build: TypeAlias = Callable[[Sequence[ColumnElement[Any]]], Executable]
+"""Makes a statement from the values of a row."""
+
 _KEY: Final = BigInteger()
 _TEXT: Final = Text()
 _encode: Final = msgspec.json.Encoder().encode
 
 
 class UnnestedRows:
-    """A statement over rows.
+    """A statement over rows, whose values have the types of ``columns``."""
 
-    :param columns: whose types the values of a row have.
-    :param build: makes the statement from the values of a row.
-    """
-
-    def __init__(
-        self,
-        columns: Sequence[Column[Any]],
-        build: Callable[[Sequence[ColumnElement[Any]]], Executable],
-    ) -> None:
+    def __init__(self, columns: Sequence[Column[Any]], build: Build) -> None:
         self._build = build
         self._names = [f"column_{at}" for at in range(len(columns))]
         self._integers = [isinstance(each.type, INTEGERS) for each in columns]
