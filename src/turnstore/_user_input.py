@@ -137,7 +137,8 @@ class UserInput(ABC, Generic[R]):
     async def pending(self, session_id: str) -> Records[R]:
         """Return the records without a value yet, in order of storing.
 
-        :raises SessionNotFound, InvalidArgument: no such session, or no such id.
+        :raises SessionNotFound, InvalidArgument: no such session, or this can't be an
+            id.
         """
         return await self._read(self.form.pending, session_id)
 
@@ -145,7 +146,8 @@ class UserInput(ABC, Generic[R]):
         """Give values by id, all or none; return how many records took one.
 
         Every record of the session with that id takes it, in place of an earlier one.
-        None takes a value back. Unknown ids are passed over.
+        Its time (``answered_at``, of a setting ``updated_at``) is that of the commit.
+        None takes a value back, with its time. Unknown ids are passed over.
 
         :raises SessionNotFound, PayloadInvalid, PayloadTooLarge, InvalidArgument,
             QueueFull, BackendError: nothing was written.
@@ -170,7 +172,8 @@ class UserInput(ABC, Generic[R]):
     async def list(self, session_id: str) -> Records[R]:
         """Return all records of a session, in order of storing.
 
-        :raises SessionNotFound, InvalidArgument: no such session, or no such id.
+        :raises SessionNotFound, InvalidArgument: no such session, or this can't be an
+            id.
         """
         return await self._read(self.form.list, session_id)
 

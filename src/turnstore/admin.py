@@ -120,8 +120,8 @@ class Admin:
         Sessions that run become interrupted, with ``ended_at``; open tool calls become
         failed, with the error "interrupted". A session that waits for user input
         stays as it is, with its tool calls. Returns what was closed, as it is now,
-        the oldest sessions first. Nothing tells a crashed runtime from one that is
-        alive: call it before any begins to work.
+        the oldest sessions first, of each its calls by age. Nothing tells a crashed
+        runtime from one that is alive: call it before any begins to work.
 
         :raises ReadOnlyStore: the store was opened so; nothing was closed.
 

@@ -57,7 +57,9 @@ class Archive:
         """Delete messages that were archived long ago; return how many.
 
         Usage stays counted, numbers are not used again, and a compaction whose
-        messages are gone can't be taken back. Forks keep what they show.
+        messages are gone can't be taken back. Forks keep what they show. A session
+        whose active message is deleted keeps its id as ``active_message_id``, and its
+        next message has it as parent.
 
         One transaction; then the space is given back to the file system step by step,
         between other writes. An error in these steps is logged, and a cancellation

@@ -144,6 +144,10 @@ class Events:
     ) -> AsyncIterator[Event]:
         """Iterate over the events after a ``seq`` that are there, page by page.
 
+        By ``seq``, each page from one snapshot. An error or a cancellation ends the
+        iterator, which then looks like its end: go on with a new one, after the last
+        ``seq`` it gave.
+
         Memory is bounded by the page; nothing is held between pages, so what is
         appended meanwhile is seen too and an abandoned iterator costs nothing.
 

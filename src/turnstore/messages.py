@@ -118,9 +118,11 @@ class Messages:
     ) -> list[Message]:
         """Return the messages from the root to one of them, along ``parent_id``.
 
-        Archived ones too, from one snapshot. It begins after a parent that was purged.
+        Archived ones too, from one snapshot. It begins after a parent that was purged,
+        or deleted by ``uncompact``.
 
-        :param message_id: None takes the active message; with none active: [].
+        :param message_id: None takes the active message; with none active, or one that
+            was purged: [].
         :raises SessionNotFound, MessageNotFound, InvalidArgument: no such session or
             message.
 
@@ -181,7 +183,8 @@ class Messages:
         By ``created_at``, as there is no other order across sessions. Archived ones
         too. Messages without text (none, empty, or JSON) are passed over, and so is
         one that agrees with a newer one in id, time and text: what forks were given
-        when their parent's was deleted.
+        when their parent's was deleted. Of several at one time, those of the session
+        that was stored later come first, then the later ones.
 
         :param limit: 1 or more.
         :param project_root: only of sessions with this one.
@@ -305,10 +308,12 @@ class Messages:
         """Take the last compaction back and return it; None when there is none.
 
         Its summary is deleted, and what it archived is active again. Its usage stays
-        counted. One transaction.
+        counted. Where the summary was the active message none is then; messages that
+        have it as parent keep its id. One transaction.
 
         :raises SessionNotFound: no such session.
-        :raises InvalidArgument: what it archived was purged; nothing was written.
+        :raises InvalidArgument: what it archived was purged, or this can't be an id;
+            nothing was written.
 
         Cost: where the session is a fork or was forked, what the two share, which is
         copied.

@@ -38,6 +38,12 @@ _CHOICES: Final[dict[str, tuple[object, ...]]] = {
 class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Every option is checked when the object is made; ``ValueError`` names the bound.
 
+    Times (``_s``) are seconds: up to 3,600, ``answer_timeout_s`` from 0.01;
+    ``poll_interval_s`` 0.001 to 60, ``replica_wait_s`` up to 60. ``readers`` and
+    ``lanes``: 1 to 64. ``queue_commands_max``: 1 to 1,000,000. ``batch_commands_max``:
+    1 to 65,536. Bytes: ``batch_bytes_max`` 4 KiB to 512 MiB, ``payload_bytes_max`` 1
+    byte to 256 MiB, ``wal_bytes_max`` 1 MiB to 64 GiB.
+
     :param readers: connections that read at the same time. More than a few don't
         help under the GIL.
     :param lanes: PostgreSQL: connections that write at the same time.

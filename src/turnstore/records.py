@@ -115,7 +115,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``message_head`` and ``event_head`` are the last sequence numbers, 0 when none.
     ``message_count`` counts every message kept, compacted ones too.
     ``pending_tool_calls`` counts open ones: pending, approved or executing.
-    ``last_model``: of the newest message or event that names one. ``usage``: totals
+    ``last_model``: of what was written last and names one. ``usage``: totals
     of its ledger. ``updated_at``: its last write, apart from deleting events and
     purging. ``status_raw``: the text of an unknown status, else None.
     """
@@ -214,7 +214,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An event to append; the fields are the arguments of ``events.append``."""
+    """An event to append; the fields are arguments of ``events.append``."""
 
     type: str
     data: Json = None
@@ -224,7 +224,7 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A message to append; the fields are the arguments of ``messages.append``."""
+    """A message to append; the fields are arguments of ``messages.append``."""
 
     role: Role | str
     content: Json = None

@@ -76,7 +76,8 @@ class Sessions:
         :param config: JSON.
         :param metadata: text by keys of 1 to 255 characters.
         :param parent_session_id: the session it came from; need not be in the store.
-        :param status: completed, failed and interrupted set ``ended_at`` too.
+        :param status: completed, failed and interrupted set ``ended_at`` too, to
+            ``created_at``.
         :param created_at: timezone-aware; None takes the time of the commit.
         :raises SessionExists, PayloadInvalid, PayloadTooLarge, InvalidArgument:
             nothing was written.
@@ -141,9 +142,10 @@ class Sessions:
     ) -> Session:
         """Write the given fields and return the session as it is then.
 
-        What is not given stays; None clears (``agent_name`` to ``""``). Where nothing
-        is given nothing is written: ``updated_at`` stays too. The bounds are those of
-        ``create``; ``result`` and ``error`` too may have ``payload_bytes_max`` bytes.
+        What is not given stays; None clears (``agent_name`` to ``""``, and not
+        ``status``). Where nothing is given nothing is written: ``updated_at`` stays
+        too. The bounds are those of ``create``; ``result`` and ``error`` too may have
+        ``payload_bytes_max`` bytes.
 
         :param status: where it becomes completed, failed or interrupted, ``ended_at``
             is now unless given. Another status leaves ``ended_at``.
@@ -255,13 +257,17 @@ class Sessions:
 
         The fork has its parent's fields, metadata, todos, and the messages and events
         up to the point, with their ids and numbers, and the compactions made by then.
-        It is idle, and has its own id and counts, and no usage, tool calls, questions,
-        settings, result or error. Its active message and ``last_model`` are its
-        parent's. Where it leaves messages out, the active message is its parent's if
-        it has that one, else the newest that it has, apart from summaries; where it
-        leaves out messages or events, ``last_model`` is that of the newest of its
-        messages and events that names one, by ``created_at``, of two at one time the
-        event's. What either does from then on, the other does not see.
+        It is idle, made now and not ended; ``parent_session_id`` is the session forked.
+        It has its own id and counts, and no usage, tool calls, questions, settings,
+        result, error or idempotency keys: one of its parent's writes again.
+
+        Its active message and ``last_model`` are its parent's. Where it leaves
+        messages out, the active message is its parent's if it has that one, else the
+        newest that it has, apart from summaries; where it leaves out messages or
+        events, ``last_model`` is that of its last message or last event, by ``seq``,
+        that names one: whichever has the later ``created_at``, at one time the
+        event's. Where times were given out of order it may be an older
+        one's. What either does from then on, the other does not see.
 
         :param at_message_seq: the last message of the fork, 0 for none. None: all.
         :param at_event_seq: likewise of the events.

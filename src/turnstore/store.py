@@ -42,7 +42,8 @@ class SessionStore:
         (private, in memory), a ``Path``, or ``postgresql://user@host/database``.
         None: ``~/.turnstore/sessions.db``.
     :param options: bounds, timeouts, durability.
-    :raises InvalidArgument: no such URL, or the extra that it needs is missing.
+    :raises InvalidArgument: no such URL, the extra that it needs is missing, or
+        ``read_url`` is given with SQLite.
 
     Making the object does no I/O. Use it as ``async with``, or ``await store.open()``
     and ``await store.close()``. It belongs to the event loop that opened it, and does
@@ -63,7 +64,10 @@ class SessionStore:
       ``OutcomeUnknown`` says. Beside its own errors any may raise ``StoreClosed``,
       ``StoreError`` on another event loop, and ``BackendError``; a write
       ``QueueFull``, a read ``AcquireTimeout``.
-    - **Values.** Ids and keys are text of 1 to 255 characters without NUL. JSON comes
+    - **Values.** Ids and keys are text of 1 to 255 characters without NUL. Names (of
+      agents, providers, models, tools and the like), ``call_id``, ``turn_id`` and a
+      message's ``tool_call_id`` may have any length, also 0, without NUL. A lone
+      surrogate in any of these is ``InvalidArgument``. JSON comes
       back equal to what was given. Times are given timezone-aware, and come back in
       UTC to the microsecond. On PostgreSQL a text that an index holds (agent name,
       project root, provider, model, metadata, ``call_id``) may have about 2,600 bytes,

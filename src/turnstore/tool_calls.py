@@ -97,9 +97,9 @@ class ToolCalls:
     ) -> ToolCall:
         """Write the given fields and return the tool call as it is then.
 
-        What is not given stays; None clears (not ``status`` and ``kind``). ``output``,
-        ``result``, ``error`` and ``error_details`` may have ``payload_bytes_max``
-        bytes each, encoded.
+        What is not given stays; None clears (not ``status`` and ``kind``). Where
+        nothing is given nothing is written. ``output``, ``result``, ``error`` and
+        ``error_details`` may have ``payload_bytes_max`` bytes each, encoded.
 
         :param status: executing stamps ``started_at`` when it is entered, a final one
             ``completed_at``. One that is not final may become any other.
