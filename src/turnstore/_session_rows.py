@@ -158,7 +158,7 @@ class StoredSetting(Numbered, kw_only=True):
     setting_type: str = "text"
     value: str | None = None
     secret: int = 0
-    updated_at: int | None = None
+    answered_at: int | None = None
 
 
 class SessionUsage(msgspec.Struct, kw_only=True):

@@ -46,8 +46,7 @@ class Form(Generic[R]):
 
     :param record: its fields are columns of the table.
     :param name: the column that answers go by; not unique.
-    :param value: what the user gives, NULL until then.
-    :param given_at: when that was.
+    :param value: what the user gives, NULL until then; ``answered_at`` is when.
     """
 
     def __init__(
@@ -57,16 +56,14 @@ class Form(Generic[R]):
         *,
         name: Column[Any],
         value: Column[Any],
-        given_at: Column[Any],
     ) -> None:
         self.record = record
         self.value = value.name
-        self.given_at = given_at.name
         self.fields = record.__struct_fields__
         columns = [table.c[each] for each in self.fields]
         key, seq = table.c.session_key, table.c.seq
         self.insert = Insert(table, key, seq, *columns)
-        self.update = Update(table, [key, name], [value, given_at])
+        self.update = Update(table, [key, name], [value, table.c.answered_at])
         self.last = Query(
             select(key, func.max(seq).label("seq"))
             .where(is_in(key, bindparam("keys")))
@@ -146,8 +143,8 @@ class UserInput(ABC, Generic[R]):
         """Give values by id, all or none; return how many records took one.
 
         Every record of the session with that id takes it, in place of an earlier one.
-        Its time (``answered_at``, of a setting ``updated_at``) is that of the commit.
-        None takes a value back, with its time. Unknown ids are passed over.
+        Its ``answered_at`` is the time of the commit. None takes a value back, with its
+        time. Unknown ids are passed over.
 
         :raises SessionNotFound, PayloadInvalid, PayloadTooLarge, InvalidArgument,
             QueueFull, BackendError: nothing was written.
@@ -196,12 +193,11 @@ class UserInput(ABC, Generic[R]):
         return None if value is None else self._text(value, name)
 
     def _row(self, given: Any, tool_call_id: str | None) -> dict[str, Value]:
-        form = self.form
         if given.tool_call_id is not None:
             tool_call_id = _codec.check_id(given.tool_call_id, "tool_call_id")
         times = {
             each: _codec.micros_or_none(getattr(given, each), each)
-            for each in ("created_at", form.given_at)
+            for each in ("created_at", "answered_at")
         }
         return {**self._values(given), "tool_call_id": tool_call_id, **times}
 
@@ -355,7 +351,7 @@ def _stamped(form: Form[Any], given: Mapping[str, Value], now: int) -> Iterator[
     """Return a record's columns in the order of its fields, with its times."""
     times: dict[str, Value] = {"created_at": now}
     if given[form.value] is not None:
-        times[form.given_at] = now
+        times["answered_at"] = now
     for name in form.fields:
         value = given[name]
         yield times.get(name) if value is None else value

@@ -26,7 +26,6 @@ class Questions(UserInput[Question]):
         questions,
         name=questions.c.question_id,
         value=questions.c.answer,
-        given_at=questions.c.answered_at,
     )
 
     def _values(self, given: Question) -> dict[str, Value]:

@@ -303,7 +303,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     secret: bool = False
     tool_call_id: str | None = None
     created_at: datetime | None = None
-    updated_at: datetime | None = None
+    answered_at: datetime | None = None
 
     def __repr__(self) -> str:
         fields = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())

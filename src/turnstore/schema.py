@@ -378,7 +378,7 @@ settings = Table(
     Column("value", JsonText),
     Column("secret", Integer, nullable=False),
     Column("created_at", Micros, nullable=False),
-    Column("updated_at", Micros),
+    Column("answered_at", Micros),
     PrimaryKeyConstraint("session_key", "seq"),
 )
 

@@ -26,7 +26,6 @@ class Settings(UserInput[Setting]):
         settings,
         name=settings.c.setting_key,
         value=settings.c.value,
-        given_at=settings.c.updated_at,
     )
 
     def _values(self, given: Setting) -> dict[str, Value]:

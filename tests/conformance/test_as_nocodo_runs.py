@@ -91,7 +91,7 @@ async def test_settings_are_pending_until_they_have_a_value(
     assert await store.settings.pending("1") == []
     found = await store.settings.list("1")
     assert {each.setting_key: each.value for each in found} == given
-    assert all(each.updated_at is not None for each in found)
+    assert all(each.answered_at is not None for each in found)
     assert all(each.tool_call_id == call.id for each in found)
 
 

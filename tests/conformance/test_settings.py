@@ -50,7 +50,7 @@ async def test_every_field_is_kept(store: SessionStore, session: Session) -> Non
         given,
         tool_call_id="call",
         created_at=stored.created_at,
-        updated_at=stored.created_at,
+        answered_at=stored.created_at,
     )
     assert stored.created_at is not None
     assert await store.settings.list("s") == [stored]
@@ -60,7 +60,7 @@ async def test_what_is_not_secret_says_so(
     store: SessionStore, session: Session
 ) -> None:
     [stored] = await store.settings.store("s", [setting("k")])
-    assert (stored.secret, stored.value, stored.updated_at) == (False, None, None)
+    assert (stored.secret, stored.value, stored.answered_at) == (False, None, None)
     assert stored.setting_type == "text"
 
 
@@ -70,7 +70,7 @@ async def test_a_value_ends_waiting(store: SessionStore, session: Session) -> No
     assert await store.settings.pending("s") == []
     found = await store.settings.list("s")
     assert [each.value for each in found] == [1, SECRET, 1]
-    assert all(each.updated_at for each in found)
+    assert all(each.answered_at for each in found)
     assert await store.settings.answer("s", {"token": None}) == 1
     assert [each.setting_key for each in await store.settings.pending("s")] == ["token"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,31 @@ async def test_0002_keeps_the_rows_of_sources(
         pass
     rows = connect(store_path).execute("SELECT system, row FROM source_rows")
     assert rows.fetchall() == [("x", "{}")]
+
+
+def fill_0005(connection: Connection) -> None:
+    insert(connection, "sessions", **SESSION, created_at=5)
+    insert(connection, "session_heads", **HEAD, **dict.fromkeys(COUNTERS, 0))
+    for seq, (value, updated_at) in enumerate([("1", 7), (None, None)], 1):
+        insert(
+            connection,
+            "settings",
+            session_key=1,
+            seq=seq,
+            setting_key=f"k{seq}",
+            setting_name='"name"',
+            setting_type="text",
+            value=value,
+            secret=0,
+            created_at=5,
+            updated_at=updated_at,
+        )
+
+
+async def test_0006_keeps_when_settings_were_answered(store_path: Path) -> None:
+    made_at(store_path, "0005", fill_0005)
+    async with SessionStore(store_path) as store:
+        given, waiting = await store.settings.list("s")
+        assert given.answered_at == datetime(1970, 1, 1, 0, 0, 0, 7, tzinfo=UTC)
+        assert (given.value, waiting.answered_at) == (1, None)
+        assert await store.settings.answer("s", {"k2": 2}) == 1

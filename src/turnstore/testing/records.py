@@ -320,7 +320,7 @@ class RoundTrips(Fixtures):
         call = await store.tool_calls.create("s", "ask", {})
         await store.settings.store("s", [Setting(**SETTING)], tool_call_id=call.id)
         [read] = await store.settings.list("s")
-        times = {name: getattr(read, name) for name in ("created_at", "updated_at")}
+        times = {name: getattr(read, name) for name in ("created_at", "answered_at")}
         assert times["created_at"] is not None
         assert fields(read) == {**SETTING, "tool_call_id": call.id, **times}
 

@@ -176,7 +176,7 @@ class _Reader:
             value=self._text(row, "setting_value"),
             secret=int(isinstance(kind, str) and kind.lower() == "password"),
             created_at=self._created_at(row),
-            updated_at=cells.micros(row.get("updated_at"), SECOND),
+            answered_at=cells.micros(row.get("updated_at"), SECOND),
         )
 
     def _asker(self, row: Row) -> str | None:
@@ -323,7 +323,7 @@ def _write_setting(setting: StoredSetting, writer: SessionWriter) -> None:
         "setting_type": setting.setting_type,
         "setting_value": cells.unquoted(setting.value),
         "created_at": cells.count_of(setting.created_at, SECOND),
-        "updated_at": cells.count_of(setting.updated_at, SECOND),
+        "updated_at": cells.count_of(setting.answered_at, SECOND),
     }
     writer.add(SETTINGS, setting.seq, row)
 
