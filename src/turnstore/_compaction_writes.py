@@ -23,6 +23,7 @@ from turnstore import _archived, _codec
 from turnstore._arrays import Insert, is_in
 from turnstore._forks import settle, settle_forks_of
 from turnstore._heads import Head, Heads, lock_keys
+from turnstore._last_model import find_last_model
 from turnstore._message_reads import Active, CompactionRow, read_compactions
 from turnstore._message_writes import AppendMessages, MessageRow
 from turnstore._pairing import boundary
@@ -77,8 +78,10 @@ class Purge(Command[int]):
 class _Head(Head):
     message_head: int
     message_count: int
+    event_head: int
     pending_tool_calls: int
     active_message_id: str | None
+    last_model: str | None
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -151,6 +154,11 @@ def _uncompact(connection: Connection, session_id: str) -> Outcome:
     head.message_count -= len(summaries)
     if head.active_message_id in {each.id for each in summaries}:
         head.active_message_id = None
+    if head.last_model in {each.model for each in summaries} - {None}:
+        # Settled above: all that the session shows is its own.
+        head.last_model = find_last_model(
+            connection, key, [], head.message_head, head.event_head
+        )
     _HEADS.save(connection, [head], _codec.now_micros())
     return _record(last, summaries[0] if summaries else None)
 
@@ -191,7 +199,10 @@ def _purge(connection: Connection, command: Purge) -> int:
 
 
 _HEADS: Final = Heads(
-    _Head, session_heads.c.message_count, session_heads.c.active_message_id
+    _Head,
+    session_heads.c.message_count,
+    session_heads.c.active_message_id,
+    session_heads.c.last_model,
 )
 _PARTS: Final = Active(
     select(

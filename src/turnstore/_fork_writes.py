@@ -9,27 +9,23 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-import msgspec
 from sqlalchemy import (
     BigInteger,
     Connection,
-    Table,
     Text,
     bindparam,
     func,
     literal,
-    or_,
     select,
-    type_coerce,
 )
 
 from turnstore import _codec
 from turnstore._arrays import Insert
-from turnstore._forks import Kind, Source, find_sources
+from turnstore._forks import Source, find_sources, pieces
 from turnstore._heads import Head, Heads, find_keys
+from turnstore._last_model import find_last_model
 from turnstore._message_reads import Range, list_in_steps
 from turnstore._message_writes import find_messages
-from turnstore._rows import Query
 from turnstore._session_writes import read_sessions
 from turnstore.backends.base import Outcome
 from turnstore.errors import InvalidArgument, SessionExists, SessionNotFound
@@ -38,19 +34,12 @@ from turnstore.records import Session
 from turnstore.schema import (
     HEAD_COLUMNS,
     compactions,
-    events,
     fork_sources,
     messages,
     session_heads,
     session_metadata,
     sessions,
 )
-
-ROWS_LOOKED_AT_FIRST: Final = 1_000
-"""Numbers of each series in which a model is looked for, before all are."""
-
-Piece = tuple[int, int, int]
-"""Rows of a session, by key: those with after < seq <= upto."""
 
 
 class ForkSession(Announced[Session]):
@@ -136,7 +125,7 @@ def _insert_head(
     if (upto_message, upto_event) != (parent.message_head, parent.event_head):
         # One that was never named is not looked for.
         if model is not None:
-            model = _last_model(
+            model = find_last_model(
                 connection, parent.session_key, sources, upto_message, upto_event
             )
     [created_at] = connection.execute(_CREATED_AT, {"key": key}).scalars()
@@ -170,67 +159,6 @@ def _active(
     return newest[0].id if newest else None
 
 
-class _Named(msgspec.Struct):
-    """A message or an event, and the model that it names."""
-
-    model: str | None
-    created_at_us: int
-
-
-def _last_model(
-    connection: Connection,
-    key: int,
-    sources: Sequence[Source],
-    upto_message: int,
-    upto_event: int,
-) -> str | None:
-    """Return the model of the newest message or event up to the point that names one,
-    by ``created_at``; of two at one time the event's.
-
-    Walks back along the primary keys, a few rows at first, as either series may name
-    none for long: what the other one names ends the walk at what is older. (So where
-    callers gave times out of order, something newer may lie behind that.)
-    """
-    messages_of = _pieces("message", key, sources, upto_message)
-    events_of = _pieces("event", key, sources, upto_event)
-    best: _Named | None = None
-    for rows_max in (ROWS_LOOKED_AT_FIRST, _codec.INTEGER_MAX):
-        first_message, first_event = upto_message - rows_max, upto_event - rows_max
-        found = _newest_named(connection, _MESSAGES, messages_of, first_message, best)
-        if found and (best is None or found.created_at_us > best.created_at_us):
-            best = found
-        found = _newest_named(connection, _EVENTS, events_of, first_event, best)
-        if found and (best is None or found.created_at_us >= best.created_at_us):
-            best = found
-        if first_message <= 0 and first_event <= 0:
-            break
-    return None if best is None else best.model
-
-
-def _newest_named(
-    connection: Connection,
-    query: Query[_Named],
-    pieces: Sequence[Piece],
-    after: int,
-    best: _Named | None,
-) -> _Named | None:
-    """Return the newest row that names a model, unless one is older than the best."""
-    since = None if best is None else best.created_at_us
-    for key, low, upto in reversed(pieces):
-        found = query.one(
-            connection, key=key, after=max(low, after), upto=upto, since=since
-        )
-        if found is not None:
-            return found if found.model is not None else None
-    return None
-
-
-def _pieces(kind: Kind, key: int, sources: Sequence[Source], upto: int) -> list[Piece]:
-    """Return where the rows of a session up to the point lie, oldest first."""
-    shown = [(each.source_key, *each.range_of(kind)) for each in sources]
-    return [(at, low, min(high, upto)) for at, low, high in [*shown, (key, 0, upto)]]
-
-
 def _count(
     connection: Connection, key: int, sources: Sequence[Source], upto: int
 ) -> int:
@@ -238,7 +166,7 @@ def _count(
         connection.execute(
             _COUNT, {"key": piece, "after": after, "upto": last}
         ).scalar_one()
-        for piece, after, last in _pieces("message", key, sources, upto)
+        for piece, after, last in pieces("message", key, sources, upto)
     )
 
 
@@ -272,26 +200,6 @@ def _insert_sources(
     _INSERT_SOURCES(connection, rows)
 
 
-def _naming(table: Table) -> Query[_Named]:
-    # As a number: by its own type it would be read as a time.
-    time = type_coerce(table.c.created_at, BigInteger)
-    since = bindparam("since", type_=BigInteger)
-    return Query(
-        select(table.c.model, time.label("created_at_us"))
-        .where(
-            table.c.session_key == bindparam("key"),
-            table.c.seq > bindparam("after"),
-            table.c.seq <= bindparam("upto"),
-            or_(table.c.model.is_not(None), time < since),
-        )
-        .order_by(table.c.seq.desc())
-        .limit(1),
-        _Named,
-    )
-
-
-_MESSAGES: Final = _naming(messages)
-_EVENTS: Final = _naming(events)
 _PARENTS: Final = Heads(_Parent)
 _COPIED: Final = (
     sessions.c.agent_name,

@@ -41,6 +41,8 @@ from turnstore.schema import events, fork_sources, messages, sessions
 
 T = TypeVar("T")
 Kind = Literal["message", "event"]
+Piece = tuple[int, int, int]
+"""Rows of a session, by key: those with after < seq <= upto."""
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -159,6 +161,12 @@ class History(Generic[T]):
 def find_sources(connection: Connection, session_id: str) -> list[Source]:
     """Return what a session shows of others, oldest first; none unless it is a fork."""
     return _SOURCES(connection, session=session_id)
+
+
+def pieces(kind: Kind, key: int, sources: Sequence[Source], upto: int) -> list[Piece]:
+    """Return where the rows of a session up to the point lie, oldest first."""
+    shown = [(each.source_key, *each.range_of(kind)) for each in sources]
+    return [(at, low, min(high, upto)) for at, low, high in [*shown, (key, 0, upto)]]
 
 
 def settle(connection: Connection, forks: Collection[int]) -> None:

@@ -309,7 +309,9 @@ class Messages:
 
         Its summary is deleted, and what it archived is active again. Its usage stays
         counted. Where the summary was the active message none is then; messages that
-        have it as parent keep its id. One transaction.
+        have it as parent keep its id. Where ``last_model`` is the summary's, it becomes
+        that of the newest message or event that names one, by ``created_at``. One
+        transaction.
 
         :raises SessionNotFound: no such session.
         :raises InvalidArgument: what it archived was purged, or this can't be an id;

@@ -52,6 +52,40 @@ class Uncompactions(Fixtures):
         await store.messages.uncompact("s")
         assert await sent(store) == ["m1", "m2", "next"]
 
+    @pytest.mark.parametrize(
+        ("by_message", "by_event", "since", "expected"),
+        [
+            (None, None, None, None),
+            ("message", None, None, "message"),
+            (None, "event", None, "event"),
+            ("message", "event", None, "event"),
+            ("message", "event", "since", "since"),
+            ("message", "event", "summary", "summary"),
+        ],
+    )
+    @pytest.mark.parametrize("of", ["session", "fork"])
+    async def test_last_model_is_no_longer_that_of_the_summary(
+        self,
+        store: SessionStore,
+        session: Session,
+        by_message: str | None,
+        by_event: str | None,
+        since: str | None,
+        expected: str | None,
+        of: str,
+    ) -> None:
+        await store.messages.append("s", "assistant", "hello", model=by_message)
+        await store.events.append("s", "e", model=by_event)
+        if of == "fork":
+            await store.sessions.fork("s", new_id="f")
+        name = "s" if of == "session" else "f"
+        await store.messages.compact(name, "so far", preserve=0, model="summary")
+        if since is not None:
+            await store.events.append(name, "e", model=since)
+        await store.messages.uncompact(name)
+        found = await store.sessions.get(name)
+        assert found is not None and found.last_model == expected
+
     async def test_the_seq_of_a_summary_taken_back_is_not_used_again(
         self, store: SessionStore, session: Session
     ) -> None:
