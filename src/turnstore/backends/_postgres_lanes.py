@@ -28,6 +28,7 @@ from turnstore.backends._postgres_connections import (
 )
 from turnstore.backends._postgres_errors import is_conflict, is_lost, translate
 from turnstore.backends._postgres_retries import Retries
+from turnstore.backends._postgres_starting import start_now
 from turnstore.backends._writer import Batch, Done, Writer
 from turnstore.backends.base import (
     Command,
@@ -86,7 +87,7 @@ class Lane:
         self._loop = loop
         self._connection: PostgresConnection | None = None
         self._connecting: asyncio.Task[PostgresConnection] | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Future[None] | None = None
         self._is_late = False
         self.writer = Writer(self._start, options, loop)
 
@@ -107,7 +108,7 @@ class Lane:
             await self._connection.close()
 
     def _start(self, batch: Batch, done: Done) -> None:
-        self._task = self._loop.create_task(self._commit(batch.begin(), done))
+        self._task = start_now(self._loop, self._commit(batch.begin(), done))
 
     async def _commit(self, commands: list[Command[Any]], done: Done) -> None:
         try:

@@ -1,0 +1,46 @@
+"""Tasks that take their first step at once."""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections.abc import Coroutine, Generator
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def start_now(
+    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]
+) -> asyncio.Future[T]:
+    """Run ``work`` to its first wait, and what is left of it as a task.
+
+    A task that is made as usual takes its first step behind all that is ready to run.
+    When several lanes are done at a time that is every caller of all of them: the
+    server would wait until the last one has had its turn, and then all lanes would be
+    done at a time again.
+    """
+    try:
+        awaited = work.send(None)
+    except StopIteration as done:
+        ended: asyncio.Future[T] = loop.create_future()
+        ended.set_result(done.value)
+        return ended
+    return loop.create_task(_rest(work, awaited))
+
+
+@types.coroutine
+def _rest(work: Coroutine[Any, Any, T], awaited: Any) -> Generator[Any, Any, T]:
+    result: T
+    while True:
+        try:
+            yield awaited
+        except BaseException as error:
+            try:
+                awaited = work.throw(error)
+            except StopIteration as done:
+                result = done.value
+                return result
+        else:
+            result = yield from work
+            return result
