@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import ClassVar, Final
 
@@ -18,9 +18,10 @@ from sqlalchemy import (
 )
 
 from turnstore import _codec, _idempotency
-from turnstore._arrays import Insert
+from turnstore._arrays import Insert, is_distributed
+from turnstore._event_appends import NumberedRow, append
 from turnstore._forks import pass_over_events, settle_forks_of
-from turnstore._heads import Advance, Head, Heads, save_models
+from turnstore._heads import Head, Heads, save_models, session_keys
 from turnstore._rows import Query
 from turnstore.backends.base import Command, Outcome
 from turnstore.errors import OutcomeUnknown, SequenceConflict, SessionNotFound
@@ -30,9 +31,6 @@ from turnstore.schema import events, session_heads
 
 ROW_BYTES: Final = 100
 """About what an event takes beside its data, for the bound on a batch."""
-
-WAIT_MICROS_MAX: Final = 100_000
-"""How much older the time of an append may be than its locks."""
 
 EventRow = tuple[str, str | None, str | None, str | None, int | None]
 """Type, encoded data, model, turn id, microseconds or None for now."""
@@ -105,19 +103,23 @@ class AppendEvents(Announced[int]):
         ]
 
     @staticmethod
+    def at_once(
+        connection: Connection,
+        commands: Sequence[AppendEvents],
+        settings: Mapping[str, str],
+    ) -> list[Outcome] | None:
+        return _append(connection, commands, settings)
+
+    @staticmethod
     def apply(
         connection: Connection, commands: Sequence[AppendEvents]
     ) -> list[Outcome]:
-        counts = _counts(connection, commands)
-        if counts is None:
-            heads = _HEADS.load(connection, {each.session_id for each in commands})
-            now = _codec.now_micros()
-        else:
-            now = _codec.now_micros()
-            heads = _ADVANCE(connection, counts, now)
-            if _codec.now_micros() - now > WAIT_MICROS_MAX:
-                # Perhaps for another writer, whose time is later: as if only loaded.
-                counts, now = None, _codec.now_micros()
+        if connection.dialect.name != "sqlite":
+            appended = _append(connection, commands, None)
+            if appended is not None:
+                return appended
+        heads = _HEADS.load(connection, {each.session_id for each in commands})
+        now = _codec.now_micros()
         written = _idempotency.find(connection, "event", _places(commands, heads))
         fresh: list[tuple[_idempotency.Place, int]] = []
         rows: list[Sequence[str | int | None]] = []
@@ -164,8 +166,7 @@ class AppendEvents(Announced[int]):
                 head.event_head = seq
                 changed[session_id] = head
         _INSERT(connection, rows)
-        if counts is None:
-            _HEADS.save(connection, changed.values(), now)
+        _HEADS.save(connection, changed.values(), now)
         save_models(connection, models)
         _idempotency.remember(connection, "event", fresh)
         return outcomes
@@ -219,23 +220,43 @@ def _conflict(connection: Connection, command: AppendEvents, head: int) -> Outco
     return SequenceConflict(command.session_id, expected, head)
 
 
-def _counts(
-    connection: Connection, commands: Sequence[AppendEvents]
-) -> dict[str, int] | None:
-    """Return how many events each session gets; None: that depends on its head, or
-    reading the heads first is quicker."""
-    if connection.dialect.name == "sqlite":
+def _append(
+    connection: Connection,
+    commands: Sequence[AppendEvents],
+    settings: Mapping[str, str] | None,
+) -> list[Outcome] | None:
+    """Append by one statement; None: it takes more, and nothing was written."""
+    if is_distributed(connection) or any(
+        each.expected_head is not None
+        or each.idempotency_key is not None
+        or not each.rows
+        for each in commands
+    ):
         return None
-    counts: dict[str, int] = {}
-    for each in commands:
-        if (
-            each.expected_head is not None
-            or each.idempotency_key is not None
-            or not each.rows
-        ):
+    keys = session_keys(connection, {each.session_id for each in commands})
+    counts: dict[int, int] = {}
+    rows: list[NumberedRow] = []
+    places: list[tuple[int, int]] = []
+    for command in commands:
+        key = keys.get(command.session_id)
+        if key is None:
             return None
-        counts[each.session_id] = counts.get(each.session_id, 0) + len(each.rows)
-    return counts
+        count = counts.get(key, 0)
+        places.append((key, count + 1))
+        for kind, data, model, turn_id, created_at in command.rows:
+            count += 1
+            rows.append((key, count, kind, data, model, turn_id, created_at))
+        counts[key] = count
+    found = append(connection, rows, settings)
+    if not found:
+        return None
+    heads = {each.session_key: each for each in found}
+    outcomes: list[Outcome] = []
+    for command, (key, place) in zip(commands, places, strict=True):
+        head = heads[key]
+        command.written = (key, head.now)
+        outcomes.append(head.event_head + place)
+    return outcomes
 
 
 def _places(
@@ -249,7 +270,6 @@ def _places(
 
 
 _HEADS: Final = Heads(EventHead, session_heads.c.event_head)
-_ADVANCE: Final = Advance(EventHead, session_heads.c.event_head)
 _INSERT: Final = Insert(
     events,
     events.c.session_key,

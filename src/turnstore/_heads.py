@@ -8,28 +8,22 @@ used again, so one that is gone is noticed by its missing head.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 from sqlalchemy import (
-    BigInteger,
     Column,
-    ColumnElement,
     Connection,
-    Executable,
     bindparam,
     select,
-    update,
 )
 
 from turnstore import _codec
 from turnstore._arrays import Update, is_distributed, is_in
 from turnstore._rows import PlainQuery, Query
-from turnstore._sql import Greatest
-from turnstore._unnested import as_array, integers
 from turnstore.errors import SessionNotFound
 from turnstore.schema import Micros, session_heads, sessions
 
@@ -70,11 +64,19 @@ class Heads(Generic[H]):
 
         Where several write at a time they are locked, in the order of their keys.
         """
-        return _by_session(
-            connection,
-            session_ids,
-            lambda keys: self._lock(connection, keys.values()),
-        )
+        keys = session_keys(connection, session_ids)
+        heads = self._by_key(connection, keys)
+        gone = [each for each, key in keys.items() if key not in heads]
+        if gone:
+            anew = _keys_anew(connection, gone)
+            keys |= anew
+            heads |= self._by_key(connection, anew)
+        return {each: heads[key] for each, key in keys.items() if key in heads}
+
+    def _by_key(self, connection: Connection, keys: Mapping[str, int]) -> dict[int, H]:
+        return {
+            head.session_key: head for head in self._lock(connection, keys.values())
+        }
 
     def save(self, connection: Connection, heads: Iterable[H], now: int) -> None:
         if len(self._saved) == 1:
@@ -86,70 +88,6 @@ class Heads(Generic[H]):
         else:
             rows = [[head.session_key, now] for head in heads]
         self._update(connection, rows)
-
-
-class Advance(Generic[H]):
-    """Adds to a counter of many heads by the statement that locks them.
-
-    For a database where several write at a time: it takes two thirds of the time of
-    locking, reading and saving them, and is a step less. On SQLite, where nothing has
-    to be locked, the rows would come out one by one.
-    """
-
-    def __init__(self, record: type[H], counter: Column[int]) -> None:
-        heads = session_heads.c
-        fields = [heads[field.name] for field in msgspec.structs.fields(record)]
-
-        def add(count: ColumnElement[int], match: ColumnElement[bool]) -> Executable:
-            now = Greatest(bindparam("now", type_=Micros()), heads.created_at)
-            before = (counter - count).label(counter.name)
-            return (
-                update(session_heads)
-                .where(match)
-                .values({counter: counter + count, heads.updated_at: now})
-                .returning(*(before if each is counter else each for each in fields))
-            )
-
-        def add_to_all() -> Executable:
-            each = select(integers("keys"), integers("counts")).subquery("each")
-            locked = (
-                select(heads.session_key, each.c.counts)
-                .join_from(session_heads, each, heads.session_key == each.c["keys"])
-                .order_by(heads.session_key)
-                .with_for_update(of=session_heads)
-                .subquery("locked")
-            )
-            return add(locked.c.counts, heads.session_key == locked.c.session_key)
-
-        count = bindparam("count", type_=BigInteger())
-        self._one = PlainQuery(
-            lambda: add(count, heads.session_key == bindparam("key")), record
-        )
-        self._together = PlainQuery(add_to_all, record)
-
-    def __call__(
-        self, connection: Connection, counts: Mapping[str, int], now: int
-    ) -> dict[str, H]:
-        """Return the heads as they were before, by session id; unknown sessions are
-        left out. They are locked in the order of their keys."""
-
-        def advance(keys: Mapping[str, int]) -> list[H]:
-            if len(keys) == 1 or is_distributed(connection):
-                return [
-                    head
-                    for key, name in sorted((key, name) for name, key in keys.items())
-                    for head in self._one(
-                        connection, key=key, count=counts[name], now=now
-                    )
-                ]
-            return self._together(
-                connection,
-                keys=as_array(keys.values()),
-                counts=as_array(counts[name] for name in keys),
-                now=now,
-            )
-
-        return _by_session(connection, counts, advance)
 
 
 class _Lock(Generic[H]):
@@ -199,22 +137,6 @@ def find_keys(connection: Connection, session_ids: Collection[str]) -> dict[str,
         return {}
     found = _KEYS(connection, ids=_codec.array(session_ids))
     return {each.id: each.session_key for each in found}
-
-
-def _by_session(
-    connection: Connection,
-    session_ids: Iterable[str],
-    read: Callable[[Mapping[str, int]], list[H]],
-) -> dict[str, H]:
-    """Return what ``read`` gives for keys, by session id."""
-    keys = session_keys(connection, session_ids)
-    heads = {head.session_key: head for head in read(keys)}
-    gone = [each for each, key in keys.items() if key not in heads]
-    if gone:
-        anew = _keys_anew(connection, gone)
-        keys |= anew
-        heads |= {head.session_key: head for head in read(anew)}
-    return {each: heads[key] for each, key in keys.items() if key in heads}
 
 
 def session_keys(connection: Connection, session_ids: Iterable[str]) -> dict[str, int]:

@@ -6,7 +6,7 @@ is a list too, and ask the server what the type of an array is: 1 µs more a row
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from secrets import token_hex
 from typing import Any, Final, TypeAlias
 
@@ -18,13 +18,16 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Executable,
+    FromClause,
     Integer,
+    Subquery,
     Text,
     bindparam,
     cast,
     func,
     select,
 )
+from sqlalchemy.types import TypeEngine
 
 from turnstore._compiled import Compiled, Value
 from turnstore.schema import Micros
@@ -43,13 +46,71 @@ _TEXT: Final = Text()
 _encode: Final = msgspec.json.Encoder().encode
 
 
+class Unnested:
+    """Rows as a table in a statement, whose parameters begin with the table's name.
+
+    :param kinds: of its columns, by name.
+    """
+
+    def __init__(self, name: str, kinds: Mapping[str, TypeEngine[Any]]) -> None:
+        self._name = name
+        self._separator, self._null = f"{name}_separator", f"{name}_null"
+        self._columns = [
+            (each, f"{name}_{each}", isinstance(kind, INTEGERS))
+            for each, kind in kinds.items()
+        ]
+
+    def table(
+        self, single: Collection[int] = (), source: FromClause | None = None
+    ) -> Subquery:
+        """
+        :param single: columns, by place, that are the same in all rows and given once.
+        :param source: a table of one row, which is read before these.
+        """
+        # As one of a SELECT's columns an array is unnested row by row; as a table it
+        # would be written to a place of its own first.
+        columns: list[ColumnElement[Any]] = []
+        for at, (name, parameter, is_integer) in enumerate(self._columns):
+            given: Any = bindparam(parameter)
+            if at in single:
+                column: Any = cast(given, _KEY)
+            elif is_integer:
+                column = func.unnest(cast(cast(given, _TEXT), ARRAY(_KEY)))
+            else:
+                parts = (parameter, self._separator, self._null)
+                texts = (cast(bindparam(each), _TEXT) for each in parts)
+                column = func.unnest(func.string_to_array(*texts))
+            columns.append(column.label(name))
+        rows = select(*columns)
+        if source is not None:
+            rows = rows.select_from(source)
+        return rows.subquery(self._name)
+
+    def values(
+        self, columns: Sequence[Sequence[Any]], single: Collection[int] = ()
+    ) -> dict[str, Value]:
+        """Return the parameters of rows that are given column by column."""
+        values: dict[str, Value] = {}
+        texts: dict[str, Sequence[str | None]] = {}
+        for at, (_, parameter, is_integer) in enumerate(self._columns):
+            if at in single:
+                values[parameter] = columns[at][0]
+            elif is_integer:
+                values[parameter] = f"{{{_encode(columns[at])[1:-1].decode()}}}"
+            else:
+                texts[parameter] = columns[at]
+        separator, null, joined = _join(texts)
+        values[self._separator], values[self._null] = separator, null
+        return values | joined
+
+
 class UnnestedRows:
     """A statement over rows, whose values have the types of ``columns``."""
 
     def __init__(self, columns: Sequence[Column[Any]], build: Build) -> None:
         self._build = build
-        self._names = [f"column_{at}" for at in range(len(columns))]
-        self._integers = [isinstance(each.type, INTEGERS) for each in columns]
+        kinds = {f"column_{at}": each.type for at, each in enumerate(columns)}
+        self._rows = Unnested("each", kinds)
         self._times = [
             at for at, each in enumerate(columns) if isinstance(each.type, Micros)
         ]
@@ -61,70 +122,29 @@ class UnnestedRows:
         single = frozenset(
             at for at in self._times if columns[at].count(columns[at][0]) == len(rows)
         )
-        texts = [
-            column
-            for column, is_integer in zip(columns, self._integers, strict=True)
-            if not is_integer
-        ]
-        separator, null, joined = _join(texts)
-        given: dict[str, Value] = {"separator": separator, "null": null}
-        rest = iter(joined)
-        for at, name in enumerate(self._names):
-            if at in single:
-                given[name] = columns[at][0]
-            elif self._integers[at]:
-                given[name] = as_array(columns[at])
-            else:
-                given[name] = next(rest)
         statement = self._statements.get(single)
         if statement is None:
             statement = self._statements[single] = Compiled(
-                lambda: self._build(self._unnested(single))
+                lambda: self._build(list(self._rows.table(single).c))
             )
-        statement.execute(connection, given)
-
-    def _unnested(self, single: Collection[int]) -> list[ColumnElement[Any]]:
-        columns: list[ColumnElement[Any]] = []
-        for at, name in enumerate(self._names):
-            if at in single:
-                columns.append(cast(bindparam(name), _KEY).label(name))
-            elif self._integers[at]:
-                columns.append(integers(name))
-            else:
-                columns.append(_texts(name))
-        return list(select(*columns).subquery("each").c)
-
-
-# As one of a SELECT's columns an array is unnested row by row; as a table it would be
-# written to a place of its own first.
-
-
-def integers(name: str) -> Any:
-    """Return the column of a parameter given as ``as_array``."""
-    return func.unnest(cast(cast(bindparam(name), _TEXT), ARRAY(_KEY))).label(name)
-
-
-def as_array(values: Iterable[Value]) -> str:
-    """Return integers as the text of an array."""
-    return f"{{{_encode(list(values))[1:-1].decode()}}}"
-
-
-def _texts(name: str) -> Any:
-    parts = (cast(bindparam(each), _TEXT) for each in (name, "separator", "null"))
-    return func.unnest(func.string_to_array(*parts)).label(name)
+        statement.execute(connection, self._rows.values(columns, single))
 
 
 def _join(
-    columns: Sequence[Sequence[str | None]],
-) -> tuple[str, str, list[str | None]]:
-    """Return the texts of each column as one, and what separates them and stands for
-    none: as no text has in it."""
+    columns: Mapping[str, Sequence[str | None]],
+) -> tuple[str, str, dict[str, Value]]:
+    """Return what separates texts and stands for none, as no text has in it, and the
+    texts of each column as one."""
     separator, null = SEPARATOR, NULL
     while True:
         try:
-            return separator, null, [_joined(each, separator, null) for each in columns]
+            joined: dict[str, Value] = {
+                name: _joined(each, separator, null) for name, each in columns.items()
+            }
         except ValueError:
             separator, null = token_hex(), token_hex()
+        else:
+            return separator, null, joined
 
 
 def _joined(column: Sequence[str | None], separator: str, null: str) -> str | None:

@@ -235,6 +235,9 @@ class OutcomeUnknown(BackendError):
     """The connection or the disk failed during the commit: it may have been written
     or not.
 
+    On PostgreSQL several appends of events may be one statement, which commits itself:
+    then while that ran.
+
     Read the session's head to learn which, or repeat the call with the same
     idempotency key. A server of PostgreSQL that goes on committing for longer than
     ``busy_timeout_s``, as its standby is away, does not show it in the head so far:

@@ -5,6 +5,9 @@ locked first, in the order of their keys. So what the commands read of these ses
 is true until they are committed, and no two batches wait for each other's heads. A
 batch of one kind that locks as it reads is spared the extra step.
 
+A batch of a kind that can do so (``Command.at_once``) is one statement and no more,
+which is a transaction by itself: locks, rows and commit.
+
 A commit whose answer is lost may have happened or not. Commands that find out by
 themselves (``Command.is_repeatable``) are then applied again, which writes nothing
 where they were committed; the others get ``OutcomeUnknown`` when their heads could be
@@ -16,7 +19,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -25,8 +29,14 @@ from sqlalchemy import Connection
 from turnstore.backends._postgres_connections import (
     Connector,
     PostgresConnection,
+    write_text,
 )
-from turnstore.backends._postgres_errors import is_conflict, is_lost, translate
+from turnstore.backends._postgres_errors import (
+    is_conflict,
+    is_lost,
+    is_unanswered,
+    translate,
+)
 from turnstore.backends._postgres_retries import Retries
 from turnstore.backends._postgres_starting import start_now
 from turnstore.backends._writer import Batch, Done, Writer
@@ -41,6 +51,9 @@ from turnstore.errors import BackendError, OutcomeUnknown, StoreError
 from turnstore.options import StoreOptions
 
 LOG: Final = logging.getLogger("turnstore")
+
+FRESH_S: Final = 1.0
+"""How long ago a connection has to have answered, to be taken for alive."""
 
 Lock = Callable[[Connection, Collection[str]], None]
 
@@ -65,7 +78,10 @@ class _StandIn(Command[None]):
 
 
 class Lane:
-    """:param begin: how a transaction begins.
+    """
+    :param settings: what a transaction is set to, by name.
+    :param is_plain: whether a statement by itself is a transaction that is read
+        committed and may write.
     :param lock: locks the heads of sessions, by id, in the order of their keys.
     :param committed: called after each commit.
     """
@@ -73,14 +89,17 @@ class Lane:
     def __init__(
         self,
         connector: Connector,
-        begin: str,
+        settings: Mapping[str, str],
+        is_plain: bool,
         lock: Lock,
         committed: Callable[[], None],
         options: StoreOptions,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._connector = connector
-        self._begin = begin
+        self._settings = settings
+        self._begin = write_text(settings)
+        self._is_plain = is_plain
         self._lock = lock
         self._committed = committed
         self._options = options
@@ -88,6 +107,7 @@ class Lane:
         self._connection: PostgresConnection | None = None
         self._connecting: asyncio.Task[PostgresConnection] | None = None
         self._task: asyncio.Future[None] | None = None
+        self._answered_s = -math.inf
         self._is_late = False
         self.writer = Writer(self._start, options, loop)
 
@@ -158,6 +178,9 @@ class Lane:
 
     async def _try(self, commands: list[Command[Any]]) -> list[Outcome]:
         connection = await self._connected()
+        outcomes = await self._try_at_once(connection, commands)
+        if outcomes is not None:
+            return outcomes
         try:
             await connection.begin(self._begin)
             outcomes = await self._apply(connection, commands)
@@ -178,7 +201,41 @@ class Lane:
         if not is_committed:
             connection.forget()
             raise BackendError("the server rolled the transaction back")
+        self._answered_s = self._loop.time()
         self._committed()
+        return outcomes
+
+    async def _try_at_once(
+        self, connection: PostgresConnection, commands: list[Command[Any]]
+    ) -> list[Outcome] | None:
+        """Commit a batch by one statement; None: it takes more, nothing was written."""
+        kind = type(commands[0])
+        if (
+            kind.at_once is None
+            or any(type(each) is not kind for each in commands)
+            # By steps only the last one can leave an outcome unknown. So goes a command
+            # alone, whose time is the disk's anyway, and what may find that nobody is
+            # there any more.
+            or len(commands) == 1
+            or self._loop.time() - self._answered_s > FRESH_S
+            or not self._is_plain
+        ):
+            return None
+        work = partial(kind.at_once, commands=commands, settings=self._settings)
+        try:
+            outcomes = await connection.commit_at_once(work)
+        except BaseException as error:
+            if not isinstance(error, Exception) or is_unanswered(error):
+                await self._drop()
+                raise _CommitLost from error
+            if is_lost(error):
+                await self._drop()
+            elif not is_conflict(error) and not is_fatal(translate(error)):
+                return None  # some command spoils it for all: they are run apart
+            raise
+        if outcomes is not None:
+            self._answered_s = self._loop.time()
+            self._committed()
         return outcomes
 
     async def _connected(self) -> PostgresConnection:

@@ -64,6 +64,14 @@ class Command(msgspec.Struct, Generic[R], gc=False):
     """Whether ``apply`` begins by locking all its sessions, in the order of their keys,
     where several write at a time."""
 
+    at_once: ClassVar[Callable[..., list[Outcome] | None] | None] = None
+    """``at_once(connection, commands, settings)`` applies commands of this kind, where
+    several write at a time, by one statement that is a transaction by itself.
+
+    Returns an outcome for each, or None where it takes more: then nothing was written.
+    ``settings``: what the transaction is to be set to, by name.
+    """
+
     @property
     def is_repeatable(self) -> bool:
         """Whether applying it again, when it may have been committed or not, has its

@@ -30,6 +30,7 @@ from turnstore.backends._postgres_connections import (
     READ,
     Connector,
     PostgresConnection,
+    write_settings,
     write_text,
 )
 from turnstore.backends._postgres_errors import translate
@@ -108,7 +109,7 @@ class PostgresBackend(Backend):
                 await self._using(upgrading, prepare)
                 await upgrading.close()
             connection = await self._connector.connect()
-            commits = await self._using(connection, prepare)
+            server = await self._using(connection, prepare)
         except Exception as error:
             translated = translate(error)
             raise translated from translated.__cause__
@@ -120,23 +121,33 @@ class PostgresBackend(Backend):
         self._notices = Notices(self._connector, options, loop)
         if options.read_only:
             return
-        begin = write_text(options, commits)
+        settings = write_settings(options, server.commits)
         self._routes = Routes(options.lanes, options, loop)
         committed = self._notices.committed
         self._lanes = [
-            Lane(self._connector, begin, self._lock, committed, options, loop)
+            Lane(
+                self._connector,
+                settings,
+                server.is_plain,
+                self._lock,
+                committed,
+                options,
+                loop,
+            )
             for _ in range(options.lanes)
         ]
 
-    async def _using(self, connection: PostgresConnection, prepare: Prepare) -> str:
+    async def _using(self, connection: PostgresConnection, prepare: Prepare) -> _Server:
         try:
             return await self._prepare(connection, prepare)
         except BaseException:
             await connection.discard()
             raise
 
-    async def _prepare(self, connection: PostgresConnection, prepare: Prepare) -> str:
-        """Bring the schema up to date, or check it; return how the server commits."""
+    async def _prepare(
+        self, connection: PostgresConnection, prepare: Prepare
+    ) -> _Server:
+        """Bring the schema up to date, or check it; return what the server is."""
         await connection.begin(READ)
         server = await connection.run(_about_the_server)
         await connection.commit()
@@ -152,11 +163,11 @@ class PostgresBackend(Backend):
             await connection.begin(READ)
             await connection.run(prepare)
         else:
-            await connection.begin(write_text(self._options, "on"))
+            await connection.begin(write_text(write_settings(self._options, "on")))
             await connection.run(partial(_prepare_alone, prepare))
         await connection.commit()
         self._library = f"PostgreSQL {server.version} by asyncpg"
-        return server.commits
+        return server
 
     async def close(self) -> None:
         if self._closed_reason is None:
@@ -311,26 +322,36 @@ def _prepare_alone(prepare: Prepare, conn: Connection) -> None:
 
 
 class _Server(NamedTuple):
-    """:param commits: its synchronous_commit."""
+    """
+    :param commits: its synchronous_commit.
+    :param is_plain: whether a transaction that is not told otherwise is read committed
+        and may write.
+    """
 
     version: str
     encoding: str
     commits: str
+    is_plain: bool
     is_distributed: bool
 
 
 def _about_the_server(connection: Connection) -> _Server:
-    version, encoding, commits, citus = connection.execute(
+    version, encoding, commits, isolation, read_only, citus = connection.execute(
         select(
             func.current_setting("server_version"),
             func.current_setting("server_encoding"),
             func.current_setting("synchronous_commit"),
+            func.current_setting("default_transaction_isolation"),
+            func.current_setting("default_transaction_read_only"),
             cast(func.to_regclass(_PARTITIONS.name), TextType()),
         )
     ).one()
     # Asked apart: where there is no Citus it could not even be parsed.
     is_distributed = citus is not None and connection.execute(_DISTRIBUTED).scalar_one()
-    return _Server(str(version).split()[0], encoding, commits, bool(is_distributed))
+    is_plain = (isolation, read_only) == ("read committed", "off")
+    return _Server(
+        str(version).split()[0], encoding, commits, is_plain, bool(is_distributed)
+    )
 
 
 def _visible(connection: Connection) -> str:

@@ -1,0 +1,169 @@
+"""Events appended by one statement, for PostgreSQL.
+
+It locks the heads in the order of their keys, counts them on, and gives the events
+their numbers. Outside a transaction it is one by itself: a batch takes one step to the
+server and back instead of the four of BEGIN, heads, events and COMMIT, which is a fifth
+of its time.
+
+All or nothing: where one of the sessions is gone no row is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Executable,
+    FromClause,
+    Text,
+    bindparam,
+    cast,
+    extract,
+    func,
+    literal_column,
+    select,
+    true,
+    update,
+)
+
+from turnstore import _codec
+from turnstore._compiled import Compiled
+from turnstore._sql import Greatest
+from turnstore._unnested import Unnested
+from turnstore.schema import events, session_heads
+
+NumberedRow = tuple[int, int, str, str | None, str | None, str | None, int | None]
+"""Key of the session, which of its new events it is (from 1), type, encoded data,
+model, turn id, microseconds or None for now."""
+
+SETTINGS: Final = ("synchronous_commit", "client_min_messages", "lock_timeout")
+
+
+class Advanced(NamedTuple):
+    """A session with new events: the number of the last one before, and their time."""
+
+    session_key: int
+    event_head: int
+    now: int
+
+
+def append(
+    connection: Connection,
+    rows: Sequence[NumberedRow],
+    settings: Mapping[str, str] | None,
+) -> list[Advanced]:
+    """Append events; return their sessions, or nothing where one of them is gone.
+
+    :param settings: what its transaction has to be set to, where it is one by itself.
+    """
+    counts: dict[int, int] = {}
+    models: dict[int, str] = {}
+    for key, place, _, _, model, _, _ in rows:
+        counts[key] = place
+        if model is not None:
+            models[key] = model
+    wanted = (list(counts), list(counts.values()), [*map(models.get, counts)])
+    statement = _IN_A_TRANSACTION if settings is None else _ALONE
+    values = {
+        **_SESSIONS.values(wanted),
+        **_EVENTS.values(list(zip(*rows, strict=True))),
+        **(settings or {}),
+        "sessions": len(counts),
+        "now": _codec.now_micros(),
+    }
+    return [Advanced(*row) for row in statement.execute(connection, values)]
+
+
+def _build(settings: FromClause | None) -> Executable:
+    heads = session_heads.c
+    wanted = _SESSIONS.table(source=settings)
+    locked = (
+        select(heads.session_key, wanted.c["count"], wanted.c.model)
+        .join_from(session_heads, wanted, heads.session_key == wanted.c.session_key)
+        .order_by(heads.session_key)
+        .with_for_update(of=session_heads)
+        .cte("locked")
+    )
+    # Counted when the last lock is there. That may have taken long, for another writer
+    # whose time is later than when this one began.
+    waited = extract("epoch", func.clock_timestamp() - func.statement_timestamp())
+    waited_us = cast(waited * literal_column("1000000"), BigInteger)
+    found = (
+        select(
+            func.count().label("sessions"),
+            (bindparam("now", type_=BigInteger) + waited_us).label("now"),
+        )
+        .select_from(locked)
+        .cte("found")
+    )
+    advanced = (
+        update(session_heads)
+        .where(
+            heads.session_key == locked.c.session_key,
+            found.c.sessions == bindparam("sessions", type_=BigInteger),
+        )
+        .values(
+            {
+                heads.event_head: heads.event_head + locked.c["count"],
+                # Never before created_at, which a caller may give.
+                heads.updated_at: Greatest(found.c.now, heads.created_at),
+                heads.last_model: func.coalesce(locked.c.model, heads.last_model),
+            }
+        )
+        .returning(
+            heads.session_key,
+            (heads.event_head - locked.c["count"]).label("event_head"),
+            found.c.now,
+        )
+        .cte("advanced")
+    )
+    given = _EVENTS.table()
+    numbered = select(
+        given.c.session_key,
+        advanced.c.event_head + given.c.place,
+        given.c.type,
+        given.c.data,
+        given.c.model,
+        given.c.turn_id,
+        func.coalesce(given.c.created_at, advanced.c.now),
+    ).join(advanced, advanced.c.session_key == given.c.session_key)
+    columns = list(events.c)
+    written = events.insert().from_select(columns, numbered).cte("written")
+    return select(
+        advanced.c.session_key, advanced.c.event_head, advanced.c.now
+    ).add_cte(written)
+
+
+def _settings() -> FromClause:
+    # Set for this transaction, and before a row is locked: each comes from the wanted
+    # sessions, whose table reads this one first.
+    return select(
+        *(
+            func.set_config(
+                literal_column(f"'{name}'"), bindparam(name, type_=Text), true()
+            ).label(name)
+            for name in SETTINGS
+        )
+    ).subquery("settings")
+
+
+_SESSIONS: Final = Unnested(
+    "wanted", {"session_key": BigInteger(), "count": BigInteger(), "model": Text()}
+)
+_EVENTS: Final = Unnested(
+    "given",
+    {
+        "session_key": BigInteger(),
+        "place": BigInteger(),
+        "type": Text(),
+        "data": Text(),
+        "model": Text(),
+        "turn_id": Text(),
+        "created_at": BigInteger(),
+    },
+)
+_IN_A_TRANSACTION: Final = Compiled(lambda: _build(None))
+_ALONE: Final = Compiled(lambda: _build(_settings()))
