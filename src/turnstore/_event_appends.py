@@ -11,7 +11,7 @@ All or nothing: where one of the sessions is gone no row is written.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from sqlalchemy import (
     BigInteger,
@@ -42,29 +42,20 @@ model, turn id, microseconds or None for now."""
 SETTINGS: Final = ("synchronous_commit", "client_min_messages", "lock_timeout")
 
 
-class Advanced(NamedTuple):
-    """A session with new events: the number of the last one before, and their time."""
-
-    session_key: int
-    event_head: int
-    now: int
-
-
 def append(
     connection: Connection,
     rows: Sequence[NumberedRow],
+    counts: Mapping[int, int],
+    models: Mapping[int, str],
     settings: Mapping[str, str] | None,
-) -> list[Advanced]:
-    """Append events; return their sessions, or nothing where one of them is gone.
+) -> dict[int, tuple[int, int]]:
+    """Append events; return the head that each session had, and the time they got, by
+    key. Nothing is written or returned where a session is gone.
 
+    :param counts: of each session's rows, by key.
+    :param models: what becomes their last model, of those that get another.
     :param settings: what its transaction has to be set to, where it is one by itself.
     """
-    counts: dict[int, int] = {}
-    models: dict[int, str] = {}
-    for key, place, _, _, model, _, _ in rows:
-        counts[key] = place
-        if model is not None:
-            models[key] = model
     wanted = (list(counts), list(counts.values()), [*map(models.get, counts)])
     statement = _IN_A_TRANSACTION if settings is None else _ALONE
     values = {
@@ -74,7 +65,8 @@ def append(
         "sessions": len(counts),
         "now": _codec.now_micros(),
     }
-    return [Advanced(*row) for row in statement.execute(connection, values)]
+    found = statement.execute(connection, values)
+    return {key: (head, now) for key, head, now in found}
 
 
 def _build(settings: FromClause | None) -> Executable:

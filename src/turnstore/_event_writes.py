@@ -226,36 +226,38 @@ def _append(
     settings: Mapping[str, str] | None,
 ) -> list[Outcome] | None:
     """Append by one statement; None: it takes more, and nothing was written."""
-    if is_distributed(connection) or any(
-        each.expected_head is not None
-        or each.idempotency_key is not None
-        or not each.rows
-        for each in commands
-    ):
+    if is_distributed(connection):
         return None
     keys = session_keys(connection, {each.session_id for each in commands})
     counts: dict[int, int] = {}
+    models: dict[int, str] = {}
     rows: list[NumberedRow] = []
     places: list[tuple[int, int]] = []
     for command in commands:
         key = keys.get(command.session_id)
-        if key is None:
+        if (
+            key is None
+            or command.expected_head is not None
+            or command.idempotency_key is not None
+            or not command.rows
+        ):
             return None
         count = counts.get(key, 0)
         places.append((key, count + 1))
         for kind, data, model, turn_id, created_at in command.rows:
             count += 1
             rows.append((key, count, kind, data, model, turn_id, created_at))
+            if model is not None:
+                models[key] = model
         counts[key] = count
-    found = append(connection, rows, settings)
+    found = append(connection, rows, counts, models, settings)
     if not found:
         return None
-    heads = {each.session_key: each for each in found}
     outcomes: list[Outcome] = []
     for command, (key, place) in zip(commands, places, strict=True):
-        head = heads[key]
-        command.written = (key, head.now)
-        outcomes.append(head.event_head + place)
+        head, now = found[key]
+        command.written = (key, now)
+        outcomes.append(head + place)
     return outcomes
 
 
