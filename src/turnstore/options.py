@@ -31,7 +31,7 @@ _CHOICES: Final[dict[str, tuple[object, ...]]] = {
     "durability": (None, "normal", "full"),
     "migrate": (None, "auto", "check"),
     "read_only": (False, True),
-    "behind_pooler": (False, True),
+    "behind_pooler": (None, False, True),
 }
 
 
@@ -70,7 +70,9 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     :param read_only: open without write access; writes raise ``ReadOnlyStore``.
     :param behind_pooler: PostgreSQL: between store and server is a pooler that gives
         each transaction another connection. The server then parses statements each
-        time, and followers learn of other stores' writes by polling alone.
+        time, and followers learn of other stores' writes by polling alone. None: if
+        one is found there, of whatever kind. False: there is none, or one that leaves
+        a client its connection and takes the setting ``plan_cache_mode``.
     :param poll_interval_s: how often followers look for other processes' writes.
     :param read_url: PostgreSQL: a replica of the store's database, ``postgresql://``
         as the store's own URL. Reads go there and see what this store has written;
@@ -95,7 +97,7 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     wal_bytes_max: int = 1 * GIB
     migrate: Literal["auto", "check"] | None = None
     read_only: bool = False
-    behind_pooler: bool = False
+    behind_pooler: bool | None = None
     poll_interval_s: float = 0.1
     read_url: str | None = None
     replica_wait_s: float = 0.5

@@ -27,9 +27,13 @@ def missing() -> str | None:
 
 
 class Pooler:
-    """:param server: whose databases, all of them, it serves."""
+    """
+    :param server: whose databases, all of them, it serves.
+    :param further: a line of its settings.
+    """
 
-    def __init__(self, server: PostgresServer) -> None:
+    def __init__(self, server: PostgresServer, further: str = "") -> None:
+        self._further = further
         self._server_port = server.port
         self.port = free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="turnstore-pgbouncer-"))
@@ -50,6 +54,7 @@ class Pooler:
             f"unix_socket_dir =\nauth_type = trust\nauth_file = {users}\n"
             f"pool_mode = transaction\ndefault_pool_size = {SERVERS}\n"
             "server_round_robin = 1\nlog_connections = 0\nlog_disconnections = 0\n"
+            f"{self._further}\n"
         )
         program = _program()
         assert program is not None

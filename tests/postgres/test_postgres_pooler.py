@@ -10,8 +10,9 @@ import pytest
 from emptying import empty
 from pooler import Pooler, missing
 from postgres_server import PostgresServer
+from standby import connected
 
-from turnstore import NewEvent, SessionStore, StoreOptions
+from turnstore import InvalidArgument, NewEvent, SessionStore, StoreOptions
 from turnstore.testing import OpenStore, SharedStoreConformance, opening
 
 pytestmark = pytest.mark.anyio
@@ -108,8 +109,12 @@ async def test_transactions_of_a_client_have_several_servers(
             await each.close()
 
 
-async def test_two_stores_behind_pgbouncer(pooler: Pooler, database: str) -> None:
-    options = StoreOptions(behind_pooler=True)
+@pytest.mark.parametrize("behind_pooler", [True, None])
+async def test_two_stores_behind_pgbouncer(
+    pooler: Pooler, database: str, behind_pooler: bool | None
+) -> None:
+    """Whether they are told of it or not."""
+    options = StoreOptions(behind_pooler=behind_pooler)
     async with (
         SessionStore(pooler.url(database), options) as one,
         SessionStore(pooler.url(database), options) as two,
@@ -117,6 +122,41 @@ async def test_two_stores_behind_pgbouncer(pooler: Pooler, database: str) -> Non
         await use(one)
         assert await two.events.append("s1", "t") == 5
         assert await one.events.head("s1") == 5
+    async with connected(database) as admin:
+        # Ask each of the pooler's servers, by way of the pooler.
+        client = await asyncpg.connect(pooler.url(database), statement_cache_size=0)
+        for _ in range(8):
+            done = await client.execute("SELECT FROM pg_prepared_statements")
+            assert done == "SELECT 0"
+        await client.close()
+        listening = "SELECT count(*) FROM pg_stat_activity WHERE query ~ '^LISTEN'"
+        assert await admin.fetchval(listening) == 0
+
+
+async def test_what_the_pooler_lets_pass_does_not_hide_it(
+    postgres: PostgresServer, database: str
+) -> None:
+    """One that ignores what connections are set to as they begin."""
+    reason = missing()
+    if reason is not None:
+        pytest.skip(reason)
+    pooler = Pooler(postgres, "ignore_startup_parameters = plan_cache_mode")
+    try:
+        pooler.start()
+        async with SessionStore(pooler.url(database)) as store:
+            await use(store)
+            assert store._backend._connector.is_pooled  # type: ignore[attr-defined]
+    finally:
+        pooler.remove()
+
+
+async def test_who_says_that_there_is_no_pooler_is_told_of_it(
+    pooler: Pooler, database: str
+) -> None:
+    options = StoreOptions(behind_pooler=False)
+    with pytest.raises(InvalidArgument, match="behind_pooler"):
+        async with SessionStore(pooler.url(database), options):
+            pass
 
 
 async def test_servers_that_are_ended_behind_the_pooler_are_not_missed(

@@ -32,7 +32,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "durability": (None, "normal", "full"),
     "migrate": (None, "auto", "check"),
     "read_only": (False, True),
-    "behind_pooler": (False, True),
+    "behind_pooler": (None, False, True),
 }
 
 
@@ -49,7 +49,7 @@ def test_the_documented_defaults() -> None:
     assert options.readers == 2
     assert options.lanes == 4
     assert options.answer_timeout_s == 30
-    assert options.behind_pooler is False
+    assert options.behind_pooler is None
     assert options.durability is None
     assert options.busy_timeout_s == 5.0
     assert options.queue_commands_max == 10_000

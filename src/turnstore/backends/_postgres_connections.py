@@ -5,6 +5,10 @@ so that a pooler may give each transaction another server connection. SQLAlchemy
 told that every statement commits by itself; transactions are begun and ended here, by
 statements that are not prepared.
 
+A pooler is known by what it can't know: it tells a client a process id of its own
+making, where a server tells its own. Behind one nothing is prepared, and nothing is
+asked for as a connection begins.
+
 Of several hosts each gets a part of the time, beginning with the one that served last.
 A server is asked what it is on every new connection: who writes takes a primary alone.
 """
@@ -29,12 +33,20 @@ from turnstore.backends._postgres_errors import (
 )
 from turnstore.backends._postgres_greenlet import KeptGreenlet
 from turnstore.backends._postgres_hosts import MISSING, Host, Hosts, Purpose
+from turnstore.errors import InvalidArgument
 from turnstore.options import StoreOptions
 
 T = TypeVar("T")
 
 STATEMENTS: Final = 100
 """Prepared statements that a connection keeps."""
+
+SETTINGS: Final = {
+    # Planning a page of a listing anew for its values takes up to 1 ms, and no plan
+    # here depends on them. (bench: postgres_listing)
+    "plan_cache_mode": "force_generic_plan",
+}
+"""What connections are set to as they begin, which no pooler passes on to another."""
 
 SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 READ: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
@@ -157,6 +169,8 @@ class Connector:
                 share_s = max(1.0, options.busy_timeout_s / len(self._hosts))
                 connect_timeout_s = min(connect_timeout_s, share_s)
         self._connect_timeout_s = connect_timeout_s
+        self.is_pooled = bool(options.behind_pooler)
+        """Whether a pooler is in between, as far as is known yet."""
         self._engine = self._new_engine(options.answer_timeout_s)
         self.committed: Callable[[], None] = _nothing
         """Called after each COMMIT on one of these connections, also where its answer
@@ -219,15 +233,61 @@ class Connector:
     async def _connect_to(
         self, host: Host, wanted: str, answer_timeout_s: float | None
     ) -> Any:
+        if not self.is_pooled:
+            driver = await self._connect_directly(host, wanted, answer_timeout_s)
+            if driver is not None:
+                return driver
+            self.is_pooled = True
+        return await self._new_driver(host, wanted, answer_timeout_s)
+
+    async def _connect_directly(
+        self, host: Host, wanted: str, answer_timeout_s: float | None
+    ) -> Any:
+        """Connect without a pooler in between; None: there is one.
+
+        :raises InvalidArgument: there is, although the options say no.
+        """
+        may_be_pooled = self._options.behind_pooler is None
+        try:
+            driver = await self._new_driver(host, wanted, answer_timeout_s)
+        except asyncpg.ProtocolViolationError as error:  # as one refuses SETTINGS
+            if may_be_pooled:
+                return None
+            raise InvalidArgument(
+                "a pooler is between store and server: don't say behind_pooler=False, "
+                "or have the pooler ignore the setting plan_cache_mode"
+            ) from error
+        if may_be_pooled and not await self._is_of_server(driver):
+            driver.terminate()
+            return None
+        return driver
+
+    async def _is_of_server(self, driver: Any) -> bool:
+        try:
+            done = await driver.execute(
+                f"SELECT WHERE pg_backend_pid() = {driver.get_server_pid()}",
+                timeout=self._connect_timeout_s,
+            )
+            if done != "SELECT 1":
+                await driver.execute("ROLLBACK")
+        except BaseException:
+            driver.terminate()
+            raise
+        return bool(done == "SELECT 1")
+
+    async def _new_driver(
+        self, host: Host, wanted: str, answer_timeout_s: float | None
+    ) -> Any:
         driver = await asyncpg.connect(
             self._url,
             host=host.name,
             port=host.port,
             timeout=self._connect_timeout_s,
             command_timeout=answer_timeout_s,
+            server_settings=None if self.is_pooled else SETTINGS,
             # Without a cache statements have no name, and are sent along with their
             # values each time: nothing of them is left to another transaction.
-            statement_cache_size=0 if self._options.behind_pooler else STATEMENTS,
+            statement_cache_size=0 if self.is_pooled else STATEMENTS,
             max_cached_statement_lifetime=0,
             max_cacheable_statement_size=0,
             # Asked below, in one transaction with what SQLAlchemy asks of a new

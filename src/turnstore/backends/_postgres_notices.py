@@ -15,7 +15,6 @@ from typing import Any, Final
 
 from turnstore.backends._postgres_connections import Connector, PostgresConnection
 from turnstore.backends._postgres_errors import sqlstate
-from turnstore.options import StoreOptions
 
 CHANNEL: Final = "turnstore"
 SPACING_S: Final = 0.01
@@ -32,12 +31,9 @@ class Notices:
     def __init__(
         self,
         connector: Connector,
-        options: StoreOptions,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._connector = connector
-        # A pooler gives the server connection away after each transaction.
-        self._can_listen = not options.behind_pooler
         self._loop = loop
         self._own = uuid.uuid4().hex
         self._connection: PostgresConnection | None = None
@@ -57,7 +53,9 @@ class Notices:
     def listen(self, heard: Callable[[], None] | None) -> None:
         """Have a function called when another store has committed; None: not any
         more."""
-        if self._can_listen and (heard is not None or self._heard is not None):
+        # A pooler gives the server connection away after each transaction.
+        can_listen = not self._connector.is_pooled
+        if can_listen and (heard is not None or self._heard is not None):
             self._heard = heard
             self._rouse()
 

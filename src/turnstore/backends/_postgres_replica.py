@@ -221,7 +221,7 @@ class _ReplicaReaders(PostgresReaders):
             # started again, when it was further.
             self._positions.mark()
         needed = await self._positions.needed()
-        if self._options.behind_pooler or _is_standby(connection) is None:
+        if self._connector.is_pooled or _is_standby(connection) is None:
             await self._reach(connection, needed, within=True)
             begin = SNAPSHOT if snapshot else READ
             return await self._read_within(connection, work, "COMMIT; " + begin)

@@ -118,7 +118,7 @@ class PostgresBackend(Backend):
         if self._replica_connector is not None:
             self._replica = Replica(self._replica_connector, readers, options, loop)
             self._connector.committed = self._replica.mark
-        self._notices = Notices(self._connector, options, loop)
+        self._notices = Notices(self._connector, loop)
         if options.read_only:
             return
         settings = write_settings(options, server.commits)
