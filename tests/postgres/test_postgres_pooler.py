@@ -182,7 +182,8 @@ async def test_servers_that_are_ended_behind_the_pooler_are_not_missed(
 
 @pytest.mark.again
 class TestBehindPgbouncer(SharedStoreConformance):
-    """The whole contract, with fewer servers than the stores have connections."""
+    """The whole contract, with fewer servers than the stores have connections. Nobody
+    tells them of the pooler."""
 
     @pytest.fixture
     async def open_store(
@@ -190,5 +191,5 @@ class TestBehindPgbouncer(SharedStoreConformance):
     ) -> AsyncIterator[OpenStore]:
         url = pooler.url(shared_database)
         await empty(url)
-        async with opening(url, behind_pooler=True, lanes=2) as open_store:
+        async with opening(url, lanes=2) as open_store:
             yield open_store
