@@ -38,7 +38,7 @@ async def test_work_that_waits_for_nothing_is_done() -> None:
     assert await task == 1
 
 
-async def test_errors_are_raised_where_they_are() -> None:
+async def test_errors_are_the_task_s() -> None:
     loop = asyncio.get_running_loop()
 
     async def at_first() -> None:
@@ -48,11 +48,10 @@ async def test_errors_are_raised_where_they_are() -> None:
         await asyncio.sleep(0)
         raise ValueError("later")
 
-    with pytest.raises(ValueError, match="at first"):
-        start_now(loop, at_first())
-    task = start_now(loop, later())
-    with pytest.raises(ValueError, match="later"):
-        await task
+    for work, text in ((at_first(), "at first"), (later(), "later")):
+        task = start_now(loop, work)
+        with pytest.raises(ValueError, match=text):
+            await task
 
 
 async def test_what_is_awaited_first_may_fail_and_be_awaited_again() -> None:

@@ -20,6 +20,7 @@ from turnstore.backends._postgres_connections import (
 )
 from turnstore.backends._postgres_errors import is_conflict, is_lost, translate
 from turnstore.backends._postgres_retries import Retries
+from turnstore.backends._postgres_starting import start_now
 from turnstore.errors import AcquireTimeout, StoreClosed
 from turnstore.options import StoreOptions
 
@@ -45,7 +46,7 @@ class PostgresReaders:
         self._idle = idle
         self._free = options.readers  # places that nobody has
         self._waiters: deque[asyncio.Future[None]] = deque()
-        self._running: set[asyncio.Task[Any]] = set()
+        self._running: set[asyncio.Future[Any]] = set()
         self._closed = False
         self.waits = 0
 
@@ -61,7 +62,11 @@ class PostgresReaders:
             await self._wait()
             self._check_open()  # it may be closed since the place came free
         # The place is the task's now, whatever becomes of its caller.
-        task = self._loop.create_task(self._read(work, snapshot))
+        reading = self._read(work, snapshot)
+        if self._idle and not self._idle[-1].is_closed:
+            task = start_now(self._loop, reading)
+        else:
+            task = self._loop.create_task(reading)
         self._running.add(task)
         task.add_done_callback(self._ended)
         try:
@@ -108,7 +113,7 @@ class PostgresReaders:
             if not waiter.done():
                 waiter.set_exception(kind(reason))
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
+    def _ended(self, task: asyncio.Future[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # seen, where nobody waits for it any more

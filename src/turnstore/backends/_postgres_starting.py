@@ -19,14 +19,20 @@ def start_now(
     When several lanes are done at a time that is every caller of all of them: the
     server would wait until the last one has had its turn, and then all lanes would be
     done at a time again.
+
+    Until its first wait ``work`` has no task of its own: it must not begin with a
+    timeout, which would cancel the caller's.
     """
+    ended: asyncio.Future[T] = loop.create_future()
     try:
         awaited = work.send(None)
     except StopIteration as done:
-        ended: asyncio.Future[T] = loop.create_future()
         ended.set_result(done.value)
-        return ended
-    return loop.create_task(_rest(work, awaited))
+    except Exception as error:
+        ended.set_exception(error)
+    else:
+        return loop.create_task(_rest(work, awaited))
+    return ended
 
 
 @types.coroutine
