@@ -1,9 +1,8 @@
 """Events appended by one statement, for PostgreSQL.
 
 It locks the heads in the order of their keys, counts them on, and gives the events
-their numbers. Outside a transaction it is one by itself: a batch takes one step to the
-server and back instead of the four of BEGIN, heads, events and COMMIT, which is a fifth
-of its time.
+their numbers. Outside a transaction it is one by itself: a batch then takes one step to
+the server and back, inside one three, with BEGIN and COMMIT.
 
 All or nothing: where one of the sessions is gone no row is written.
 """
@@ -39,7 +38,10 @@ NumberedRow = tuple[int, int, str, str | None, str | None, str | None, int | Non
 """Key of the session, which of its new events it is (from 1), type, encoded data,
 model, turn id, microseconds or None for now."""
 
-SETTINGS: Final = ("synchronous_commit", "client_min_messages", "lock_timeout")
+SET_WITHIN: Final = ("synchronous_commit", "client_min_messages", "lock_timeout")
+"""Those of ``write_settings`` that it sets where it is a transaction by itself: all but
+the bound on waiting for its client, which it never does. What is added there belongs
+here too."""
 
 
 def append(
@@ -137,7 +139,7 @@ def _settings() -> FromClause:
             func.set_config(
                 literal_column(f"'{name}'"), bindparam(name, type_=Text), true()
             ).label(name)
-            for name in SETTINGS
+            for name in SET_WITHIN
         )
     ).subquery("settings")
 

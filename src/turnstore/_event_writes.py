@@ -21,7 +21,13 @@ from turnstore import _codec, _idempotency
 from turnstore._arrays import Insert, is_distributed
 from turnstore._event_appends import NumberedRow, append
 from turnstore._forks import pass_over_events, settle_forks_of
-from turnstore._heads import Head, Heads, save_models, session_keys
+from turnstore._heads import (
+    Head,
+    Heads,
+    known_keys,
+    save_models,
+    session_keys,
+)
 from turnstore._rows import Query
 from turnstore.backends.base import Command, Outcome
 from turnstore.errors import OutcomeUnknown, SequenceConflict, SessionNotFound
@@ -228,7 +234,9 @@ def _append(
     """Append by one statement; None: it takes more, and nothing was written."""
     if is_distributed(connection):
         return None
-    keys = session_keys(connection, {each.session_id for each in commands})
+    # Alone it may not read first: losing that would leave open what was never sent.
+    find = session_keys if settings is None else known_keys
+    keys = find(connection, {each.session_id for each in commands})
     counts: dict[int, int] = {}
     models: dict[int, str] = {}
     rows: list[NumberedRow] = []

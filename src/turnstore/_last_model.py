@@ -65,13 +65,13 @@ def find_last_model(
 def _newest_named(
     connection: Connection,
     query: Query[_Named],
-    pieces: Sequence[Piece],
+    parts: Sequence[Piece],
     after: int,
     best: _Named | None,
 ) -> _Named | None:
     """Return the newest row that names a model, unless one is older than the best."""
     since = None if best is None else best.created_at_us
-    for key, low, upto in reversed(pieces):
+    for key, low, upto in reversed(parts):
         found = query.one(
             connection, key=key, after=max(low, after), upto=upto, since=since
         )

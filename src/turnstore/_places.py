@@ -185,8 +185,8 @@ def parameter(name: str) -> ColumnElement[int]:
 
 
 def known(limit: int) -> ColumnElement[int]:
-    """Return a LIMIT that PostgreSQL plans with. It takes a parameter for a tenth of
-    the table, and as that looks costly plans the statement anew at every call."""
+    """Return a LIMIT that PostgreSQL plans with. Without the values, it takes one that
+    is a parameter for a tenth of the table."""
     return literal_column(str(limit))
 
 

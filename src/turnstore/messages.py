@@ -310,15 +310,16 @@ class Messages:
         Its summary is deleted, and what it archived is active again. Its usage stays
         counted. Where the summary was the active message none is then; messages that
         have it as parent keep its id. Where ``last_model`` is the summary's, it becomes
-        that of the newest message or event that names one, by ``created_at``. One
-        transaction.
+        that of the last message or last event, by ``seq``, that names one: of the two
+        the one with the later ``created_at``, at one time the event. One transaction.
 
         :raises SessionNotFound: no such session.
         :raises InvalidArgument: what it archived was purged, or this can't be an id;
             nothing was written.
 
         Cost: where the session is a fork or was forked, what the two share, which is
-        copied.
+        copied. Where ``last_model`` is the summary's, messages and events are passed
+        over back to the newest that names one: all of them where none does.
         """
         return await self._backend.write(
             Uncompact(

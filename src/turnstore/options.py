@@ -54,7 +54,8 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
         tried again, too.
     :param acquire_timeout_s: longest wait for a reader, then ``AcquireTimeout``.
     :param answer_timeout_s: PostgreSQL: longest wait for the server's answer to a
-        statement, then ``BackendUnavailable``; to a commit, then ``OutcomeUnknown``.
+        statement, then ``BackendUnavailable``; to a commit, or to the one statement
+        that several appends of events may be, then ``OutcomeUnknown``.
     :param close_timeout_s: how long ``close`` lets queued writes finish; what is
         left then gets ``StoreClosed``.
     :param queue_commands_max: writes waiting at most; beyond it callers wait.
@@ -72,7 +73,7 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
         each transaction another connection. The server then parses statements each
         time, and followers learn of other stores' writes by polling alone. None: if
         one is found there, of whatever kind. False: there is none, or one that leaves
-        a client its connection and takes the setting ``plan_cache_mode``.
+        a client its connection and lets ``plan_cache_mode`` pass or ignores it.
     :param poll_interval_s: how often followers look for other processes' writes.
     :param read_url: PostgreSQL: a replica of the store's database, ``postgresql://``
         as the store's own URL. Reads go there and see what this store has written;

@@ -36,8 +36,9 @@ async def proxy(postgres: PostgresServer) -> AsyncIterator[Proxy]:
 
 
 async def made(store: SessionStore) -> SessionStore:
-    """Make the sessions, whose commit shows that the connection is alive."""
+    """Make the sessions, and have the lane know their keys and be alive."""
     await asyncio.gather(*(store.sessions.create(id=each) for each in IDS))
+    await asyncio.gather(*(store.events.append_many(each, []) for each in IDS))
     return store
 
 
@@ -205,13 +206,28 @@ async def test_a_cut_leaves_the_outcomes_unknown(
     assert await append(cut_store, "next") == [written + 1] * 3
 
 
-async def test_who_can_find_out_does(cut_store: SessionStore, proxy: Proxy) -> None:
-    """And so goes by steps, with all that share its batch."""
-    proxy.cuts = 1
-    found = await asyncio.gather(
-        *(cut_store.events.append(each, "t", MARK, idempotency_key="k") for each in IDS)
-    )
-    assert found == [1, 1, 1]
+async def test_who_can_find_out_goes_by_steps(
+    one_lane: SessionStore, database: str
+) -> None:
+    await watch(database)
+    ways: list[dict[str, Any]] = [{"idempotency_key": "k"}, {"expected_head": 1}]
+    for given in ways:
+        await asyncio.gather(
+            *(one_lane.events.append(each, "t", **given) for each in IDS)
+        )
+    idle = [each[4] for each in await seen(database)]
+    assert len(idle) == 6 and "0" not in idle
+
+
+async def test_sessions_that_are_not_known_yet_go_by_steps(
+    cut_store: SessionStore, proxy: Proxy, database: str
+) -> None:
+    """Losing the connection while their keys are read leaves nothing open."""
+    async with SessionStore(database) as other:
+        await asyncio.gather(*(other.sessions.create(id=f"{each}2") for each in IDS))
+    proxy.cut_at, proxy.cuts = b'"a2"', 1
+    appends = (cut_store.events.append(f"{each}2", "t") for each in IDS)
+    assert await asyncio.gather(*appends) == [1, 1, 1]
     assert proxy.cuts == 0
 
 

@@ -327,5 +327,5 @@ async def test_heads_are_locked_one_by_one_before_all_else(
                     assert all(other.is_lock for other in used[:at])
         assert locked == sorted(locked)
         ways.add((len(locked), bool(used) and "event_head" in used[0].text))
-    # Two heads: advanced at once by a batch of one kind, locked first by the turn.
+    # Two heads: locked as they are loaded by a batch of one kind, first by the turn.
     assert ways >= {(2, True), (2, False)}

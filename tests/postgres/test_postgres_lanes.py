@@ -263,8 +263,11 @@ async def test_what_waited_for_another_lane_has_the_later_time(
     connection = await asyncpg.connect(database)
     try:
         for several in (["a"], names):
-            # Once before, as a statement is made and prepared when it is first used.
-            await asyncio.gather(*(store.events.append(each, "t") for each in several))
+            # Before, by steps and at once, as statements are made when first used.
+            for _ in range(2):
+                await asyncio.gather(
+                    *(store.events.append(each, "t") for each in several)
+                )
             async with connection.transaction():
                 await connection.execute("SELECT FROM session_heads FOR UPDATE")
                 appends = [
@@ -272,7 +275,6 @@ async def test_what_waited_for_another_lane_has_the_later_time(
                     for each in several
                 ]
                 await blocked(connection)
-                await asyncio.sleep(0.01)
                 other = datetime.now(UTC)
                 await connection.execute(
                     "UPDATE session_heads SET updated_at = $1", micros(other, "other")

@@ -12,7 +12,13 @@ from pooler import Pooler, missing
 from postgres_server import PostgresServer
 from standby import connected
 
-from turnstore import InvalidArgument, NewEvent, SessionStore, StoreOptions
+from turnstore import (
+    BackendUnavailable,
+    InvalidArgument,
+    NewEvent,
+    SessionStore,
+    StoreOptions,
+)
 from turnstore.testing import OpenStore, SharedStoreConformance, opening
 
 pytestmark = pytest.mark.anyio
@@ -133,23 +139,6 @@ async def test_two_stores_behind_pgbouncer(
         assert await admin.fetchval(listening) == 0
 
 
-async def test_what_the_pooler_lets_pass_does_not_hide_it(
-    postgres: PostgresServer, database: str
-) -> None:
-    """One that ignores what connections are set to as they begin."""
-    reason = missing()
-    if reason is not None:
-        pytest.skip(reason)
-    pooler = Pooler(postgres, "ignore_startup_parameters = plan_cache_mode")
-    try:
-        pooler.start()
-        async with SessionStore(pooler.url(database)) as store:
-            await use(store)
-            assert store._backend._connector.is_pooled  # type: ignore[attr-defined]
-    finally:
-        pooler.remove()
-
-
 async def test_who_says_that_there_is_no_pooler_is_told_of_it(
     pooler: Pooler, database: str
 ) -> None:
@@ -157,6 +146,67 @@ async def test_who_says_that_there_is_no_pooler_is_told_of_it(
     with pytest.raises(InvalidArgument, match="behind_pooler"):
         async with SessionStore(pooler.url(database), options):
             pass
+
+
+@pytest.fixture
+def lenient_pooler(
+    request: pytest.FixtureRequest, postgres: PostgresServer
+) -> Iterator[Pooler]:
+    """One that ignores what connections are set to as they begin."""
+    reason = missing()
+    if reason is not None:
+        pytest.skip(reason)
+    ignoring = "ignore_startup_parameters = plan_cache_mode"
+    lenient = Pooler(postgres, f"{ignoring}\n{getattr(request, 'param', '')}")
+    try:
+        lenient.start()
+        yield lenient
+    finally:
+        lenient.remove()
+
+
+async def test_a_pooler_that_refuses_nothing_is_found_too(
+    lenient_pooler: Pooler, database: str
+) -> None:
+    async with SessionStore(lenient_pooler.url(database)) as store:
+        await use(store)
+        assert store._backend._connector.is_pooled  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "lenient_pooler", ["pool_mode = session\ndefault_pool_size = 20"], indirect=True
+)
+async def test_a_pooler_that_leaves_a_client_its_connection_is_used_as_a_server(
+    lenient_pooler: Pooler, database: str
+) -> None:
+    options = StoreOptions(behind_pooler=False, lanes=2)
+    async with SessionStore(lenient_pooler.url(database), options) as store:
+        await use(store)
+        follower = store.events.follow("s1", after=4)
+        following = asyncio.create_task(anext(follower))
+        async with SessionStore(database) as other:
+            await other.events.append("s1", "t", "from elsewhere")
+        assert (await following).data == "from elsewhere"
+        await follower.aclose()
+        assert not store._backend._connector.is_pooled  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "lenient_pooler", ["pool_mode = session\nmax_client_conn = 1"], indirect=True
+)
+async def test_what_else_a_pooler_refuses_may_pass(
+    lenient_pooler: Pooler, database: str
+) -> None:
+    """By the same code as a setting that it does not know."""
+    options = StoreOptions(behind_pooler=False)
+    client = await asyncpg.connect(lenient_pooler.url(database))
+    try:
+        with pytest.raises(BackendUnavailable) as caught:
+            async with SessionStore(lenient_pooler.url(database), options):
+                pass
+        assert caught.value.retryable
+    finally:
+        await client.close()
 
 
 async def test_servers_that_are_ended_behind_the_pooler_are_not_missed(

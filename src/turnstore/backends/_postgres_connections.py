@@ -1,13 +1,12 @@
 """Connections to PostgreSQL, and how their transactions begin and end.
 
-A connection keeps no state of a session: what a transaction needs is set inside it,
-so that a pooler may give each transaction another server connection. SQLAlchemy is
-told that every statement commits by itself; transactions are begun and ended here, by
-statements that are not prepared.
+Behind a pooler, which may give each transaction another server connection, a connection
+keeps no state of a session: what a transaction needs is set inside it, nothing is
+prepared, and nothing is set as the connection begins. A pooler is known by the process
+id that it tells a client: one of its own making, where a server tells its own.
 
-A pooler is known by what it can't know: it tells a client a process id of its own
-making, where a server tells its own. Behind one nothing is prepared, and nothing is
-asked for as a connection begins.
+SQLAlchemy is told that every statement commits by itself; transactions are begun and
+ended here, by statements that are not prepared.
 
 Of several hosts each gets a part of the time, beginning with the one that served last.
 A server is asked what it is on every new connection: who writes takes a primary alone.
@@ -46,7 +45,8 @@ SETTINGS: Final = {
     # here depends on them. (bench: postgres_listing)
     "plan_cache_mode": "force_generic_plan",
 }
-"""What connections are set to as they begin, which no pooler passes on to another."""
+"""What a session is set to as its connection begins; not behind a pooler, which refuses
+or drops it."""
 
 SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 READ: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
@@ -72,7 +72,8 @@ registry.register("postgresql.turnstore", __name__, "_Dialect")
 class PostgresConnection:
     """A connection, free of transactions unless ``begin`` was called.
 
-    :param ended: called after each COMMIT, whatever came of it.
+    :param ended: called after each COMMIT and each ``commit_at_once``, whatever came of
+        it.
     """
 
     def __init__(
@@ -173,7 +174,7 @@ class Connector:
         """Whether a pooler is in between, as far as is known yet."""
         self._engine = self._new_engine(options.answer_timeout_s)
         self.committed: Callable[[], None] = _nothing
-        """Called after each COMMIT on one of these connections, also where its answer
+        """Called after each commit on one of these connections, also where its answer
         was lost, and before anybody learns of it; once more when somebody does."""
 
     async def connect(self, *, is_patient: bool = False) -> PostgresConnection:
@@ -237,26 +238,29 @@ class Connector:
             driver = await self._connect_directly(host, wanted, answer_timeout_s)
             if driver is not None:
                 return driver
-            self.is_pooled = True
-        return await self._new_driver(host, wanted, answer_timeout_s)
+        driver = await self._new_driver(host, wanted, answer_timeout_s, is_pooled=True)
+        if self._options.behind_pooler is False:
+            driver.terminate()
+            raise InvalidArgument(
+                "a pooler refuses the setting plan_cache_mode: have it ignore that if "
+                "it leaves a client its connection, else leave behind_pooler out"
+            )
+        self.is_pooled = True
+        return driver
 
     async def _connect_directly(
         self, host: Host, wanted: str, answer_timeout_s: float | None
     ) -> Any:
-        """Connect without a pooler in between; None: there is one.
-
-        :raises InvalidArgument: there is, although the options say no.
-        """
-        may_be_pooled = self._options.behind_pooler is None
+        """Connect without a pooler in between; None: what is there may be one."""
         try:
-            driver = await self._new_driver(host, wanted, answer_timeout_s)
-        except asyncpg.ProtocolViolationError as error:  # as one refuses SETTINGS
-            if may_be_pooled:
-                return None
-            raise InvalidArgument(
-                "a pooler is between store and server: don't say behind_pooler=False, "
-                "or have the pooler ignore the setting plan_cache_mode"
-            ) from error
+            driver = await self._new_driver(
+                host, wanted, answer_timeout_s, is_pooled=False
+            )
+        except asyncpg.ProtocolViolationError:
+            # So a pooler refuses SETTINGS. It refuses other things by the same code,
+            # which it will say again to who comes without them.
+            return None
+        may_be_pooled = self._options.behind_pooler is None
         if may_be_pooled and not await self._is_of_server(driver):
             driver.terminate()
             return None
@@ -276,7 +280,12 @@ class Connector:
         return bool(done == "SELECT 1")
 
     async def _new_driver(
-        self, host: Host, wanted: str, answer_timeout_s: float | None
+        self,
+        host: Host,
+        wanted: str,
+        answer_timeout_s: float | None,
+        *,
+        is_pooled: bool,
     ) -> Any:
         driver = await asyncpg.connect(
             self._url,
@@ -284,10 +293,10 @@ class Connector:
             port=host.port,
             timeout=self._connect_timeout_s,
             command_timeout=answer_timeout_s,
-            server_settings=None if self.is_pooled else SETTINGS,
+            server_settings=None if is_pooled else SETTINGS,
             # Without a cache statements have no name, and are sent along with their
             # values each time: nothing of them is left to another transaction.
-            statement_cache_size=0 if self.is_pooled else STATEMENTS,
+            statement_cache_size=0 if is_pooled else STATEMENTS,
             max_cached_statement_lifetime=0,
             max_cacheable_statement_size=0,
             # Asked below, in one transaction with what SQLAlchemy asks of a new

@@ -5,8 +5,9 @@ locked first, in the order of their keys. So what the commands read of these ses
 is true until they are committed, and no two batches wait for each other's heads. A
 batch of one kind that locks as it reads is spared the extra step.
 
-A batch of a kind that can do so (``Command.at_once``) is one statement and no more,
-which is a transaction by itself: locks, rows and commit.
+Several commands of one kind that can do so (``Command.at_once``) are one statement
+instead, on a connection that has just answered; that is a transaction by itself: locks,
+rows and commit.
 
 A commit whose answer is lost may have happened or not. Commands that find out by
 themselves (``Command.is_repeatable``) are then applied again, which writes nothing
@@ -231,7 +232,7 @@ class Lane:
             if is_lost(error):
                 await self._drop()
             elif not is_conflict(error) and not is_fatal(translate(error)):
-                return None  # some command spoils it for all: they are run apart
+                return None  # some command spoils it for all: by steps it is found
             raise
         if outcomes is not None:
             self._answered_s = self._loop.time()
@@ -288,6 +289,7 @@ class Lane:
 
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None
+        self._answered_s = -math.inf
         if connection is not None:
             await connection.discard()
 

@@ -40,6 +40,8 @@ def _rest(work: Coroutine[Any, Any, T], awaited: Any) -> Generator[Any, Any, T]:
     result: T
     while True:
         try:
+            # The future that it waits for goes to the task as it is; an error is thrown
+            # into the work, which may wait again.
             yield awaited
         except BaseException as error:
             try:

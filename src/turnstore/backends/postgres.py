@@ -2,7 +2,7 @@
 
 Who may do what::
 
-    lanes     BEGIN, lock heads in order of keys, a batch, COMMIT
+    lanes     BEGIN, lock heads in order of keys, a batch, COMMIT; or one statement
     readers   one statement, or a snapshot of several
     replica   the same on another server, where it has what a read must see
     notices   LISTEN for other stores, NOTIFY after commits
@@ -325,7 +325,8 @@ class _Server(NamedTuple):
     """
     :param commits: its synchronous_commit.
     :param is_plain: whether a transaction that is not told otherwise is read committed
-        and may write.
+        and may write, as it was when the store was opened. Where that changes, batches
+        of one statement fail, and go by steps on a connection that is made anew.
     """
 
     version: str
