@@ -187,8 +187,8 @@ def _either_page(
     dialect: str, condition: Condition, form: Form
 ) -> EitherQuery[_Listed]:
     """Pages by gathering a condition's matches. Where they are many, by a walk; on
-    PostgreSQL not at all: it makes a plan for every call where few are wanted, which
-    takes the longer the more there is to plan."""
+    PostgreSQL not at all: there a statement takes the longer to begin the more there is
+    in it (a page of few matches 5 %), and behind a pooler to plan as well."""
     gathered = gather(condition, form.order, dialect)
     found = places(form.conditions, form.order, gathered, is_later=form.is_later)
     walked = _walked(form) if dialect == "sqlite" else None
