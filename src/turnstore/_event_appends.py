@@ -31,7 +31,7 @@ from sqlalchemy import (
 from turnstore import _codec
 from turnstore._compiled import Compiled
 from turnstore._sql import Greatest
-from turnstore._unnested import Unnested
+from turnstore._unnested import NoElements, Unnested
 from turnstore.schema import events, session_heads
 
 NumberedRow = tuple[int, int, str, str | None, str | None, str | None, int | None]
@@ -52,7 +52,8 @@ def append(
     settings: Mapping[str, str] | None,
 ) -> dict[int, tuple[int, int]]:
     """Append events; return the head that each session had, and the time they got, by
-    key. Nothing is written or returned where a session is gone.
+    key. Nothing is written or returned where a session is gone, or one row alone has an
+    empty text.
 
     :param counts: of each session's rows, by key.
     :param models: what becomes their last model, of those that get another.
@@ -60,13 +61,16 @@ def append(
     """
     wanted = (list(counts), list(counts.values()), [*map(models.get, counts)])
     statement = _IN_A_TRANSACTION if settings is None else _ALONE
-    values = {
-        **_SESSIONS.values(wanted),
-        **_EVENTS.values(list(zip(*rows, strict=True))),
-        **(settings or {}),
-        "sessions": len(counts),
-        "now": _codec.now_micros(),
-    }
+    try:
+        values = {
+            **_SESSIONS.values(wanted),
+            **_EVENTS.values(list(zip(*rows, strict=True))),
+            **(settings or {}),
+            "sessions": len(counts),
+            "now": _codec.now_micros(),
+        }
+    except NoElements:
+        return {}
     found = statement.execute(connection, values)
     return {key: (head, now) for key, head, now in found}
 

@@ -38,6 +38,11 @@ SEPARATOR: Final = "\x1f"
 NULL: Final = "\x1e"
 """What stands between texts and for none: characters that JSON escapes."""
 
+
+class NoElements(ValueError):
+    """One empty text: an array of it would have none."""
+
+
 Build: TypeAlias = Callable[[Sequence[ColumnElement[Any]]], Executable]
 """Makes a statement from the values of a row."""
 
@@ -89,7 +94,10 @@ class Unnested:
     def values(
         self, columns: Sequence[Sequence[Any]], single: Collection[int] = ()
     ) -> dict[str, Value]:
-        """Return the parameters of rows that are given column by column."""
+        """Return the parameters of rows that are given column by column.
+
+        :raises NoElements: one row has an empty text.
+        """
         values: dict[str, Value] = {}
         texts: dict[str, Sequence[str | None]] = {}
         for at, (_, parameter, is_integer) in enumerate(self._columns):
@@ -141,6 +149,8 @@ def _join(
             joined: dict[str, Value] = {
                 name: _joined(each, separator, null) for name, each in columns.items()
             }
+        except NoElements:
+            raise
         except ValueError:
             separator, null = token_hex(), token_hex()
         else:
@@ -148,7 +158,12 @@ def _join(
 
 
 def _joined(column: Sequence[str | None], separator: str, null: str) -> str | None:
-    """:raises ValueError: it could not be told apart again."""
+    """
+    :raises NoElements: it is one empty text.
+    :raises ValueError: it could not be told apart again.
+    """
+    if len(column) == 1 and column[0] == "":
+        raise NoElements
     missing = column.count(None)
     if missing == len(column):
         return None  # an array that is missing gives NULL in every row

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -229,6 +231,55 @@ async def test_sessions_that_are_not_known_yet_go_by_steps(
     appends = (cut_store.events.append(f"{each}2", "t") for each in IDS)
     assert await asyncio.gather(*appends) == [1, 1, 1]
     assert proxy.cuts == 0
+
+
+async def test_a_warning_is_not_the_servers_that_no_standby_has_it(
+    one_lane: SessionStore, database: str
+) -> None:
+    """By the same code: a trigger's, or of the server's upkeep."""
+    async with connected(database) as admin:
+        await admin.execute(
+            "CREATE FUNCTION warn() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE WARNING 'of something else'; RETURN NEW; END $$;"
+            "CREATE TRIGGER warn BEFORE INSERT ON events "
+            "FOR EACH ROW EXECUTE FUNCTION warn()"
+        )
+    assert await append(one_lane) == [1, 1, 1]
+
+
+async def test_what_had_not_begun_when_its_outcome_was_told_never_will(
+    database: str,
+) -> None:
+    """Its process has not read the statement yet, so nothing is locked."""
+    options = StoreOptions(lanes=1, answer_timeout_s=0.5)
+    async with SessionStore(database, options) as store:
+        await made(store)
+        assert await append(store) == [1, 1, 1]
+        lane: Any = store._backend._lanes[0]  # type: ignore[attr-defined]
+        pid = lane._process.pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            found = await append(store)
+            assert [type(each) for each in found] == [OutcomeUnknown] * 3
+            assert await heads(store) == [1, 1, 1]
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        async with connected(database) as admin, asyncio.timeout(TIMEOUT_S):
+            gone = f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}"
+            while await admin.fetchval(gone):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert await heads(store) == [1, 1, 1]
+        assert await append(store) == [2, 2, 2]
+
+
+async def test_behind_a_pooler_it_goes_by_steps(database: str) -> None:
+    """As nobody could tell which process to end."""
+    await watch(database)
+    options = StoreOptions(lanes=1, behind_pooler=True)
+    async with SessionStore(database, options) as store:
+        await made(store)
+        assert await append(store) == [1, 1, 1]
+    assert "0" not in [each[4] for each in await seen(database)]
 
 
 async def test_what_the_server_ended_is_written_once(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import pytest
 from cutting import Proxy, proxied
 from postgres_server import PostgresServer
 from posting import until
+from standby import connected
 
 from turnstore import Event, SessionStore, StoreOptions
 from turnstore.events import Events
@@ -98,6 +100,31 @@ async def test_without_notices_a_poll_finds_it(
         await store.events.append("s", "t", 1)
         await store.events.append("s", "t", 2)
         assert data(await reading) == [1, 2]
+        await follower.aclose()
+
+
+async def test_who_finds_a_pooler_later_listens_no_more(
+    database: str, store: SessionStore
+) -> None:
+    """As the host that it moved to is behind one."""
+    await store.sessions.create(id="s")
+    options = StoreOptions(poll_interval_s=0.01)
+    async with SessionStore(database, options) as following:
+        follower = following.events.follow("s")
+        reading = asyncio.create_task(collect(follower, 1))
+        await listening(database)
+        backend: Any = following._backend
+        backend._connector.is_pooled = True
+        async with connected(database) as admin:
+            await admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE "
+                "datname = current_database() AND query LIKE 'LISTEN%'"
+            )
+            await until(lambda: not backend._notices._is_listening)
+            await following.events.append("s", "t", 1)
+            assert data(await reading) == [1]
+            await until(lambda: not backend._notices._is_due)
+            assert not backend._notices._is_listening
         await follower.aclose()
 
 

@@ -138,7 +138,11 @@ def test_what_the_server_answered_with_an_error_it_has_rolled_back() -> None:
     told.__cause__ = asyncpg.AdminShutdownError("ended by an administrator")
     for answered in (Driver("57P01"), Driver("40001"), Driver("55P03"), told):
         assert not is_unanswered(answered)
+    panic = asyncpg.ConnectionDoesNotExistError("closed in the middle")
+    panic.__cause__ = asyncpg.PostgresIOError("its log could not be written")
+    panic.__cause__.severity_en = "PANIC"
     for unanswered in (
+        panic,
         ConnectionResetError(),
         TimeoutError(),
         Driver("08006"),

@@ -50,8 +50,9 @@ or drops it."""
 
 SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 READ: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
-_GAVE_UP_WAITING: Final = "01000"
-"""What a server warns of that was told not to wait for its standby any longer."""
+_WARNING: Final = "01000"
+_WAITS_FOR_STANDBYS: Final = "syncrep.c"
+"""The server's source that warns when it was told to wait for its standby no longer."""
 
 
 class _Dialect(PGDialect_asyncpg):
@@ -116,7 +117,11 @@ class PostgresConnection:
         return result
 
     def _warned(self, _driver: Any, message: Any) -> None:
-        self._is_alone |= message.sqlstate == _GAVE_UP_WAITING
+        # The code is that of any warning: a trigger's, or of the server's upkeep.
+        self._is_alone |= (
+            message.sqlstate == _WARNING
+            and message.server_source_filename == _WAITS_FOR_STANDBYS
+        )
 
     async def roll_back(self) -> None:
         # What was read inside it may never have been committed.

@@ -134,6 +134,9 @@ def is_lost(error: BaseException) -> bool:
 def is_unanswered(error: BaseException) -> bool:
     """Tell whether a statement's end is not known, as no answer of the server came.
     What it answers with an error it has rolled back."""
+    # A panic may come while it commits, which the log has then.
+    if any(getattr(each, "severity_en", None) == "PANIC" for each in _chain(error)):
+        return True
     # Of class 08 are errors of the driver and of poolers, which lost the server. What
     # the server said last is the driver's cause.
     return is_lost(error) and all(state[:2] == "08" for state in _states(error))

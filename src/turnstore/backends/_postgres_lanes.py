@@ -13,7 +13,8 @@ A commit whose answer is lost may have happened or not. Commands that find out b
 themselves (``Command.is_repeatable``) are then applied again, which writes nothing
 where they were committed; the others get ``OutcomeUnknown`` when their heads could be
 locked, or time was up: a head that is read while the server still commits shows nothing
-of it.
+of it. A statement by itself may not have begun, and hold no lock yet: its process is
+ended first, so it goes so only where the server's processes can be told.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from turnstore.backends._postgres_errors import (
     is_unanswered,
     translate,
 )
+from turnstore.backends._postgres_processes import Process, end, process_of
 from turnstore.backends._postgres_retries import Retries
 from turnstore.backends._postgres_starting import start_now
 from turnstore.backends._writer import Batch, Done, Writer
@@ -109,6 +111,8 @@ class Lane:
         self._connecting: asyncio.Task[PostgresConnection] | None = None
         self._task: asyncio.Future[None] | None = None
         self._answered_s = -math.inf
+        self._process: Process | None = None  # that serves the connection
+        self._unanswered: Process | None = None  # whose answer was lost
         self._is_late = False
         self.writer = Writer(self._start, options, loop)
 
@@ -219,6 +223,7 @@ class Lane:
             # there any more.
             or len(commands) == 1
             or self._loop.time() - self._answered_s > FRESH_S
+            or self._process is None  # nobody could end it
             or not self._is_plain
         ):
             return None
@@ -227,6 +232,7 @@ class Lane:
             outcomes = await connection.commit_at_once(work)
         except BaseException as error:
             if not isinstance(error, Exception) or is_unanswered(error):
+                self._unanswered = self._process
                 await self._drop()
                 raise _CommitLost from error
             if is_lost(error):
@@ -243,8 +249,25 @@ class Lane:
         if self._connection is not None and self._connection.is_closed:
             await self._drop()
         if self._connection is None:
-            self._connection = await self._connect()
+            connection = await self._connect()
+            try:
+                await self._introduce(connection)
+            except BaseException:
+                await connection.discard()
+                raise
+            self._connection = connection
         return self._connection
+
+    async def _introduce(self, connection: PostgresConnection) -> None:
+        """Learn what serves a connection, once what is left of the one before it can
+        no longer begin."""
+        if self._connector.is_pooled:
+            self._process = None  # another one each time
+            return
+        if self._unanswered is not None:
+            await connection.run(partial(end, process=self._unanswered))
+            self._unanswered = None
+        self._process = await connection.run(process_of)
 
     async def _connect(self) -> PostgresConnection:
         """:raises ConnectionError: the time that closing gives is up."""

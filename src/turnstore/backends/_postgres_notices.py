@@ -53,10 +53,8 @@ class Notices:
     def listen(self, heard: Callable[[], None] | None) -> None:
         """Have a function called when another store has committed; None: not any
         more."""
-        # A pooler gives the server connection away after each transaction.
-        can_listen = not self._connector.is_pooled
-        if can_listen and (heard is not None or self._heard is not None):
-            self._heard = heard
+        self._heard = heard
+        if self._has_work:
             self._rouse()
 
     async def close(self) -> None:
@@ -98,7 +96,12 @@ class Notices:
 
     @property
     def _has_work(self) -> bool:
-        return self._is_due or (self._heard is not None) != self._is_listening
+        return self._is_due or self._is_to_listen != self._is_listening
+
+    @property
+    def _is_to_listen(self) -> bool:
+        # A pooler gives the server connection away after each transaction.
+        return self._heard is not None and not self._connector.is_pooled
 
     async def _work(self) -> None:
         if not self._has_work:
@@ -107,8 +110,8 @@ class Notices:
             await self._drop()
             self._connection = await self._connector.connect()
         driver = self._connection.driver
-        if (self._heard is not None) != self._is_listening:
-            if self._heard is not None:
+        if self._is_to_listen != self._is_listening:
+            if self._is_to_listen:
                 await driver.add_listener(CHANNEL, self._notified)
                 driver.add_termination_listener(self._terminated)
                 self._is_listening = True

@@ -35,8 +35,13 @@ def start_now(
     return ended
 
 
+async def _rest(work: Coroutine[Any, Any, T], awaited: Any) -> T:
+    # A coroutine, as a task takes no other generator since Python 3.12.
+    return await _steps(work, awaited)
+
+
 @types.coroutine
-def _rest(work: Coroutine[Any, Any, T], awaited: Any) -> Generator[Any, Any, T]:
+def _steps(work: Coroutine[Any, Any, T], awaited: Any) -> Generator[Any, Any, T]:
     result: T
     while True:
         try:

@@ -62,6 +62,27 @@ class Events(Fixtures):
         assert (event.data, event.model, event.turn_id) == (None, None, None)
         assert event.created_at >= session.created_at
 
+    @pytest.mark.parametrize("count", [1, 3])
+    @pytest.mark.parametrize("sessions", [1, 2])
+    async def test_an_empty_text_is_not_none(
+        self, store: SessionStore, session: Session, count: int, sessions: int
+    ) -> None:
+        names = ["s", "t"][:sessions]
+        await store.sessions.create(id="t")
+        given = NewEvent(type="e", data="", model="", turn_id="")
+        for _ in range(3):
+            await asyncio.gather(
+                *(store.events.append_many(name, [given] * count) for name in names)
+            )
+            await store.events.append("s", "e", "", model="", turn_id="")
+        for name in names:
+            events = await store.events.list(name)
+            assert len(events) == 3 * (count + (name == "s"))
+            texts = {(each.data, each.model, each.turn_id) for each in events}
+            assert texts == {("", "", "")}
+            found = await store.sessions.get(name)
+            assert found is not None and found.last_model == ""
+
     async def test_append_moves_the_event_head_and_updated_at(
         self, store: SessionStore, session: Session
     ) -> None:
