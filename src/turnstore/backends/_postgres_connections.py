@@ -48,6 +48,7 @@ SETTINGS: Final = {
 """What a session is set to as its connection begins; not behind a pooler, which refuses
 or drops it."""
 
+_PROCESS: Final = "SELECT pg_backend_pid()"
 SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 READ: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
 _WARNING: Final = "01000"
@@ -272,17 +273,17 @@ class Connector:
         return driver
 
     async def _is_of_server(self, driver: Any) -> bool:
+        timeout_s = self._connect_timeout_s
         try:
-            done = await driver.execute(
-                f"SELECT WHERE pg_backend_pid() = {driver.get_server_pid()}",
-                timeout=self._connect_timeout_s,
-            )
-            if done != "SELECT 1":
-                await driver.execute("ROLLBACK")
+            # Without a name, or it would stay with a pooler's server.
+            asked = await driver.prepare(_PROCESS, name="", timeout=timeout_s)
+            pid = await asked.fetchval(timeout=timeout_s)
+            if pid != driver.get_server_pid():
+                await driver.execute("ROLLBACK", timeout=timeout_s)
         except BaseException:
             driver.terminate()
             raise
-        return bool(done == "SELECT 1")
+        return bool(pid == driver.get_server_pid())
 
     async def _new_driver(
         self,
