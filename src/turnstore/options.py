@@ -50,8 +50,8 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     :param durability: ``"normal"``: a returned write survives the death of the
         process. ``"full"``: power loss too. None: normal on SQLite, full on PostgreSQL.
     :param busy_timeout_s: longest wait for another process's write lock, then
-        ``DatabaseBusy``. PostgreSQL: how long what failed for a passing reason is
-        tried again, too.
+        ``DatabaseBusy``. PostgreSQL: at most 0.8 of ``answer_timeout_s`` then; also how
+        long what failed for a passing reason is tried again.
     :param acquire_timeout_s: longest wait for a reader, then ``AcquireTimeout``.
     :param answer_timeout_s: PostgreSQL: longest wait for the server's answer to a
         statement, then ``BackendUnavailable``; to a commit, or to the one statement

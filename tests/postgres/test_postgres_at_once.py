@@ -195,6 +195,20 @@ async def test_a_lock_that_somebody_keeps(database: str) -> None:
         assert await append(store) == [1, 1, 1]
 
 
+async def test_a_lock_that_somebody_keeps_for_longer_than_an_answer_may_take(
+    database: str,
+) -> None:
+    """The server gives up before its client does, who could not tell the outcome."""
+    options = StoreOptions(lanes=1, busy_timeout_s=5, answer_timeout_s=0.5)
+    async with SessionStore(database, options) as store, connected(database) as other:
+        await made(store)
+        async with other.transaction():
+            await other.execute("SELECT FROM session_heads FOR UPDATE")
+            found = await append(store)
+        assert [type(each) for each in found] == [DatabaseBusy] * 3
+        assert await heads(store) == [0, 0, 0]
+
+
 @pytest.mark.parametrize("has_sent", [False, True], ids=["before", "after"])
 async def test_a_cut_leaves_the_outcomes_unknown(
     cut_store: SessionStore, proxy: Proxy, has_sent: bool

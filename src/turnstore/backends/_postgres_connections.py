@@ -326,7 +326,9 @@ def write_settings(options: StoreOptions, server_commits: str) -> dict[str, str]
 
     :param server_commits: the server's own synchronous_commit.
     """
-    busy_ms = max(1, int(options.busy_timeout_s * 1_000))
+    # Before its client gives up waiting for an answer, and can't tell the outcome.
+    busy_s = min(options.busy_timeout_s, 0.8 * options.answer_timeout_s)
+    busy_ms = max(1, int(busy_s * 1_000))
     idle_ms = max(1, int(options.answer_timeout_s * 1_000))
     if options.durability == "normal":
         commits = "off"
