@@ -279,6 +279,8 @@ async def test_what_waited_for_another_lane_has_the_later_time(
                 await connection.execute(
                     "UPDATE session_heads SET updated_at = $1", micros(other, "other")
                 )
+                # More than a statement is on its way, which nobody can count.
+                await asyncio.sleep(0.2)
             await asyncio.gather(*appends)
             for each in several:
                 event = (await store.events.list(each))[-1]
