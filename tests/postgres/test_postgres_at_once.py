@@ -286,6 +286,27 @@ async def test_what_had_not_begun_when_its_outcome_was_told_never_will(
         assert await append(store) == [2, 2, 2]
 
 
+async def test_who_may_not_see_the_servers_processes_goes_by_steps(
+    database: str,
+) -> None:
+    await watch(database)
+    async with connected(database) as admin:
+        await admin.execute(
+            "CREATE ROLE guest LOGIN;"
+            "GRANT ALL ON ALL TABLES IN SCHEMA public TO guest;"
+            "GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO guest;"
+            "REVOKE ALL ON pg_stat_activity FROM PUBLIC"
+        )
+        try:
+            url = database.replace("postgres@", "guest@")
+            async with SessionStore(url, StoreOptions(lanes=1)) as store:
+                await made(store)
+                assert await append(store) == [1, 1, 1]
+        finally:
+            await admin.execute("DROP OWNED BY guest; DROP ROLE guest")
+    assert "0" not in [each[4] for each in await seen(database)]
+
+
 async def test_behind_a_pooler_it_goes_by_steps(database: str) -> None:
     """As nobody could tell which process to end."""
     await watch(database)

@@ -261,13 +261,18 @@ class Lane:
     async def _introduce(self, connection: PostgresConnection) -> None:
         """Learn what serves a connection, once what is left of the one before it can
         no longer begin."""
+        self._process = None
         if self._connector.is_pooled:
-            self._process = None  # another one each time
-            return
-        if self._unanswered is not None:
-            await connection.run(partial(end, process=self._unanswered))
-            self._unanswered = None
-        self._process = await connection.run(process_of)
+            return  # it is another one each time
+        try:
+            if self._unanswered is not None:
+                await connection.run(partial(end, process=self._unanswered))
+                self._unanswered = None
+            self._process = await connection.run(process_of)
+        except Exception as error:
+            if is_lost(error):
+                raise
+            # Processes are not shown to this user.
 
     async def _connect(self) -> PostgresConnection:
         """:raises ConnectionError: the time that closing gives is up."""
