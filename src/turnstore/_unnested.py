@@ -39,7 +39,7 @@ NULL: Final = "\x1e"
 """What stands between texts and for none: characters that JSON escapes."""
 
 
-class NoElements(ValueError):
+class NoElements(Exception):
     """One empty text: an array of it would have none."""
 
 
@@ -149,8 +149,6 @@ def _join(
             joined: dict[str, Value] = {
                 name: _joined(each, separator, null) for name, each in columns.items()
             }
-        except NoElements:
-            raise
         except ValueError:
             separator, null = token_hex(), token_hex()
         else:

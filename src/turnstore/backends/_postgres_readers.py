@@ -65,7 +65,7 @@ class PostgresReaders:
         reading = self._read(work, snapshot)
         if self._idle and not self._idle[-1].is_closed:
             task = start_now(self._loop, reading)
-        else:
+        else:  # it connects first, within a timeout, which takes a task
             task = self._loop.create_task(reading)
         self._running.add(task)
         task.add_done_callback(self._ended)
