@@ -68,7 +68,7 @@ def wheel(session: nox.Session) -> None:
     session.run("python", "-m", "build", "--outdir", folder, ".", silent=True)
     built = max(Path(folder).glob("*.whl"), key=lambda path: path.stat().st_mtime)
     session.install("--force-reinstall", f"{built}[cli]")
-    script = Path("tests/migrations/wheel_program.py").resolve()
+    script = Path("tests/support/programs/wheel_program.py").resolve()
     with session.chdir(folder):
         session.run("python", "-W", "error", str(script))
         session.run("turnstore", "sample", silent=True)

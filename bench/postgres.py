@@ -22,7 +22,7 @@ from bench.setting import Setting, drive
 from turnstore import SessionStore, StoreOptions
 
 if TYPE_CHECKING:
-    from postgres_server import PostgresServer
+    from tests.support.postgres.server import PostgresServer
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 KIND: Final = "message.part"
@@ -44,8 +44,7 @@ def postgres(setting: Setting) -> list[Comparison]:
 @contextmanager
 def running_server(workload: str) -> Iterator[PostgresServer | None]:
     """Give a running server, None where there can be none, which is printed."""
-    sys.path.append(str(ROOT / "tests" / "postgres"))
-    from postgres_server import PostgresServer, missing
+    from tests.support.postgres.server import PostgresServer, missing
 
     reason = missing()
     if reason is not None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import watching
-from watching import append, take, taken, waits
 
+from tests.support import watching
+from tests.support.watching import append, take, taken, waits
 from turnstore import InvalidArgument, SequenceConflict, SessionNotFound, SessionStore
 from turnstore._event_writes import AppendEvents
 from turnstore._session_writes import CreateSession

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection
-from watching import NEVER_S, SOON_S, places, take, waits
 
+from tests.support.watching import NEVER_S, SOON_S, places, take, waits
 from turnstore import NewEvent, SessionNotFound, SessionStore, StoreOptions
 from turnstore._following_reads import BLOCK_KEYS, list_blocks
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import watching
-from watching import append, busy_readers, reader_waits, taken, waits
 
+from tests.support import watching
+from tests.support.watching import append, busy_readers, reader_waits, taken, waits
 from turnstore import SessionStore, StoreClosed, StoreError
 
 pytestmark = pytest.mark.anyio

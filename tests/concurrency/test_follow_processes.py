@@ -7,11 +7,10 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from forcing import until
-from test_processes import Child, finished, go, line
-from test_processes import start as start
-from watching import NEVER_S, SOON_S, take, taken, waits
 
+from tests.support.children import Child, finished, go, line
+from tests.support.forcing import until
+from tests.support.watching import NEVER_S, SOON_S, take, taken, waits
 from turnstore import BackendError, SessionNotFound, SessionStore, StoreOptions
 
 pytestmark = pytest.mark.anyio

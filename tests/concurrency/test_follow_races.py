@@ -7,9 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import watching
-from watching import NEVER_S, SOON_S, append, busy_readers, reader_waits, taken, waits
 
+from tests.support import watching
+from tests.support.watching import (
+    NEVER_S,
+    SOON_S,
+    append,
+    busy_readers,
+    reader_waits,
+    taken,
+    waits,
+)
 from turnstore import AcquireTimeout, BackendError, SessionStore, StoreOptions
 
 pytestmark = pytest.mark.anyio

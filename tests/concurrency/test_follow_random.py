@@ -7,8 +7,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from watching import SOON_S
 
+from tests.support.watching import SOON_S
 from turnstore import Event, NewEvent, SessionStore, StoreOptions
 from turnstore._event_writes import AppendEvents
 from turnstore._follower import Follower

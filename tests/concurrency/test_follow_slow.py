@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from forcing import opened, until
-from watching import NEVER_S, SOON_S, take, taken, waits
 
+from tests.support.forcing import opened, until
+from tests.support.watching import NEVER_S, SOON_S, take, taken, waits
 from turnstore import NewEvent, SessionStore, StoreOptions
 from turnstore._intake import BUFFER_BYTES, BUFFER_EVENTS, Intake
 from turnstore.following import Followers

@@ -6,8 +6,18 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from forcing import Note, Poison, held, new_gate, opened, submitted, texts, until, works
 
+from tests.support.forcing import (
+    Note,
+    Poison,
+    held,
+    new_gate,
+    opened,
+    submitted,
+    texts,
+    until,
+    works,
+)
 from turnstore import BackendError, DiskFull, QueueFull, SessionStore
 from turnstore.backends.sqlite import SqliteBackend
 

@@ -3,60 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.children import Child, finished, go, line
 from turnstore import DatabaseBusy, SessionStore, StoreOptions
 
 pytestmark = pytest.mark.anyio
-
-HERE = Path(__file__).parent
-Child = subprocess.Popen[str]
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., Child]]:
-    """Start one of the programs beside this file."""
-    children: list[Child] = []
-
-    def start(program: str, *arguments: object) -> Child:
-        child = subprocess.Popen(
-            [sys.executable, "-W", "error", HERE / program, *map(str, arguments)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        children.append(child)
-        return child
-
-    yield start
-    for child in children:
-        if child.poll() is None:
-            child.kill()
-        child.communicate()
-
-
-def line(child: Child) -> str:
-    assert child.stdout is not None
-    return child.stdout.readline().strip()
-
-
-def go(child: Child) -> None:
-    assert child.stdin is not None
-    child.stdin.write("\n")
-    child.stdin.flush()
-
-
-def finished(child: Child) -> list[int]:
-    """Return the seqs that a child printed after it had opened."""
-    output, _ = child.communicate()
-    assert child.returncode == 0
-    return [int(each) for each in output.split() if each.isdigit()]
 
 
 async def test_two_processes_append_to_one_session(

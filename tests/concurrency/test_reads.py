@@ -7,9 +7,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from forcing import GATE_TIMEOUT_S, Note, opened, texts, until, works
 from sqlalchemy import Connection
 
+from tests.support.forcing import GATE_TIMEOUT_S, Note, opened, texts, until, works
 from turnstore import AcquireTimeout, BackendError, StoreClosed
 
 pytestmark = pytest.mark.anyio

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forcing import held, new_gate, submitted, until
 
+from tests.support.forcing import held, new_gate, submitted, until
 from turnstore import SessionStore
 from turnstore.backends.base import Backend
 from turnstore.open_turns import OpenTurn

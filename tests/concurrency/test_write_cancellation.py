@@ -11,8 +11,18 @@ from typing import Any
 
 import anyio
 import pytest
-from forcing import Note, Poison, held, new_gate, opened, submitted, texts, until, works
 
+from tests.support.forcing import (
+    Note,
+    Poison,
+    held,
+    new_gate,
+    opened,
+    submitted,
+    texts,
+    until,
+    works,
+)
 from turnstore import DatabaseBusy
 from turnstore.backends.sqlite import SqliteBackend
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC
 
-import as_koda
 import pytest
-from as_koda import ROOT, context, talk
-from talking import answer, ask, say
 
+from tests.support.seeds import as_koda
+from tests.support.seeds.as_koda import ROOT, context, talk
+from tests.support.seeds.talking import answer, ask, say
 from turnstore import (
     CompactedStatistics,
     InvalidArgument,

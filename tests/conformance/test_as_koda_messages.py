@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import as_koda
 import pytest
-from as_koda import ROOT, START, context, talk
-from talking import answer, ask, say, shape
 
+from tests.support.seeds import as_koda
+from tests.support.seeds.as_koda import ROOT, START, context, talk
+from tests.support.seeds.talking import answer, ask, say, shape
 from turnstore import (
     InvalidArgument,
     Role,

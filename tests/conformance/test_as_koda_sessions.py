@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import as_koda
 import pytest
-from as_koda import ROOT, START, talk
-from talking import ask
 
+from tests.support.seeds import as_koda
+from tests.support.seeds.as_koda import ROOT, START, talk
+from tests.support.seeds.talking import ask
 from turnstore import (
     InvalidArgument,
     Session,

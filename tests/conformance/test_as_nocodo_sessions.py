@@ -7,10 +7,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import as_nocodo
 import pytest
-from as_nocodo import STARTED
 
+from tests.support.seeds import as_nocodo
+from tests.support.seeds.as_nocodo import STARTED
 from turnstore import (
     InvalidArgument,
     Session,

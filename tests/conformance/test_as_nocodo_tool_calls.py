@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import as_nocodo
 import pytest
-from as_nocodo import STARTED
 
+from tests.support.seeds import as_nocodo
+from tests.support.seeds.as_nocodo import STARTED
 from turnstore import (
     MessageNotFound,
     Session,

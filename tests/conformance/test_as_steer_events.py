@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-import as_steer
 import pytest
 
+from tests.support.seeds import as_steer
 from turnstore import InvalidArgument, Session, SessionNotFound, SessionStore
 
 pytestmark = pytest.mark.anyio

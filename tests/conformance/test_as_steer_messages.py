@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import as_steer
 import pytest
-from as_steer import START, get, text
 
+from tests.support.seeds import as_steer
+from tests.support.seeds.as_steer import START, get, text
 from turnstore import MessageNotFound, Role, Session, SessionNotFound, SessionStore
 
 pytestmark = pytest.mark.anyio

@@ -6,10 +6,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import as_steer
 import pytest
-from as_steer import CONFIG, START, get, text
 
+from tests.support.seeds import as_steer
+from tests.support.seeds.as_steer import CONFIG, START, get, text
 from turnstore import (
     Session,
     SessionFilter,

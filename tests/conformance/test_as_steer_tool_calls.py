@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import as_steer
 import pytest
 
+from tests.support.seeds import as_steer
 from turnstore import (
     Session,
     SessionStore,

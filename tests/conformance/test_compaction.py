@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
-from talking import answer, ask, say, shape
 
+from tests.support.seeds.talking import answer, ask, say, shape
 from turnstore import (
     InvalidArgument,
     NewMessage,

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import turning
 
+from tests.support.seeds import turning
 from turnstore import (
     InvalidArgument,
     MessageExists,

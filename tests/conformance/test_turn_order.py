@@ -7,8 +7,8 @@ import random
 from typing import Any
 
 import pytest
-import turning
 
+from tests.support.seeds import turning
 from turnstore import (
     Message,
     MessageExists,

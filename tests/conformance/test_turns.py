@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import turning
 
+from tests.support.seeds import turning
 from turnstore import (
     Message,
     SequenceConflict,

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.programs import PROGRAMS
 from turnstore import SessionStore
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(120)]
 
-HERE = Path(__file__).parent
 CALLERS = 8
 
 
@@ -29,7 +29,7 @@ def run_and_kill(path: Path, durability: str, lines: int, padding_bytes: int) ->
     acknowledged seq of each session."""
     arguments = [path, durability, CALLERS, padding_bytes]
     child = subprocess.Popen(
-        [sys.executable, HERE / "summing.py", *map(str, arguments)],
+        [sys.executable, PROGRAMS / "summing.py", *map(str, arguments)],
         stdout=subprocess.PIPE,
         text=True,
     )

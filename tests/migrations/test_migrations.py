@@ -19,11 +19,12 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, inspect
 
+from tests.support.programs import PROGRAMS
 from turnstore import SchemaTooNew, SchemaTooOld, SessionStore, migrations
 from turnstore.backends._sqlite_library import library
 from turnstore.schema import metadata
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_each_script_is_named_by_its_revision(history: ScriptDirectory) -> None:
 
 
 def test_the_scripts_of_the_checkout_are_found() -> None:
-    checkout = HERE.parents[1] / "alembic"
+    checkout = ROOT / "alembic"
     assert migrations.scripts() == checkout
     assert (migrations.scripts() / "env.py").is_file()
     assert not (checkout / "__init__.py").exists()
@@ -171,7 +172,7 @@ def test_scripts_in_a_folder_with_percent_signs(
 
 def upgrade_until(path: Path, statement: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, HERE / "opening.py", str(path), str(statement)],
+        [sys.executable, PROGRAMS / "opening.py", str(path), str(statement)],
         capture_output=True,
         text=True,
     )

@@ -12,10 +12,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from emptying import empty
-from postgres_server import PostgresServer, missing
-from standby import REPLICA_OPTIONS, Standby, caught_up, replica_url
 
+from tests.support.postgres.emptying import empty
+from tests.support.postgres.server import PostgresServer, missing
+from tests.support.postgres.standby import (
+    REPLICA_OPTIONS,
+    Standby,
+    caught_up,
+    replica_url,
+)
 from turnstore import SessionStore, StoreOptions
 
 TEMPLATE = "turnstore_template"

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from cutting import Proxy, proxied
-from postgres_server import PostgresServer
-from posting import TIMEOUT_S, until
-from standby import connected
 
+from tests.support.postgres.cutting import Proxy, proxied
+from tests.support.postgres.posting import TIMEOUT_S, until
+from tests.support.postgres.server import PostgresServer
+from tests.support.postgres.standby import connected
 from turnstore import (
     BackendError,
     DatabaseBusy,

@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 import pytest
-from postgres_server import PostgresServer
-from posting import (
+
+from tests.support.postgres.posting import (
     Barred,
     Note,
     barred,
@@ -23,7 +23,7 @@ from posting import (
     waiting_for_a_lock,
     works,
 )
-
+from tests.support.postgres.server import PostgresServer
 from turnstore import AcquireTimeout, SessionStore, StoreClosed
 from turnstore.backends.postgres import PostgresBackend
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from emptying import empty
-from postgres_server import PostgresServer, missing
 
+from tests.support.postgres.emptying import empty
+from tests.support.postgres.server import PostgresServer, missing
 from turnstore import SessionStore
 from turnstore.testing import OpenStore, opening
 from turnstore.testing.branches import Branches

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from full_store import fill, records, rows
 
+from tests.support.transfer.full_store import fill, records, rows
 from turnstore import SessionStore, StoreOptions
 from turnstore.transfer import copy_store
 from turnstore.transfer.copy_walk import GROUP_SESSIONS

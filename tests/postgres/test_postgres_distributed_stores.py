@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import asyncpg
 import pytest
-from postgres_server import PostgresServer
 
+from tests.support.postgres.server import PostgresServer
 from turnstore import NewEvent, SessionStore, StoreOptions, Usage
 from turnstore._following_reads import list_blocks
 from turnstore.backends._postgres_connections import _Dialect

@@ -22,9 +22,9 @@ from typing import Any
 
 import asyncpg
 import pytest
-from postgres_server import PostgresServer
 from sqlalchemy import Connection
 
+from tests.support.postgres.server import PostgresServer
 from turnstore import (
     BackendError,
     InvalidArgument,

@@ -14,11 +14,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from cutting import Proxy, proxied
-from postgres_server import WITHOUT_SYNC, PostgresServer, aside
-from posting import TIMEOUT_S
-from standby import Standby, caught_up, connected, server
 
+from tests.support.postgres.cutting import Proxy, proxied
+from tests.support.postgres.posting import TIMEOUT_S
+from tests.support.postgres.server import WITHOUT_SYNC, PostgresServer, aside
+from tests.support.postgres.standby import Standby, caught_up, connected, server
 from turnstore import (
     BackendUnavailable,
     Event,

@@ -8,11 +8,11 @@ from typing import Any
 
 import asyncpg
 import pytest
-from cutting import Proxy, proxied
-from postgres_server import PostgresServer
-from posting import until
-from standby import connected
 
+from tests.support.postgres.cutting import Proxy, proxied
+from tests.support.postgres.posting import until
+from tests.support.postgres.server import PostgresServer
+from tests.support.postgres.standby import connected
 from turnstore import Event, SessionStore, StoreOptions
 from turnstore.events import Events
 

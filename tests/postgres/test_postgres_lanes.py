@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 
 import asyncpg
 import pytest
-from posting import (
+
+from tests.support.postgres.posting import (
     TIMEOUT_S,
     Broken,
     Note,
@@ -23,7 +24,6 @@ from posting import (
     until,
     works,
 )
-
 from turnstore import (
     BackendError,
     InvalidArgument,

@@ -8,11 +8,17 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from cutting import Proxy, proxied
-from postgres_server import PostgresServer
-from posting import until
-from standby import REPLICA_OPTIONS, Standby, back_at, connected, paused
 
+from tests.support.postgres.cutting import Proxy, proxied
+from tests.support.postgres.posting import until
+from tests.support.postgres.server import PostgresServer
+from tests.support.postgres.standby import (
+    REPLICA_OPTIONS,
+    Standby,
+    back_at,
+    connected,
+    paused,
+)
 from turnstore import (
     NewEvent,
     OutcomeUnknown,

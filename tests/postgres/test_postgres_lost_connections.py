@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
-from cutting import Proxy, proxied
-from loading import TIMEOUT_S, Load
-from postgres_server import PostgresServer, aside
-from posting import held, opened, submitted
 from sqlalchemy import Connection
 
+from tests.support.postgres.cutting import Proxy, proxied
+from tests.support.postgres.loading import TIMEOUT_S, Load
+from tests.support.postgres.posting import held, opened, submitted
+from tests.support.postgres.server import PostgresServer, aside
 from turnstore import (
     BackendError,
     BackendUnavailable,
@@ -261,7 +261,7 @@ async def test_a_head_that_somebody_keeps_locked(database: str) -> None:
 async def test_a_batch_under_way_is_written_once_when_its_connection_is_ended(
     database: str, postgres: PostgresServer
 ) -> None:
-    from posting import Note, texts
+    from tests.support.postgres.posting import Note, texts
 
     async with opened(database, lanes=1) as backend:
         async with held(backend, database):

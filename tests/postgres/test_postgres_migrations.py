@@ -11,10 +11,10 @@ import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from postgres_server import PostgresServer
 from sqlalchemy import Connection, inspect
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from tests.support.postgres.server import PostgresServer
 from turnstore import (
     InvalidArgument,
     SchemaTooOld,

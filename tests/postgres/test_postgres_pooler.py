@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
-from emptying import empty
-from pooler import Pooler, missing
-from postgres_server import PostgresServer
-from standby import connected
 
+from tests.support.postgres.emptying import empty
+from tests.support.postgres.pooler import Pooler, missing
+from tests.support.postgres.server import PostgresServer
+from tests.support.postgres.standby import connected
 from turnstore import (
     BackendUnavailable,
     InvalidArgument,

@@ -7,16 +7,15 @@ import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
-from postgres_server import PostgresServer
 
+from tests.support.postgres.server import PostgresServer
+from tests.support.programs import PROGRAMS
 from turnstore import SchemaTooOld, SessionStore, StoreClosed, StoreError, StoreOptions
 
 pytestmark = pytest.mark.anyio
 
-PROGRAM = Path(__file__).with_name("sharing.py")
 PROCESSES, SESSIONS, ROUNDS = 4, 5, 300
 
 
@@ -29,7 +28,7 @@ async def test_sequences_of_four_processes(store: SessionStore, database: str) -
             sys.executable,
             "-W",
             "error",
-            str(PROGRAM),
+            str(PROGRAMS / "sharing.py"),
             database,
             f"p{n}",
             *arguments,

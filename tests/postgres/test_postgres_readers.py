@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from posting import opened, texts, works
 from sqlalchemy import Connection
 
+from tests.support.postgres.posting import opened, texts, works
 from turnstore import InvalidArgument
 
 pytestmark = pytest.mark.anyio

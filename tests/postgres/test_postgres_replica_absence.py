@@ -8,10 +8,11 @@ import time
 from typing import Any
 
 import pytest
-from cutting import proxied
-from postgres_server import PostgresServer, aside, free_port
-from posting import until
-from standby import (
+
+from tests.support.postgres.cutting import proxied
+from tests.support.postgres.posting import until
+from tests.support.postgres.server import PostgresServer, aside, free_port
+from tests.support.postgres.standby import (
     REPLICA_OPTIONS,
     Standby,
     back_at,
@@ -20,7 +21,6 @@ from standby import (
     replica_url,
     server,
 )
-
 from turnstore import (
     NewEvent,
     SessionStore,

@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from cutting import proxied
-from postgres_server import PostgresServer, free_port
-from standby import (
+
+from tests.support.postgres.cutting import proxied
+from tests.support.postgres.server import PostgresServer, free_port
+from tests.support.postgres.standby import (
     REPLICA_OPTIONS,
     Standby,
     back_at,
@@ -21,7 +22,6 @@ from standby import (
     paused,
     server,
 )
-
 from turnstore import (
     BackendUnavailable,
     Event,

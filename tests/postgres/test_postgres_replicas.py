@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from postgres_server import PostgresServer
-from standby import (
+
+from tests.support.postgres.server import PostgresServer
+from tests.support.postgres.standby import (
     REPLICA_OPTIONS,
     WAIT_S,
     Standby,
@@ -21,7 +22,6 @@ from standby import (
     resume,
     server,
 )
-
 from turnstore import (
     SessionFilter,
     SessionNotFound,

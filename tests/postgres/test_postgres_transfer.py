@@ -10,15 +10,20 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import nocodo_files
 import pytest
-from any_cell import MICROAGENTS, NOCODO, microagents_file, nocodo_file
-from emptying import empty
-from every_file import EveryFile
 from hypothesis import HealthCheck, given, settings
-from koda_tables import ADDED, FIRST, KodaFile
-from round_trip import check_round_trip
 
+from tests.support.files import nocodo_files
+from tests.support.files.any_cell import (
+    MICROAGENTS,
+    NOCODO,
+    microagents_file,
+    nocodo_file,
+)
+from tests.support.files.every_file import EveryFile
+from tests.support.files.koda_tables import ADDED, FIRST, KodaFile
+from tests.support.postgres.emptying import empty
+from tests.support.transfer.round_trip import check_round_trip
 from turnstore import SessionStore
 from turnstore.transfer import import_file
 

@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from any_cell import MICROAGENTS, NOCODO, microagents_file, nocodo_file
 from hypothesis import given, settings
-from round_trip import check_round_trip
 
+from tests.support.files.any_cell import (
+    MICROAGENTS,
+    NOCODO,
+    microagents_file,
+    nocodo_file,
+)
+from tests.support.transfer.round_trip import check_round_trip
 from turnstore.store import SessionStore
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import nocodo_files
 import pytest
 from click.testing import CliRunner
-from round_trip import dump, make
 
+from tests.support.files import nocodo_files
+from tests.support.transfer.round_trip import dump, make
 from turnstore import transfer
 from turnstore.cli import app
 from turnstore.store import SessionStore

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from full_store import fill, records, rows
 
+from tests.support.transfer.full_store import fill, records, rows
 from turnstore import (
     InvalidArgument,
     NewEvent,

@@ -3,7 +3,7 @@ same for PostgreSQL."""
 
 from __future__ import annotations
 
-from every_file import EveryFile
+from tests.support.files.every_file import EveryFile
 
 
 class TestSqlite(EveryFile):

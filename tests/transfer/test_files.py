@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import microagents_files
-import nocodo_files
 import pytest
-from round_trip import check_round_trip, connect, dump, make
 
+from tests.support.files import microagents_files, nocodo_files
+from tests.support.transfer.round_trip import check_round_trip, connect, dump, make
 from turnstore.backends._sqlite_library import library
 from turnstore.errors import (
     DatabaseBusy,
@@ -29,6 +28,7 @@ from turnstore.store import SessionStore
 from turnstore.transfer import export_file, import_file, importing
 from turnstore.transfer.source import Source
 
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.anyio
 
 Bytes = Callable[[Path], bytes]
@@ -403,12 +403,14 @@ async def test_memory_is_bounded(tmp_path: Path) -> None:
 
     With 100,000 it is below the bound too: see large_program.py.
     """
-    program = Path(__file__).with_name("large_program.py")
+    program = "tests.support.programs.large_program"
     peaks_mib: list[float] = []
 
     for step in ("make", "import", "export"):
         done = await anyio.run_process(
-            [sys.executable, str(program), step, str(tmp_path), "3000"], check=False
+            [sys.executable, "-m", program, step, str(tmp_path), "3000"],
+            cwd=ROOT,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         peaks_mib.append(float(done.stdout))

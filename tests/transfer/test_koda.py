@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import koda_files
 import pytest
-from koda_tables import ADDED, FIRST, HINT, ONE, TWO, KodaFile
-from round_trip import check_round_trip, connect, dump
 
+from tests.support.files import koda_files
+from tests.support.files.koda_tables import ADDED, FIRST, HINT, ONE, TWO, KodaFile
+from tests.support.transfer.round_trip import check_round_trip, connect, dump
 from turnstore import (
     InvalidArgument,
     Role,

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import microagents_files
 import pytest
-from microagents_files import INIT, MEASURED, file, log, turn
-from round_trip import check_round_trip, connect
 
+from tests.support.files import microagents_files
+from tests.support.files.microagents_files import INIT, MEASURED, file, log, turn
+from tests.support.transfer.round_trip import check_round_trip, connect
 from turnstore.records import SessionState, ToolCallStatus, Usage
 from turnstore.store import SessionStore
 from turnstore.transfer import export_file, import_file

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import nocodo_files
 import pytest
-from round_trip import connect, make
 
+from tests.support.files import nocodo_files
+from tests.support.transfer.round_trip import connect, make
 from turnstore.records import Role, SessionFilter, SessionState, SessionStatus
 from turnstore.store import SessionStore
 from turnstore.transfer import export_file, import_file

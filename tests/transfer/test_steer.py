@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import steer_files
-from importing_steer import SOURCE, imported
-from round_trip import check_round_trip
-from steer_tables import (
+
+from tests.support.files import steer_files
+from tests.support.files.steer_tables import (
     EARLY,
     MODEL,
     ONE,
@@ -23,7 +22,8 @@ from steer_tables import (
     text,
     tool_call,
 )
-
+from tests.support.transfer.importing_steer import SOURCE, imported
+from tests.support.transfer.round_trip import check_round_trip
 from turnstore import Role, SessionStatus, SessionStore, ToolCallStatus, ToolPolicy
 
 pytestmark = pytest.mark.anyio

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-import steer_files
-from importing_steer import CLAUDE, SOURCE, imported, rows_of
-from steer_tables import (
+
+from tests.support.files import steer_files
+from tests.support.files.steer_tables import (
     DOMAIN,
     MODEL_ID,
     NEW,
@@ -19,7 +19,7 @@ from steer_tables import (
     text,
     tool_call,
 )
-
+from tests.support.transfer.importing_steer import CLAUDE, SOURCE, imported, rows_of
 from turnstore import SessionStore, ToolCallStatus, Usage
 from turnstore.transfer import export_file, import_file
 

@@ -5,10 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import steer_files
-from importing_steer import SOURCE, imported, rows_of
-from steer_tables import EARLY, ONE, REST, TRIGGER, SteerFile, dumps, text
 
+from tests.support.files import steer_files
+from tests.support.files.steer_tables import (
+    EARLY,
+    ONE,
+    REST,
+    TRIGGER,
+    SteerFile,
+    dumps,
+    text,
+)
+from tests.support.transfer.importing_steer import SOURCE, imported, rows_of
 from turnstore import SessionStatus, SessionStore, ToolPolicy
 from turnstore.transfer import export_file
 

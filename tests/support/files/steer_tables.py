@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from odd_values import Sql
-
+from tests.support.files.odd_values import Sql
 from turnstore.backends._sqlite_library import library
 
 EARLY = (

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from steer_events import domain_sessions
-from steer_odd_files import odd_events, odd_rows
-from steer_tables import (
+from tests.support.files.steer_events import domain_sessions
+from tests.support.files.steer_odd_files import odd_events, odd_rows
+from tests.support.files.steer_tables import (
     DOMAIN,
     EARLY,
     MIGRATIONS,

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from talking import say, shape
 
+from tests.support.seeds.talking import say, shape
 from turnstore import Session, SessionStore
 
 START = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)

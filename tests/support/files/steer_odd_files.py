@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from odd_values import ODD_IDS, ODD_TEXTS, ODD_TIMES, Sql, changed
-from steer_events import added, turn_events
-from steer_tables import (
+from tests.support.files.odd_values import ODD_IDS, ODD_TEXTS, ODD_TIMES, Sql, changed
+from tests.support.files.steer_events import added, turn_events
+from tests.support.files.steer_tables import (
     DOMAIN,
     EARLY,
     MODEL_ID,

@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from forcing import GATE_TIMEOUT_S, until
 from sqlalchemy import Connection
 
+from tests.support.forcing import GATE_TIMEOUT_S, until
 from turnstore import Event, NewEvent, SessionStore, StoreOptions
 from turnstore._follower import Follower
 

@@ -1,7 +1,7 @@
 """Makes a microagents file of many sessions, imports it, or exports it, and prints the
 peak memory in MiB.
 
-    python tests/transfer/large_program.py make|import|export FOLDER SESSIONS
+    python -m tests.support.programs.large_program make|import|export FOLDER SESSIONS
 
 With 100,000 sessions the import took 146 MiB at most, the export 262 MiB.
 """
@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from microagents_files import PROTOCOL_1, SCHEMA, insert, log
-from round_trip import connect
 
+from tests.support.files.microagents_files import PROTOCOL_1, SCHEMA, insert, log
+from tests.support.transfer.round_trip import connect
 from turnstore.store import SessionStore
 from turnstore.transfer import export_file, import_file
 

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from postgres_server import UNPRIVILEGED, PostgresServer, free_port
+from tests.support.postgres.server import UNPRIVILEGED, PostgresServer, free_port
 
 SERVERS = 3
 START_TIMEOUT_S = 10.0

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from round_trip import connect
-
+from tests.support.transfer.round_trip import connect
 from turnstore import SessionStore
 from turnstore.transfer import import_file
 

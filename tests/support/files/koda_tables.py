@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from odd_values import Sql
-
+from tests.support.files.odd_values import Sql
 from turnstore.backends._sqlite_library import library
 
 FIRST = (

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import microagents_files
-import nocodo_files
 from hypothesis import strategies as st
-from round_trip import make
 
+from tests.support.files import microagents_files, nocodo_files
+from tests.support.transfer.round_trip import make
 from turnstore.transfer.microagents import METHODS as METHODS_KNOWN
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(

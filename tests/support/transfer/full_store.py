@@ -6,12 +6,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import koda_files
-import microagents_files
 import msgspec
-import nocodo_files
 from sqlalchemy import BigInteger, Text, select, type_coerce
 
+from tests.support.files import koda_files, microagents_files, nocodo_files
 from turnstore import (
     NewEvent,
     NewMessage,

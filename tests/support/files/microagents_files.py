@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from round_trip import make
+from tests.support.transfer.round_trip import make
 
 SCHEMA = (
     "PRAGMA journal_mode = WAL",

@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from postgres_server import WITHOUT_SYNC, PostgresServer
 from sqlalchemy import Connection
 
+from tests.support.postgres.server import WITHOUT_SYNC, PostgresServer
 from turnstore import SessionStore
 
 TIMEOUT_S = 10.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from steer_tables import (
+from tests.support.files.steer_tables import (
     MODEL_ID,
     NEW,
     SteerFile,

@@ -7,8 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from koda_tables import ADDED, FIRST, HINT, LATER, ONE, TWO, KodaFile
-from odd_values import ODD_IDS, ODD_TEXTS, ODD_TIMES, Sql, changed
+from tests.support.files.koda_tables import (
+    ADDED,
+    FIRST,
+    HINT,
+    LATER,
+    ONE,
+    TWO,
+    KodaFile,
+)
+from tests.support.files.odd_values import ODD_IDS, ODD_TEXTS, ODD_TIMES, Sql, changed
 
 
 def call(

@@ -9,17 +9,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import koda_files
-import microagents_files
-import nocodo_files
 import pytest
-import steer_files
-from koda_tables import ADDED, FIRST, LATER, KodaFile
-from odd_values import ODD_IDS, scatter
-from reading import read_all
-from round_trip import check_round_trip
-from steer_tables import DOMAIN, EARLY, REST, TRIGGER, SteerFile
 
+from tests.support.files import koda_files, microagents_files, nocodo_files, steer_files
+from tests.support.files.koda_tables import ADDED, FIRST, LATER, KodaFile
+from tests.support.files.odd_values import ODD_IDS, scatter
+from tests.support.files.steer_tables import DOMAIN, EARLY, REST, TRIGGER, SteerFile
+from tests.support.transfer.reading import read_all
+from tests.support.transfer.round_trip import check_round_trip
 from turnstore import SessionStore
 from turnstore.transfer import export_file, import_file
 
@@ -34,7 +31,7 @@ SESSIONS = (*ODD_IDS, *"abcdefgh")
 
 SAMPLE = Path(str(resources.files("turnstore").joinpath("sample.jsonl")))
 TRANSCRIPTS = (
-    Path(__file__).parents[3] / "shared" / "data" / "airline-transcripts.jsonl"
+    Path(__file__).parents[4] / "shared" / "data" / "airline-transcripts.jsonl"
 )
 CONVERSATIONS = [each for each in (SAMPLE, TRANSCRIPTS) if each.exists()]
 

@@ -1,0 +1,1 @@
+"""What several folders of tests need: data, servers, forced order, child programs."""

@@ -1,0 +1,1 @@
+"""Databases of other systems, built by their own SQL, ordinary and odd ones."""

@@ -1,0 +1,1 @@
+"""Real PostgreSQL servers, standbys and poolers, and ways to cut them off."""

@@ -1,0 +1,1 @@
+"""The seed systems' own test vocabulary, spelt with the store's calls."""

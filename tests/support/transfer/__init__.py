@@ -1,0 +1,1 @@
+"""Whole stores to fill, import, export and compare."""
