@@ -1,6 +1,6 @@
 """Runs the migrations, on the store's own connection or, for developers, on a URL.
 
-``turnstore.migrations`` gives the connection, in a transaction that excludes other
+``turnstore.sql.migrations`` gives the connection, in a transaction that excludes other
 writers. By hand: ``alembic -x url=sqlite:///some.db revision --autogenerate -m "…"``.
 """
 
@@ -11,8 +11,8 @@ from typing import Any
 from alembic import context
 from sqlalchemy import Connection, create_engine
 
-from turnstore.migrations import is_of, is_ours
-from turnstore.schema import metadata
+from turnstore.sql.migrations import is_of, is_ours
+from turnstore.sql.schema import metadata
 
 
 def run(connection: Connection) -> None:

@@ -18,7 +18,8 @@ import msgspec
 from sqlalchemy import Table
 
 from bench.floor import connect
-from turnstore import SessionStore, schema
+from turnstore import SessionStore
+from turnstore.sql import schema
 
 Row = dict[str, Any]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final, Literal
 
-from turnstore.backends._sqlite_library import library
-from turnstore.backends._sqlite_wal import BYTES_KEPT_MAX, CHECKPOINT_PAGES
-from turnstore.backends.sqlite import CACHE_KIB
+from turnstore.engine.sqlite.backend import CACHE_KIB
+from turnstore.engine.sqlite.library import library
+from turnstore.engine.sqlite.wal import BYTES_KEPT_MAX, CHECKPOINT_PAGES
 
 Durability = Literal["normal", "full"]
 

@@ -18,7 +18,7 @@ from bench import fill
 from bench.measure import Bar, Comparison, Other, compare
 from bench.setting import Setting, drive
 from turnstore import SessionStore
-from turnstore._follower import Follower
+from turnstore.store.events.following.follower import Follower
 
 KIND: Final = "message.part"
 SESSIONS: Final = 256

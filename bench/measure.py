@@ -13,8 +13,8 @@ from statistics import median
 
 import msgspec
 
-from turnstore.backends._sqlite_files import file_system
-from turnstore.backends._sqlite_library import library
+from turnstore.engine.sqlite.files import file_system
+from turnstore.engine.sqlite.library import library
 
 Sample = Callable[[], float]
 """Does a piece of work and returns its figure, in the unit of its comparison."""

@@ -24,7 +24,7 @@ import pytest
 from hypothesis import settings
 
 from turnstore import SessionStore
-from turnstore.backends._sqlite_library import library
+from turnstore.engine.sqlite.library import library
 
 settings.register_profile("default", deadline=None, print_blob=True, max_examples=60)
 settings.load_profile("default")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 MODULE_LINES_MAX = 420
 FUNCTION_LINES_MAX = 70
+FOLDER_FILES_MAX = 14
 VAGUE_NAMES = {"utils", "helpers", "common", "core", "manager", "misc"}
 
 
@@ -21,13 +23,19 @@ def code_lines(function: ast.AsyncFunctionDef | ast.FunctionDef) -> int:
     return body[-1].end_lineno - body[0].lineno + 1 if body else 0  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_module_is_one_room(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= MODULE_LINES_MAX
     assert path.stem not in VAGUE_NAMES
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_a_folder_is_no_list() -> None:
+    folders = Counter(path.parent for path in SOURCES)
+    full = {each.name: n for each, n in folders.items() if n > FOLDER_FILES_MAX}
+    assert full.keys() <= {"testing"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_function_fits_a_screen(path: Path) -> None:
     functions = [
         node
@@ -38,7 +46,7 @@ def test_a_function_fits_a_screen(path: Path) -> None:
     assert long == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_module_says_what_it_is(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
 

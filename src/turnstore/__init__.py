@@ -18,7 +18,6 @@ import typing
 
 from msgspec import UNSET as UNSET
 
-from turnstore._follower import Follower as Follower
 from turnstore.errors import AcquireTimeout as AcquireTimeout
 from turnstore.errors import BackendError as BackendError
 from turnstore.errors import BackendUnavailable as BackendUnavailable
@@ -45,7 +44,6 @@ from turnstore.errors import StoreClosed as StoreClosed
 from turnstore.errors import StoreError as StoreError
 from turnstore.errors import ToolCallExists as ToolCallExists
 from turnstore.errors import ToolCallNotFound as ToolCallNotFound
-from turnstore.open_turns import OpenTurn as OpenTurn
 from turnstore.options import StoreOptions as StoreOptions
 from turnstore.records import CompactedStatistics as CompactedStatistics
 from turnstore.records import Compaction as Compaction
@@ -69,6 +67,8 @@ from turnstore.records import ToolCallStatus as ToolCallStatus
 from turnstore.records import ToolPolicy as ToolPolicy
 from turnstore.records import Usage as Usage
 from turnstore.store import SessionStore as SessionStore
+from turnstore.store.events.following.follower import Follower as Follower
+from turnstore.store.turns import OpenTurn as OpenTurn
 
 if typing.TYPE_CHECKING:
     from turnstore import transfer as transfer

@@ -11,18 +11,12 @@ from typing import Any, get_args
 import pytest
 from sqlalchemy import Connection
 
-from turnstore import (
-    NewEvent,
-    NewMessage,
-    SessionFilter,
-    SessionStore,
-    StoreOptions,
-)
-from turnstore._filters import wanted
-from turnstore._listing import order_of
-from turnstore._places import Place, after_values, gather, known, places
-from turnstore.schema import metadata
-from turnstore.sessions import OrderBy
+from turnstore import NewEvent, NewMessage, SessionFilter, SessionStore, StoreOptions
+from turnstore.sql.schema import metadata
+from turnstore.store.sessions import OrderBy
+from turnstore.store.sessions.filters import wanted
+from turnstore.store.sessions.listing import order_of
+from turnstore.store.sessions.plans import Keyset, after_values, gather, known, places
 
 pytestmark = pytest.mark.anyio
 
@@ -82,7 +76,7 @@ async def page_plan(
     fields: dict[str, Any] = {},  # noqa: B006 - read only
     *,
     descending: bool = True,
-    after: Place | None = None,
+    after: Keyset | None = None,
     is_gathered: bool = False,
 ) -> list[str]:
     """The query plan of the places of a page, where few or many match."""

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from turnstore import StoreOptions
-from turnstore.backends import _sqlite_wal, sqlite
-from turnstore.backends._sqlite_library import Library, library
-from turnstore.backends._sqlite_thread import SqliteThread
-from turnstore.backends.sqlite import SqliteBackend
+from turnstore.engine.sqlite import backend as sqlite_backend
+from turnstore.engine.sqlite import wal
+from turnstore.engine.sqlite.backend import SqliteBackend
+from turnstore.engine.sqlite.library import Library, library
+from turnstore.engine.sqlite.thread import SqliteThread
 
 pytest.importorskip("fcntl", reason="no locks of whole files on this system")
 
@@ -27,7 +28,7 @@ def affected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the SQLite in use for one with the bug."""
     real = library()
     faked = Library(module=real.module, name="affected", is_fixed=False)
-    for module in (_sqlite_wal, sqlite):
+    for module in (wal, sqlite_backend):
         monkeypatch.setattr(module, "library", lambda: faked)
 
 
@@ -56,7 +57,7 @@ async def test_only_one_of_two_may_checkpoint(store_path: Path) -> None:
     pages.append(await pages_of(third))
     await second.close()
     await third.close()
-    assert pages == [_sqlite_wal.CHECKPOINT_PAGES, 0, _sqlite_wal.CHECKPOINT_PAGES]
+    assert pages == [wal.CHECKPOINT_PAGES, 0, wal.CHECKPOINT_PAGES]
 
 
 @pytest.mark.usefixtures("affected")
@@ -92,5 +93,5 @@ async def test_with_a_fixed_one_every_writer_may(
     pages = [await pages_of(first), await pages_of(second)]
     await first.close()
     await second.close()
-    assert pages == [_sqlite_wal.CHECKPOINT_PAGES] * 2
+    assert pages == [wal.CHECKPOINT_PAGES] * 2
     assert [each.name for each in store_path.parent.iterdir()] == ["store.db"]

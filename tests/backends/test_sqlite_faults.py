@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import Connection
 
 from turnstore import DatabaseBusy, DiskFull, SessionStore, StoreOptions
-from turnstore.backends.base import Command
-from turnstore.backends.sqlite import SqliteBackend
+from turnstore.engine.commands import Command
+from turnstore.engine.sqlite.backend import SqliteBackend
 
 MIB = 1024 * 1024
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from turnstore import DatabaseCorrupt, SessionStore
-from turnstore.backends._sqlite_library import library
+from turnstore.engine.sqlite.library import library
 
 pytestmark = [
     pytest.mark.anyio,

@@ -23,8 +23,8 @@ from turnstore import (
     StoreClosed,
     StoreOptions,
 )
-from turnstore.backends import _sqlite_maintenance as maintenance
-from turnstore.backends._sqlite_thread import SqliteThread
+from turnstore.engine.sqlite import maintenance as maintenance
+from turnstore.engine.sqlite.thread import SqliteThread
 
 pytestmark = pytest.mark.anyio
 

@@ -24,10 +24,10 @@ from turnstore import (
     StoreError,
     StoreOptions,
 )
-from turnstore.backends._sqlite_files import APPLICATION_ID
-from turnstore.backends._sqlite_library import library
-from turnstore.backends._sqlite_thread import SqliteThread
-from turnstore.backends.sqlite import SqliteBackend
+from turnstore.engine.sqlite.backend import SqliteBackend
+from turnstore.engine.sqlite.files import APPLICATION_ID
+from turnstore.engine.sqlite.library import library
+from turnstore.engine.sqlite.thread import SqliteThread
 
 pytestmark = pytest.mark.anyio
 

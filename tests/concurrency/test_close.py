@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.forcing import Note, new_gate, opened, submitted, texts, until
 from turnstore import DatabaseBusy, SessionStore, StoreClosed, StoreOptions
-from turnstore.backends.sqlite import SqliteBackend
+from turnstore.engine.sqlite.backend import SqliteBackend
 
 pytestmark = pytest.mark.anyio
 

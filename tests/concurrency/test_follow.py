@@ -13,9 +13,9 @@ import pytest
 from tests.support import watching
 from tests.support.watching import append, take, taken, waits
 from turnstore import InvalidArgument, SequenceConflict, SessionNotFound, SessionStore
-from turnstore._event_writes import AppendEvents
-from turnstore._session_writes import CreateSession
-from turnstore.turns import Turn
+from turnstore.store.events.writes import AppendEvents
+from turnstore.store.sessions.writes import CreateSession
+from turnstore.store.turns.command import Turn
 
 pytestmark = pytest.mark.anyio
 

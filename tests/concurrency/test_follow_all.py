@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from tests.support.watching import NEVER_S, SOON_S, places, take, waits
 from turnstore import NewEvent, SessionNotFound, SessionStore, StoreOptions
-from turnstore._following_reads import BLOCK_KEYS, list_blocks
+from turnstore.store.events.following.reads import BLOCK_KEYS, list_blocks
 
 pytestmark = pytest.mark.anyio
 

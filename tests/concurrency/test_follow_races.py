@@ -71,7 +71,7 @@ async def test_pushed_while_a_page_is_read(file_store: SessionStore) -> None:
         store._followers.touched("s")
         await reader_waits(store, 1, since)
         await append(store, 2)
-        assert len(follower._intake.buffer) == 2
+        assert len(follower._subscription.buffer) == 2
     await waits(store)
     await append(store)
     assert await following == [1, 2, 3]

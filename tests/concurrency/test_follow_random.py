@@ -10,9 +10,9 @@ import pytest
 
 from tests.support.watching import SOON_S
 from turnstore import Event, NewEvent, SessionStore, StoreOptions
-from turnstore._event_writes import AppendEvents
-from turnstore._follower import Follower
-from turnstore.turns import Turn
+from turnstore.store.events.following.follower import Follower
+from turnstore.store.events.writes import AppendEvents
+from turnstore.store.turns.command import Turn
 
 pytestmark = pytest.mark.anyio
 

@@ -13,8 +13,12 @@ import pytest
 from tests.support.forcing import opened, until
 from tests.support.watching import NEVER_S, SOON_S, take, taken, waits
 from turnstore import NewEvent, SessionStore, StoreOptions
-from turnstore._intake import BUFFER_BYTES, BUFFER_EVENTS, Intake
-from turnstore.following import Followers
+from turnstore.store.events.following.followers import Followers
+from turnstore.store.events.following.subscription import (
+    BUFFER_BYTES,
+    BUFFER_EVENTS,
+    Subscription,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +41,7 @@ async def test_what_does_not_fit_is_read_later(store: SessionStore) -> None:
     for _ in range(40):
         await append(store, 100)
     assert await following == [1]
-    assert 0 < len(follower._intake.buffer) <= BUFFER_EVENTS
+    assert 0 < len(follower._subscription.buffer) <= BUFFER_EVENTS
     assert await taken(follower, 3_000) == [*range(2, 3_002)]
     await append(store, 5)
     assert await taken(follower, 1_004) == [*range(3_002, 4_006)]
@@ -51,7 +55,7 @@ async def test_what_is_large_is_read_later(store: SessionStore) -> None:
     for _ in range(9):
         await store.events.append("s", "t", "x" * size)
     assert await following == [1]
-    assert len(follower._intake.buffer) < 4
+    assert len(follower._subscription.buffer) < 4
     assert await taken(follower, 8) == [*range(2, 10)]
     # Once it is empty there is room again.
     following = asyncio.create_task(taken(follower, 1))
@@ -76,7 +80,7 @@ async def test_a_busy_session_does_not_keep_others_waiting_for_ever(
     for _ in range(BUFFER_EVENTS + 10):
         await append(store)
         found += await take(follower, 1)
-        assert follower._intake.buffer  # the busy one always has more
+        assert follower._subscription.buffer  # the busy one always has more
     assert [each.seq for each in found if each.session_id == "other"] == [1]
     own = [each.seq for each in found if each.session_id == "s"]
     assert own == [*range(2, len(own) + 2)]
@@ -149,8 +153,8 @@ async def test_a_task_that_nobody_holds_waits_on(store: SessionStore) -> None:
 async def test_a_timer_does_not_keep_what_polls(store_path: Path) -> None:
     async with opened(store_path) as backend:
         followers = Followers(backend, StoreOptions(poll_interval_s=NEVER_S))
-        intake = Intake(["s"], {})
-        followers.add(intake)
+        subscription = Subscription(["s"], {})
+        followers.add(subscription)
         assert followers._polling is not None
         backend.listen(None)
         ref = weakref.ref(followers)

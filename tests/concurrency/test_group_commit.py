@@ -19,7 +19,7 @@ from tests.support.forcing import (
     works,
 )
 from turnstore import BackendError, DiskFull, QueueFull, SessionStore
-from turnstore.backends.sqlite import SqliteBackend
+from turnstore.engine.sqlite.backend import SqliteBackend
 
 pytestmark = pytest.mark.anyio
 

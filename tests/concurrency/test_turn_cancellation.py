@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.forcing import held, new_gate, submitted, until
 from turnstore import SessionStore
-from turnstore.backends.base import Backend
-from turnstore.open_turns import OpenTurn
+from turnstore.engine.backend import Backend
+from turnstore.store.turns import OpenTurn
 
 pytestmark = pytest.mark.anyio
 

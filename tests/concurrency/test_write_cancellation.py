@@ -24,7 +24,7 @@ from tests.support.forcing import (
     works,
 )
 from turnstore import DatabaseBusy
-from turnstore.backends.sqlite import SqliteBackend
+from turnstore.engine.sqlite.backend import SqliteBackend
 
 pytestmark = pytest.mark.anyio
 

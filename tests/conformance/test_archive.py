@@ -20,8 +20,8 @@ from turnstore import (
     StoreOptions,
     Usage,
 )
-from turnstore.backends import _sqlite_maintenance as maintenance
-from turnstore.backends._sqlite_thread import SqliteThread
+from turnstore.engine.sqlite import maintenance as maintenance
+from turnstore.engine.sqlite.thread import SqliteThread
 
 pytestmark = pytest.mark.anyio
 
@@ -111,11 +111,11 @@ async def test_what_was_archived_lately_stays(store: SessionStore) -> None:
 async def test_what_was_archived_long_ago_goes(
     store: SessionStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from turnstore import _codec
+    from turnstore.sql import codec
 
-    clock = _codec.now_micros
+    clock = codec.now_micros
     week_us = 7 * 24 * 3_600 * 1_000_000
-    monkeypatch.setattr(_codec, "now_micros", lambda: clock() - week_us)
+    monkeypatch.setattr(codec, "now_micros", lambda: clock() - week_us)
     await make(store, "s", 5)
     monkeypatch.undo()
     await store.messages.append("s", "user", "new")

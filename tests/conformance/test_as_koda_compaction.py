@@ -16,8 +16,8 @@ from turnstore import (
     Session,
     SessionStore,
     Usage,
-    _codec,
 )
+from turnstore.sql import codec
 
 pytestmark = pytest.mark.anyio
 
@@ -223,10 +223,10 @@ async def test_a_purge_leaves_what_was_archived_lately(
 async def test_a_purge_deletes_what_was_archived_days_ago(
     store: SessionStore, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = _codec.now_micros
+    clock = codec.now_micros
     week_us = 7 * 24 * 3_600 * 1_000_000
     await talk(store, 6)
-    monkeypatch.setattr(_codec, "now_micros", lambda: clock() - week_us)
+    monkeypatch.setattr(codec, "now_micros", lambda: clock() - week_us)
     await store.messages.compact("s", "so far", preserve=2)
     monkeypatch.undo()
     assert await store.archive.purge(older_than_days=8) == 0

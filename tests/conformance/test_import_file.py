@@ -14,7 +14,8 @@ from turnstore.errors import InvalidArgument, ReadOnlyStore
 from turnstore.options import StoreOptions
 from turnstore.records import SessionFilter
 from turnstore.store import SessionStore
-from turnstore.transfer import ImportReport, chat_lines, import_file
+from turnstore.transfer import ImportReport, import_file
+from turnstore.transfer.chat import importing
 
 pytestmark = pytest.mark.anyio
 
@@ -212,7 +213,7 @@ async def test_a_line_that_is_too_long_is_passed_over(
     store: SessionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line = json.dumps(conversation({"role": "user", "content": "hello"}))
-    monkeypatch.setattr(chat_lines, "LINE_BYTES_MAX", len(line))
+    monkeypatch.setattr(importing, "LINE_BYTES_MAX", len(line))
     one_more = line.replace("hello", "hello!").replace("one", "two")
     longer = line.replace("hello", "hello!" * 1_000)
 
@@ -240,7 +241,7 @@ async def test_the_last_line_needs_no_end_and_a_byte_order_mark_is_no_content(
 async def test_progress_is_told_after_each_batch(
     store: SessionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chat_lines, "BATCH_LINES", 2)
+    monkeypatch.setattr(importing, "BATCH_LINES", 2)
     objects = [{**conversation(CALLING), "id": f"s{n}"} for n in range(5)]
     path = write(tmp_path / "a.jsonl", *objects)
     size_bytes = path.stat().st_size

@@ -13,14 +13,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from turnstore import (
-    Session,
-    SessionFilter,
-    SessionStatus,
-    SessionStore,
-    Usage,
-    _listing,
-)
+from turnstore import Session, SessionFilter, SessionStatus, SessionStore, Usage
+from turnstore.store.sessions import listing
 
 pytestmark = pytest.mark.anyio
 
@@ -208,8 +202,10 @@ def plans(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
     """Few or many matches gathered, so that each way of finding a page is taken."""
-    monkeypatch.setattr("turnstore._places.MATCHES_GATHERED_MAX", request.param)
-    kept = (_listing._look, _listing._either_page, _listing._count)
+    monkeypatch.setattr(
+        "turnstore.store.sessions.plans.MATCHES_GATHERED_MAX", request.param
+    )
+    kept = (listing._look, listing._either_page, listing._count)
     for each in kept:
         each.cache_clear()
     yield

@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import Connection
 
 from turnstore import SequenceConflict, SessionNotFound, SessionStore, StoreError
-from turnstore._event_writes import AppendEvents
-from turnstore._session_writes import CreateSession, DeleteSession
-from turnstore.backends.base import Command
-from turnstore.turns import Turn
+from turnstore.engine.commands import Command
+from turnstore.store.events.writes import AppendEvents
+from turnstore.store.sessions.writes import CreateSession, DeleteSession
+from turnstore.store.turns.command import Turn
 
 pytestmark = pytest.mark.anyio
 

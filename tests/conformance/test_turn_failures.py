@@ -27,7 +27,7 @@ from turnstore import (
     ToolCallNotFound,
     Usage,
 )
-from turnstore.open_turns import OpenTurn
+from turnstore.store.turns import OpenTurn
 
 pytestmark = pytest.mark.anyio
 

@@ -20,9 +20,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, inspect
 
 from tests.support.programs import PROGRAMS
-from turnstore import SchemaTooNew, SchemaTooOld, SessionStore, migrations
-from turnstore.backends._sqlite_library import library
-from turnstore.schema import metadata
+from turnstore import SchemaTooNew, SchemaTooOld, SessionStore
+from turnstore.engine.sqlite.library import library
+from turnstore.sql import migrations
+from turnstore.sql.schema import metadata
 
 ROOT = Path(__file__).parents[2]
 

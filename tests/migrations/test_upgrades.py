@@ -12,9 +12,10 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, create_engine
 
-from turnstore import SessionStore, migrations
-from turnstore.backends._sqlite_files import APPLICATION_ID
-from turnstore.backends._sqlite_library import library
+from turnstore import SessionStore
+from turnstore.engine.sqlite.files import APPLICATION_ID
+from turnstore.engine.sqlite.library import library
+from turnstore.sql import migrations
 
 pytestmark = pytest.mark.anyio
 

@@ -22,7 +22,7 @@ from turnstore import (
     SessionStore,
     StoreOptions,
 )
-from turnstore.backends._postgres_lanes import FRESH_S
+from turnstore.engine.postgres.lanes import FRESH_S
 
 pytestmark = pytest.mark.anyio
 

@@ -25,7 +25,7 @@ from tests.support.postgres.posting import (
 )
 from tests.support.postgres.server import PostgresServer
 from turnstore import AcquireTimeout, SessionStore, StoreClosed
-from turnstore.backends.postgres import PostgresBackend
+from turnstore.engine.postgres.backend import PostgresBackend
 
 pytestmark = pytest.mark.anyio
 

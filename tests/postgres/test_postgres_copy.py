@@ -15,7 +15,7 @@ import pytest
 from tests.support.transfer.full_store import fill, records, rows
 from turnstore import SessionStore, StoreOptions
 from turnstore.transfer import copy_store
-from turnstore.transfer.copy_walk import GROUP_SESSIONS
+from turnstore.transfer.copy.walk import GROUP_SESSIONS
 
 pytestmark = pytest.mark.anyio
 

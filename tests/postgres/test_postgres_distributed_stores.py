@@ -18,9 +18,9 @@ import pytest
 
 from tests.support.postgres.server import PostgresServer
 from turnstore import NewEvent, SessionStore, StoreOptions, Usage
-from turnstore._following_reads import list_blocks
-from turnstore.backends._postgres_connections import _Dialect
-from turnstore.distribution import DISTRIBUTED
+from turnstore.cli.citus import DISTRIBUTED
+from turnstore.engine.postgres.connections import _Dialect
+from turnstore.store.events.following.reads import list_blocks
 from turnstore.testing import OpenStore, opening
 from turnstore.testing.compaction import Compactions
 from turnstore.testing.events import Events

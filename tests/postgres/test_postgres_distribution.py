@@ -31,12 +31,12 @@ from turnstore import (
     SchemaTooOld,
     SessionStore,
     StoreOptions,
-    distribution,
 )
-from turnstore._arrays import is_distributed
-from turnstore.backends.base import Command, Outcome
-from turnstore.distribution import DISTRIBUTED, REFERENCE, distribute
-from turnstore.schema import metadata
+from turnstore.cli import citus
+from turnstore.cli.citus import DISTRIBUTED, REFERENCE, distribute
+from turnstore.engine.commands import Command, Outcome
+from turnstore.sql.bulk import is_distributed
+from turnstore.sql.schema import metadata
 
 pytestmark = pytest.mark.anyio
 
@@ -242,7 +242,7 @@ async def test_the_command_distributes_and_again_does_nothing(
     assert set(found) == expected
     [(settings,)] = await fetch(with_stand_in, SETTINGS)
     assert set(settings) == {
-        f"{name}={value}" for name, value in distribution.SETTINGS.items()
+        f"{name}={value}" for name, value in citus.SETTINGS.items()
     }
     second = turnstore("migrate", "--distribute", "--into", with_stand_in)
     assert (second.returncode, second.stdout) == (0, "distributed, nothing to do\n")

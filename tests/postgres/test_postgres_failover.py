@@ -26,12 +26,8 @@ from turnstore import (
     SessionStore,
     StoreOptions,
 )
-from turnstore.backends._postgres_connections import (
-    Connector,
-    write_settings,
-    write_text,
-)
-from turnstore.backends._postgres_errors import is_lost, translate
+from turnstore.engine.postgres.connections import Connector, write_settings, write_text
+from turnstore.engine.postgres.errors import is_lost, translate
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
 

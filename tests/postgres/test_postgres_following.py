@@ -14,7 +14,7 @@ from tests.support.postgres.posting import until
 from tests.support.postgres.server import PostgresServer
 from tests.support.postgres.standby import connected
 from turnstore import Event, SessionStore, StoreOptions
-from turnstore.events import Events
+from turnstore.store.events import Events
 
 pytestmark = pytest.mark.anyio
 

@@ -33,7 +33,7 @@ from turnstore import (
     StoreClosed,
     StoreOptions,
 )
-from turnstore._codec import micros
+from turnstore.sql.codec import to_micros
 
 pytestmark = pytest.mark.anyio
 
@@ -229,7 +229,7 @@ async def test_durability_is_set_in_each_transaction(database: str) -> None:
 
     from sqlalchemy import Connection
 
-    from turnstore.backends.base import Command
+    from turnstore.engine.commands import Command
 
     class Ask(Command[str]):
         @staticmethod
@@ -277,7 +277,8 @@ async def test_what_waited_for_another_lane_has_the_later_time(
                 await blocked(connection)
                 other = datetime.now(UTC)
                 await connection.execute(
-                    "UPDATE session_heads SET updated_at = $1", micros(other, "other")
+                    "UPDATE session_heads SET updated_at = $1",
+                    to_micros(other, "other"),
                 )
                 # More than a statement is on its way, which nobody can count.
                 await asyncio.sleep(0.2)

@@ -21,9 +21,9 @@ from turnstore import (
     SessionFilter,
     SessionStore,
     StoreOptions,
-    migrations,
 )
-from turnstore.schema import metadata
+from turnstore.sql import migrations
+from turnstore.sql.schema import metadata
 
 pytestmark = pytest.mark.anyio
 

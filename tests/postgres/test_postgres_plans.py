@@ -10,9 +10,10 @@ import asyncpg
 import pytest
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
-from turnstore import SessionFilter, _listing
-from turnstore._filters import wanted
-from turnstore.schema import session_heads
+from turnstore import SessionFilter
+from turnstore.sql.schema import session_heads
+from turnstore.store.sessions import listing
+from turnstore.store.sessions.filters import wanted
 
 pytestmark = pytest.mark.anyio
 
@@ -42,8 +43,8 @@ async def filled(database: str) -> AsyncIterator[asyncpg.Connection]:
 async def plan_of(
     connection: asyncpg.Connection, order_by: str, fields: dict[str, Any]
 ) -> str:
-    given, order = wanted(SessionFilter(**fields)), _listing.order_of(order_by, True)
-    page = _listing._page(_listing.Form(given.conditions, order, 51))
+    given, order = wanted(SessionFilter(**fields)), listing.order_of(order_by, True)
+    page = listing._page(listing.PageShape(given.conditions, order, 51))
     text, arrange = page._together._text(dialect())  # type: ignore[no-untyped-call]
     await connection.execute(f"PREPARE page AS {text}")
     values = ", ".join(f"'{each}'" for each in arrange(given.values))
@@ -82,7 +83,7 @@ async def test_few_of_a_period_with_many_are_counted(
         microseconds=7_000_000 * period_us + 3_996
     )
     given = wanted(SessionFilter(updated_after=last, message_count_min=0))
-    look = _listing._look("postgresql", given.conditions)
+    look = listing._look("postgresql", given.conditions)
     text, arrange = look._text(dialect())  # type: ignore[no-untyped-call]
     [counts] = await filled.fetch(text, *arrange(given.values))
     assert sorted(counts) == [5, 2_001]

@@ -21,11 +21,7 @@ from tests.support.postgres.standby import (
     replica_url,
     server,
 )
-from turnstore import (
-    NewEvent,
-    SessionStore,
-    StoreOptions,
-)
+from turnstore import NewEvent, SessionStore, StoreOptions
 
 pytestmark = pytest.mark.anyio
 

@@ -22,12 +22,7 @@ from tests.support.postgres.standby import (
     resume,
     server,
 )
-from turnstore import (
-    SessionFilter,
-    SessionNotFound,
-    SessionStore,
-    StoreOptions,
-)
+from turnstore import SessionFilter, SessionNotFound, SessionStore, StoreOptions
 
 pytestmark = pytest.mark.anyio
 

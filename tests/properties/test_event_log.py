@@ -19,13 +19,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from turnstore import (
-    Event,
-    NewEvent,
-    SequenceConflict,
-    SessionNotFound,
-    SessionStore,
-)
+from turnstore import Event, NewEvent, SequenceConflict, SessionNotFound, SessionStore
 
 STORES = st.integers(0, 1)
 SESSIONS = st.sampled_from(["a", "b", "ü'\"%"])

@@ -15,8 +15,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from turnstore import StoreOptions
-from turnstore.backends.base import Command
-from turnstore.backends.sqlite import SqliteBackend
+from turnstore.engine.commands import Command
+from turnstore.engine.sqlite.backend import SqliteBackend
 
 GATE_TIMEOUT_S = 15.0
 

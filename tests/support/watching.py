@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from tests.support.forcing import GATE_TIMEOUT_S, until
 from turnstore import Event, NewEvent, SessionStore, StoreOptions
-from turnstore._follower import Follower
+from turnstore.store.events.following.follower import Follower
 
 NEVER_S = 60.0
 """As ``poll_interval_s``: in the time of a test there is no poll."""

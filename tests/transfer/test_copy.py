@@ -17,8 +17,9 @@ from turnstore import (
     SessionStore,
     StoreOptions,
 )
-from turnstore.transfer import copy_store, stored_rows
-from turnstore.transfer.copy_walk import GROUP_SESSIONS
+from turnstore.transfer import copy_store
+from turnstore.transfer.copy import stored_rows
+from turnstore.transfer.copy.walk import GROUP_SESSIONS
 
 pytestmark = pytest.mark.anyio
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.files import microagents_files, nocodo_files
 from tests.support.transfer.round_trip import check_round_trip, connect, dump, make
-from turnstore.backends._sqlite_library import library
+from turnstore.engine.sqlite.library import library
 from turnstore.errors import (
     DatabaseBusy,
     DatabaseCorrupt,
@@ -25,8 +25,9 @@ from turnstore.errors import (
 from turnstore.options import StoreOptions
 from turnstore.records import SessionFilter
 from turnstore.store import SessionStore
-from turnstore.transfer import export_file, import_file, importing
-from turnstore.transfer.source import Source
+from turnstore.transfer import export_file, import_file
+from turnstore.transfer.files import importing
+from turnstore.transfer.files.source import Source
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.anyio
@@ -81,7 +82,7 @@ async def test_a_damaged_file_is_told_and_what_was_read_is_there(
 async def test_a_locked_file_is_busy(
     store: SessionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("turnstore.transfer.source.BUSY_TIMEOUT_S", 0)
+    monkeypatch.setattr("turnstore.transfer.files.source.BUSY_TIMEOUT_S", 0)
     path = nocodo_files.ordinary(tmp_path / "nocodo.sqlite")
     holder = connect(path)
     holder.execute("BEGIN EXCLUSIVE")

@@ -18,8 +18,8 @@ from sqlalchemy import (
     select,
 )
 
-from turnstore._arrays import CHARS_KEPT_MAX, VALUES_ROWS_MAX, Insert, Update
-from turnstore.schema import JsonText, metadata
+from turnstore.sql.bulk import CHARS_KEPT_MAX, VALUES_ROWS_MAX, Insert, Update
+from turnstore.sql.schema import JsonText, metadata
 
 things = Table(
     "things",

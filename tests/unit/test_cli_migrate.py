@@ -14,12 +14,13 @@ from alembic.config import Config
 from click.testing import CliRunner
 from sqlalchemy import create_engine
 
-from turnstore import InvalidArgument, SessionStore, migrations
-from turnstore.backends._sqlite_files import APPLICATION_ID
-from turnstore.backends._sqlite_library import library
+from turnstore import InvalidArgument, SessionStore
 from turnstore.cli import app
-from turnstore.distribution import REFERENCE
-from turnstore.schema import metadata
+from turnstore.cli.citus import REFERENCE
+from turnstore.engine.sqlite.files import APPLICATION_ID
+from turnstore.engine.sqlite.library import library
+from turnstore.sql import migrations
+from turnstore.sql.schema import metadata
 
 NEWEST = migrations.REVISIONS[-1]
 runner = CliRunner()

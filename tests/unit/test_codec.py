@@ -19,7 +19,7 @@ from turnstore import (
     PayloadTooLarge,
     SessionStore,
 )
-from turnstore._codec import (
+from turnstore.sql.codec import (
     check_free_text,
     check_id,
     check_integer,

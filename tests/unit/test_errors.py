@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from turnstore import errors
-from turnstore.backends.base import is_fatal
+from turnstore.engine.commands import is_fatal
 
 BASES: dict[str, tuple[type[BaseException], ...]] = {
     "StoreError": (Exception,),

@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from turnstore._codec import new_id
+from turnstore.sql.codec import new_id
 
 
 def test_an_id_is_a_uuid_of_version_7() -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pytest
 from sqlalchemy.util import await_only
 
-from turnstore.backends._postgres_greenlet import KeptGreenlet
+from turnstore.engine.postgres.running import KeptGreenlet
 
 pytestmark = pytest.mark.anyio
 T = TypeVar("T")

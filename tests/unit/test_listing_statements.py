@@ -6,8 +6,9 @@ import tracemalloc
 
 from sqlalchemy.dialects import sqlite
 
-from turnstore import SessionFilter, _filters, _listing
-from turnstore._filters import METADATA_MAX
+from turnstore import SessionFilter
+from turnstore.store.sessions import filters, listing
+from turnstore.store.sessions.filters import METADATA_MAX
 
 FORM_BYTES_MAX = 500_000
 
@@ -15,11 +16,11 @@ FORM_BYTES_MAX = 500_000
 def test_the_statements_of_a_long_filter_take_little_room() -> None:
     """Those of its second form: the conditions are kept once."""
     given = SessionFilter(metadata={f"k{at}": "v" for at in range(METADATA_MAX)})
-    conditions = _filters.wanted(given).conditions
-    order = _listing.order_of("updated_at", True)
+    conditions = filters.wanted(given).conditions
+    order = listing.order_of("updated_at", True)
 
     def use(limit: int) -> None:
-        page = _listing._page(_listing.Form(conditions, order, limit))
+        page = listing._page(listing.PageShape(conditions, order, limit))
         page._together.text(sqlite.dialect())
 
     use(51)

@@ -6,8 +6,8 @@ import asyncpg
 import pytest
 
 from turnstore import errors
-from turnstore.backends._postgres_connections import Connector
-from turnstore.backends._postgres_errors import (
+from turnstore.engine.postgres.connections import Connector
+from turnstore.engine.postgres.errors import (
     NoHostWillDo,
     is_conflict,
     is_lost,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from turnstore import InvalidArgument
-from turnstore.backends._postgres_hosts import Host, Hosts, Purpose
+from turnstore.engine.postgres.hosts import Host, Hosts, Purpose
 
 WRITING, READING, REPLICA = Purpose.WRITING, Purpose.READING, Purpose.REPLICA
 

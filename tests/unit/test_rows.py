@@ -19,16 +19,22 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import sqlite
 
-from turnstore import _listing, _message_reads, _places, events, sessions, tool_calls
-from turnstore._rows import EitherQuery, Query
-from turnstore._sql import Elements
+from turnstore.sql.dialects import Elements
+from turnstore.sql.query import EitherQuery, Query
+from turnstore.store.events import reads as event_reads
+from turnstore.store.messages import reads as message_reads
+from turnstore.store.sessions import listing, plans
+from turnstore.store.sessions import reads as session_reads
+from turnstore.store.tool_calls import reads as tool_call_reads
 
 QUERIES = {
-    "sessions": sessions._SESSION,
-    "listing": _listing._page(_listing.Form((), _places.Order("updated_at", True), 51)),
-    "messages": _message_reads._HISTORIES["all", False]._own,
-    "tool calls": tool_calls._LIST,
-    "events": events._ALL._own,
+    "sessions": session_reads._SESSION,
+    "listing": listing._page(
+        listing.PageShape((), plans.Order("updated_at", True), 51)
+    ),
+    "messages": message_reads._HISTORIES["all", False]._own,
+    "tool calls": tool_call_reads.LIST,
+    "events": event_reads.ALL._own,
 }
 
 
@@ -69,7 +75,7 @@ def short(connection: Connection) -> Connection:
 
 def test_rows_too_long_for_one_text_are_read_apart(short: Connection) -> None:
     assert Query(SELECT_ROWS, Row)(short) == ROWS
-    assert Query(SELECT_ROWS, Row, [literal_column("1")]).with_beside(short) is None
+    assert Query(SELECT_ROWS, Row, [literal_column("1")]).with_extra(short) is None
 
 
 def test_rows_are_read_where_a_condition_holds(connection: Connection) -> None:

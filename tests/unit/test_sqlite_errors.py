@@ -10,13 +10,8 @@ import pytest
 from sqlalchemy import create_engine
 
 from turnstore import errors
-from turnstore.backends._sqlite_errors import (
-    is_busy,
-    is_io_error,
-    result_code,
-    translate,
-)
-from turnstore.backends._sqlite_library import library
+from turnstore.engine.sqlite.errors import is_busy, is_io_error, result_code, translate
+from turnstore.engine.sqlite.library import library
 
 
 class Driver(Exception):

@@ -12,7 +12,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from turnstore import BackendUnavailable, InvalidArgument, SessionStore
-from turnstore.backends._sqlite_files import (
+from turnstore.engine.sqlite import files
+from turnstore.engine.sqlite.files import (
     _SHARED_FILE_SYSTEMS,
     check_file,
     file_system,
@@ -319,9 +320,8 @@ def test_shared_file_systems_are_refused(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "store").touch()
-    from turnstore.backends import _sqlite_files
 
-    monkeypatch.setattr(_sqlite_files, "file_system", lambda path: kind)
+    monkeypatch.setattr(files, "file_system", lambda path: kind)
     with pytest.raises(BackendUnavailable, match=f"{kind} file system"):
         check_file(tmp_path / "store")
     assert kind in _SHARED_FILE_SYSTEMS
@@ -332,7 +332,6 @@ def test_local_file_systems_are_taken(
     kind: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "store").touch()
-    from turnstore.backends import _sqlite_files
 
-    monkeypatch.setattr(_sqlite_files, "file_system", lambda path: kind)
+    monkeypatch.setattr(files, "file_system", lambda path: kind)
     assert check_file(tmp_path / "store").st_size == 0

@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from turnstore.backends._sqlite_library import is_fixed, library
+from turnstore.engine.sqlite.library import is_fixed, library
 
 
 @pytest.mark.parametrize(

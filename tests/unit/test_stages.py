@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection, create_engine
 
-from turnstore.backends._sqlite_library import library
-from turnstore.backends.base import Command, apply_together, stages
+from turnstore.engine.commands import Command, apply_together, stages
+from turnstore.engine.sqlite.library import library
 
 
 class Traced(Command[str]):

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from turnstore.backends._postgres_starting import start_now
+from turnstore.engine.postgres.running import start_now
 
 pytestmark = pytest.mark.anyio
 

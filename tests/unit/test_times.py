@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from turnstore import InvalidArgument, SessionStore
-from turnstore._codec import micros, moment
+from turnstore.sql.codec import from_micros, to_micros
 
 EAST = timezone(timedelta(hours=14))
 WEST = timezone(timedelta(hours=-12))
@@ -58,7 +58,7 @@ NO_TIMES: list[Any] = [
 
 @pytest.mark.parametrize("when", FAR, ids=str)
 def test_microseconds_and_back(when: datetime) -> None:
-    assert moment(micros(when, "created_at")) == when
+    assert from_micros(to_micros(when, "created_at")) == when
 
 
 @pytest.mark.anyio
@@ -74,7 +74,7 @@ async def test_times_come_back_exactly(store: SessionStore) -> None:
 @pytest.mark.parametrize("value", NO_TIMES, ids=repr)
 def test_refused(value: Any) -> None:
     with pytest.raises(InvalidArgument, match="created_at"):
-        micros(value, "created_at")
+        to_micros(value, "created_at")
 
 
 @pytest.mark.parametrize(
@@ -85,4 +85,4 @@ def test_refused(value: Any) -> None:
 def test_a_time_outside_the_years_of_utc_is_refused(value: datetime) -> None:
     """A moment that no UTC datetime can hold could never be read back."""
     with pytest.raises(InvalidArgument, match="created_at"):
-        micros(value, "created_at")
+        to_micros(value, "created_at")

@@ -7,11 +7,12 @@ from functools import partial
 import click
 from click.exceptions import Exit
 
-from turnstore import distribution, migrations
+from turnstore.cli import citus
 from turnstore.cli.files import into_store
 from turnstore.cli.terminal import counted, plain, run
 from turnstore.errors import SchemaTooOld
 from turnstore.options import StoreOptions
+from turnstore.sql import migrations
 from turnstore.store import SessionStore
 
 
@@ -80,9 +81,9 @@ def _migrate(into: str | None, check: bool) -> None:
 
 def _distribute(into: str | None, as_sql: bool) -> None:
     if as_sql:
-        click.echo(distribution.sql(), nl=False)
+        click.echo(citus.sql(), nl=False)
         return
-    done = run(partial(distribution.distribute, into))
+    done = run(partial(citus.distribute, into))
     for name, kind in done.tables.items():
         click.echo(f"{name}: {kind}")
     for name, value in done.settings.items():

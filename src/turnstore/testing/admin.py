@@ -11,14 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from turnstore import (
-    NewEvent,
-    NewMessage,
-    Session,
-    SessionStore,
-    StoreClosed,
-    Usage,
-)
+from turnstore import NewEvent, NewMessage, Session, SessionStore, StoreClosed, Usage
 from turnstore.testing.fixtures import Fixtures, OpenStore
 
 NOT_RUNNING: Final = ["idle", "completed", "failed", "interrupted"]

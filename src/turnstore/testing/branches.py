@@ -7,12 +7,7 @@ from typing import Any
 
 import pytest
 
-from turnstore import (
-    MessageNotFound,
-    NewMessage,
-    Session,
-    SessionStore,
-)
+from turnstore import MessageNotFound, NewMessage, Session, SessionStore
 from turnstore.testing.fixtures import Fixtures, OpenStore
 
 

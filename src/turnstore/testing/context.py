@@ -6,14 +6,7 @@ from typing import Any
 
 import pytest
 
-from turnstore import (
-    Json,
-    Message,
-    NewMessage,
-    Role,
-    Session,
-    SessionStore,
-)
+from turnstore import Json, Message, NewMessage, Role, Session, SessionStore
 from turnstore.testing.fixtures import Fixtures
 
 

@@ -8,14 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from turnstore import (
-    InvalidArgument,
-    Page,
-    Session,
-    SessionFilter,
-    SessionStore,
-    Usage,
-)
+from turnstore import InvalidArgument, Page, Session, SessionFilter, SessionStore, Usage
 from turnstore.testing.fixtures import Fixtures, OpenStore
 
 ORDERS: Final = ["created_at", "updated_at", "message_count", "total_tokens"]

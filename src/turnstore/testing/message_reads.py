@@ -6,13 +6,7 @@ from typing import Any
 
 import pytest
 
-from turnstore import (
-    InvalidArgument,
-    NewMessage,
-    Role,
-    Session,
-    SessionStore,
-)
+from turnstore import InvalidArgument, NewMessage, Role, Session, SessionStore
 from turnstore.testing.fixtures import Fixtures
 
 

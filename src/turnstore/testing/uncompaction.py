@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from turnstore import (
-    Compaction,
-    InvalidArgument,
-    Session,
-    SessionStore,
-    Usage,
-)
+from turnstore import Compaction, InvalidArgument, Session, SessionStore, Usage
 from turnstore.testing.compaction import sent, talk
 from turnstore.testing.fixtures import Fixtures, OpenStore
 

@@ -13,18 +13,18 @@ from typing import Final
 
 from anyio import CancelScope, to_thread
 
-from turnstore import _codec
 from turnstore.errors import InvalidArgument
+from turnstore.sql import codec
 from turnstore.store import SessionStore
 from turnstore.transfer import koda, microagents, nocodo, steer
-from turnstore.transfer.chat_export import ChatExport
-from turnstore.transfer.chat_lines import ChatFile, ChatImport
+from turnstore.transfer.chat.exporting import ChatExport
+from turnstore.transfer.chat.importing import ChatFile, ChatImport
 from turnstore.transfer.copy import CopyReport, copy_store
-from turnstore.transfer.exporting import SqliteExport
-from turnstore.transfer.importing import SqliteImport
+from turnstore.transfer.files.exporting import SqliteExport
+from turnstore.transfer.files.importing import SqliteImport
+from turnstore.transfer.files.source import Source
+from turnstore.transfer.files.system import System
 from turnstore.transfer.report import ExportReport, ImportReport, Problem
-from turnstore.transfer.source import Source
-from turnstore.transfer.system import System
 
 __all__ = [
     "FORMATS",
@@ -119,9 +119,7 @@ async def export_file(
     :raises StoreError: the store failed.
     """
     _check_format(format)
-    ids = (
-        None if session_ids is None else _codec.check_texts(session_ids, "session_ids")
-    )
+    ids = None if session_ids is None else codec.check_texts(session_ids, "session_ids")
     if format == "chat":
         return await ChatExport(store, path, ids).run(on_progress)
     return await SqliteExport(store, path, SYSTEMS[format], ids).run(on_progress)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.files.odd_values import Sql
-from turnstore.backends._sqlite_library import library
+from turnstore.engine.sqlite.library import library
 
 EARLY = (
     (

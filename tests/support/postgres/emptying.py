@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from turnstore.schema import metadata
+from turnstore.sql.schema import metadata
 
 _EMPTY = "; ".join(
     f"DELETE FROM {each.name}" for each in reversed(metadata.sorted_tables)

@@ -15,8 +15,8 @@ import asyncpg
 from sqlalchemy import Connection
 
 from turnstore import StoreOptions
-from turnstore.backends.base import Command
-from turnstore.backends.postgres import PostgresBackend
+from turnstore.engine.commands import Command
+from turnstore.engine.postgres.backend import PostgresBackend
 
 TIMEOUT_S = 10.0
 

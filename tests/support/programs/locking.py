@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from turnstore.backends._sqlite_library import library
+from turnstore.engine.sqlite.library import library
 
 connection = library().module.connect(sys.argv[1], isolation_level=None)
 connection.execute("BEGIN IMMEDIATE")

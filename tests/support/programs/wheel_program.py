@@ -5,7 +5,8 @@ import tempfile
 from pathlib import Path
 
 import turnstore
-from turnstore import SessionStore, migrations
+from turnstore import SessionStore
+from turnstore.sql import migrations
 
 
 async def main() -> None:

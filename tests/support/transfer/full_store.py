@@ -19,8 +19,8 @@ from turnstore import (
     Setting,
     ToolPolicy,
     Usage,
-    schema,
 )
+from turnstore.sql import schema
 from turnstore.transfer import import_file
 
 SAMPLE = str(resources.files("turnstore").joinpath("sample.jsonl"))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from turnstore import transfer
-from turnstore.backends._sqlite_library import library
+from turnstore.engine.sqlite.library import library
 from turnstore.store import SessionStore
 from turnstore.transfer import ExportReport, ImportReport
 

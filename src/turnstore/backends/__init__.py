@@ -1,1 +1,0 @@
-"""Where connections live. Nothing here knows a table."""

@@ -1,0 +1,8 @@
+"""Connections and commits. No table is known here.
+
+``backend`` is the seam that the rest of the house sees, ``commands`` says what a
+write is and how a batch of them is applied, ``writer`` queues and commits them in
+groups. ``sqlite`` and ``postgres`` are the two engines, and ``urls`` chooses one.
+Only code in here may import a database driver. Imported by ``store`` and
+``transfer``.
+"""

@@ -1,0 +1,387 @@
+"""PostgreSQL: writing lanes with group commit, a pool of reading connections.
+
+Who may do what::
+
+    lanes     BEGIN, lock heads in order of keys, a batch, COMMIT; or one statement
+    readers   one statement, or a snapshot of several
+    replica   the same on another server, where it has what a read must see
+    notices   LISTEN for other stores, NOTIFY after commits
+
+A session is always written by the same lane while it has writes under way, so its
+writes keep their order. Other processes have lanes of their own: what a batch reads of
+a session it reads after it has locked that session's head.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import weakref
+from collections.abc import Callable, Coroutine, Hashable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+from sqlalchemy import Connection, case, cast, column, exists, func, select, table
+from sqlalchemy import Text as TextType
+
+from turnstore.engine.backend import (
+    Backend,
+    IsReady,
+    Listener,
+    LockSessions,
+    Prepare,
+    Progress,
+    is_not_ready,
+)
+from turnstore.engine.cancellation import run_to_completion
+from turnstore.engine.commands import Command
+from turnstore.engine.postgres.connections import (
+    READ,
+    Connector,
+    PostgresConnection,
+    write_settings,
+    write_text,
+)
+from turnstore.engine.postgres.errors import translate
+from turnstore.engine.postgres.lanes import Lane
+from turnstore.engine.postgres.notices import Notices
+from turnstore.engine.postgres.readers import PostgresReaders
+from turnstore.engine.postgres.replica import Replica, connector_to
+from turnstore.engine.postgres.routes import LaneRouter
+from turnstore.engine.writer import percentile
+from turnstore.errors import InvalidArgument, ReadOnlyStore, StoreClosed, StoreError
+from turnstore.options import StoreOptions
+from turnstore.records import StoreStatistics
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+MIGRATION_LOCK: Final = 0x74756E73_746F7265  # "tunstore"
+
+
+ENCODINGS: Final = ("UTF8", "SQL_ASCII")
+"""Of databases that take every text; the second one keeps bytes as they come."""
+
+
+class PostgresBackend(Backend):
+    """:param url: of the database.
+    :param lock: locks the heads of sessions, by id, in the order of their keys.
+    """
+
+    def __init__(self, url: str, options: StoreOptions, lock: LockSessions) -> None:
+        self._options = options
+        self._lock = lock
+        self._connector = Connector(url, options)
+        self._replica_connector: Connector | None = None
+        if options.read_url is not None:
+            self._replica_connector = connector_to(options.read_url, options)
+        self._closed_reason: str | None = "the store is not open"
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._library = "PostgreSQL"
+        self._lanes: list[Lane] = []
+        self._routes: LaneRouter | None = None
+        self._readers: PostgresReaders | None = None
+        self._replica: Replica | None = None
+        self._notices: Notices | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._visible: str | None = None  # when it was last asked for
+
+    # Opening and closing
+
+    async def open(self, prepare: Prepare, is_ready: IsReady = is_not_ready) -> None:
+        self._loop = asyncio.get_running_loop()
+        _OPEN.add(self)
+        try:
+            # A cancellation ends it: an upgrade may wait for an answer without end.
+            await self._open(prepare)
+        except BaseException:
+            await run_to_completion(self._close())
+            raise
+        self._closed_reason = None
+
+    async def _open(self, prepare: Prepare) -> None:
+        assert self._loop is not None
+        options, loop = self._options, self._loop
+        try:
+            if options.migrate == "auto":
+                upgrading = await self._connector.connect(is_patient=True)
+                await self._using(upgrading, prepare)
+                await upgrading.close()
+            connection = await self._connector.connect()
+            server = await self._using(connection, prepare)
+        except Exception as error:
+            translated = translate(error)
+            raise translated from translated.__cause__
+        readers = PostgresReaders(self._connector, [connection], options, loop)
+        self._readers = readers
+        if self._replica_connector is not None:
+            self._replica = Replica(self._replica_connector, readers, options, loop)
+            self._connector.committed = self._replica.mark
+        self._notices = Notices(self._connector, loop)
+        if options.read_only:
+            return
+        settings = write_settings(options, server.commits)
+        self._routes = LaneRouter(options.lanes, options, loop)
+        committed = self._notices.committed
+        self._lanes = [
+            Lane(
+                self._connector,
+                settings,
+                server.is_plain,
+                self._lock,
+                committed,
+                options,
+                loop,
+            )
+            for _ in range(options.lanes)
+        ]
+
+    async def _using(self, connection: PostgresConnection, prepare: Prepare) -> _Server:
+        try:
+            return await self._prepare(connection, prepare)
+        except BaseException:
+            await connection.discard()
+            raise
+
+    async def _prepare(
+        self, connection: PostgresConnection, prepare: Prepare
+    ) -> _Server:
+        """Bring the schema up to date, or check it; return what the server is."""
+        await connection.begin(READ)
+        server = await connection.run(_about_the_server)
+        await connection.commit()
+        if server.encoding not in ENCODINGS:
+            raise InvalidArgument(
+                f"the database has encoding {server.encoding}, in which not every text "
+                f"can be kept: make one with UTF8"
+            )
+        for connector in (self._connector, self._replica_connector):
+            if server.is_distributed and connector is not None:
+                connector.set_distributed()
+        if self._options.read_only:
+            await connection.begin(READ)
+            await connection.run(prepare)
+        else:
+            await connection.begin(write_text(write_settings(self._options, "on")))
+            await connection.run(partial(_prepare_alone, prepare))
+        await connection.commit()
+        self._library = f"PostgreSQL {server.version} by asyncpg"
+        return server
+
+    async def close(self) -> None:
+        if self._closed_reason is None:
+            self._closed_reason = "the store was closed"
+            self._closing = asyncio.ensure_future(self._close())
+        if self._closing is not None:
+            await run_to_completion(self._closing)
+
+    async def _close(self) -> None:
+        timeout_s = self._options.close_timeout_s
+        if self._routes is not None:
+            began_s = time.monotonic()
+            await self._routes.close(timeout_s)
+            left_s = max(0.0, timeout_s - (time.monotonic() - began_s))
+            await asyncio.gather(*(lane.close(left_s) for lane in self._lanes))
+        if self._notices is not None:
+            await self._notices.close()
+        if self._replica is not None:
+            await self._replica.close(timeout_s)
+        if self._readers is not None:
+            await self._readers.close(timeout_s)
+        await self._connector.close()
+        if self._replica_connector is not None:
+            await self._replica_connector.close()
+        _OPEN.discard(self)
+
+    # Reading
+
+    def read(
+        self, work: Callable[[Connection], T], *, snapshot: bool = False
+    ) -> Coroutine[Any, Any, T]:
+        self._check_open()
+        readers = self._replica or self._readers
+        assert readers is not None
+        return readers.run(work, snapshot)
+
+    # Writing
+
+    def write(self, command: Command[R]) -> Coroutine[Any, Any, R]:
+        self._check_open()
+        if self._routes is None:
+            raise ReadOnlyStore("the store was opened with read_only")
+        return self._write(command, self._routes)
+
+    async def _write(self, command: Command[R], routes: LaneRouter) -> R:
+        ids = command.session_ids
+        lane = routes.enter(command, ids)
+        if lane is None:
+            lane = await routes.wait(command, ids)
+        try:
+            # As ``Writer.write`` does, without one more coroutine for each write.
+            writer = self._lanes[lane].writer
+            entry = writer.submit(command)
+            try:
+                result: R = await entry.future
+            except asyncio.CancelledError as cancellation:
+                result = await writer.cancelled(entry, cancellation)
+            return result
+        finally:
+            routes.leave(ids)
+
+    def listen(
+        self, listener: Listener | None, heard: Callable[[], None] | None = None
+    ) -> None:
+        for lane in self._lanes:
+            lane.writer.listener = listener
+        if self._notices is not None:
+            self._notices.listen(heard)
+
+    async def data_version(self) -> Hashable:
+        """Return which transactions are visible, of all stores and this one.
+
+        The primary says so. Where there is something new, what is read then waits for
+        the replica to have it, or is read on the primary too.
+        """
+        self._check_open()
+        assert self._readers is not None
+        visible = await self._readers.run(_visible, False)
+        if self._replica is not None and visible != self._visible:
+            self._replica.mark()
+        self._visible = visible
+        return visible
+
+    # Maintenance
+
+    async def backup(self, path: Path, on_progress: Progress | None = None) -> None:
+        self._check_open()
+        raise InvalidArgument("back PostgreSQL up with its own tools: pg_dump")
+
+    async def checkpoint(self) -> bool:
+        """Nothing is kept beside the database."""
+        self._check_open()
+        return True
+
+    async def check(self) -> list[str]:
+        """The server keeps watch over its own files."""
+        self._check_open()
+        return []
+
+    async def reclaim(self) -> None:
+        """Autovacuum gives free space back."""
+        self._check_open()
+
+    # Facts
+
+    def statistics(self) -> StoreStatistics:
+        self._check_open()
+        assert self._readers is not None
+        writers = [lane.writer for lane in self._lanes]
+        sizes = [size for each in writers for size in each.batch_sizes]
+        times_s = [time for each in writers for time in each.commit_times_s]
+        waiting = self._routes.depth if self._routes else 0
+        waits = self._readers.waits + (self._replica.waits if self._replica else 0)
+        return StoreStatistics(
+            library=self._library,
+            queue_depth=waiting + sum(each.depth for each in writers),
+            batches=sum(each.batches for each in writers),
+            commands=sum(each.commands for each in writers),
+            batch_size_p50=int(percentile(sizes, 0.5)),
+            batch_size_p99=int(percentile(sizes, 0.99)),
+            commit_ms_p50=percentile(times_s, 0.5) * 1_000,
+            commit_ms_p99=percentile(times_s, 0.99) * 1_000,
+            reader_waits=waits,
+            wal_bytes=0,
+        )
+
+    def _check_open(self) -> None:
+        if self._closed_reason is not None:
+            raise StoreClosed(self._closed_reason)
+        if asyncio.get_running_loop() is not self._loop:
+            raise StoreError(
+                "a store belongs to the event loop that opened it: open another one "
+                "in this loop"
+            )
+
+    def abandon(self) -> None:
+        """In a forked child: refuse every call and never touch the connections.
+
+        Closing one would stop the parent's event loop from hearing of it, so all is
+        kept for as long as the child lives.
+        """
+        self._closed_reason = (
+            "the store was opened before fork(): open another one in the child"
+        )
+        self._closing = None
+        _ABANDONED.append(self)
+
+
+def _prepare_alone(prepare: Prepare, conn: Connection) -> None:
+    conn.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+    prepare(conn)
+
+
+class _Server(NamedTuple):
+    """
+    :param commits: its synchronous_commit.
+    :param is_plain: whether a transaction that is not told otherwise is read committed
+        and may write, as it was when the store was opened. Where that changes, batches
+        of one statement fail, and go by steps on a connection that is made anew.
+    """
+
+    version: str
+    encoding: str
+    commits: str
+    is_plain: bool
+    is_distributed: bool
+
+
+def _about_the_server(connection: Connection) -> _Server:
+    version, encoding, commits, isolation, read_only, citus = connection.execute(
+        select(
+            func.current_setting("server_version"),
+            func.current_setting("server_encoding"),
+            func.current_setting("synchronous_commit"),
+            func.current_setting("default_transaction_isolation"),
+            func.current_setting("default_transaction_read_only"),
+            cast(func.to_regclass(_PARTITIONS.name), TextType()),
+        )
+    ).one()
+    # Asked apart: where there is no Citus it could not even be parsed.
+    is_distributed = citus is not None and connection.execute(_DISTRIBUTED).scalar_one()
+    is_plain = (isolation, read_only) == ("read committed", "off")
+    return _Server(
+        str(version).split()[0], encoding, commits, is_plain, bool(is_distributed)
+    )
+
+
+def _visible(connection: Connection) -> str:
+    return str(connection.execute(_SNAPSHOT).scalar_one())
+
+
+_PARTITIONS: Final = table("pg_dist_partition", column("logicalrelid"))
+_DISTRIBUTED: Final = select(
+    exists().where(_PARTITIONS.c.logicalrelid == func.to_regclass("session_heads"))
+)
+# A standby's snapshot does not tell which of the transactions that began before its
+# newest are still under way, so one of them may end without a trace in it.
+_SNAPSHOT: Final = select(
+    case(
+        (
+            func.pg_is_in_recovery(),
+            cast(func.pg_last_wal_replay_lsn(), TextType()),
+        ),
+        else_=cast(func.pg_current_snapshot(), TextType()),
+    )
+)
+_OPEN: weakref.WeakSet[PostgresBackend] = weakref.WeakSet()
+_ABANDONED: Final[list[PostgresBackend]] = []
+
+
+def _after_fork_in_child() -> None:
+    for backend in list(_OPEN):
+        backend.abandon()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

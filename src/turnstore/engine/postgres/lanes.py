@@ -1,0 +1,376 @@
+"""Writing lanes: each one connection with its queue and group commit.
+
+Critical section of a batch, from BEGIN to COMMIT: the heads of all its sessions are
+locked first, in the order of their keys. So what the commands read of these sessions
+is true until they are committed, and no two batches wait for each other's heads. A
+batch of one kind that locks as it reads is spared the extra step.
+
+Several commands of one kind that can do so (``Command.at_once``) are one statement
+instead, on a connection that has just answered; that is a transaction by itself: locks,
+rows and commit.
+
+A commit whose answer is lost may have happened or not. Commands that find out by
+themselves (``Command.is_repeatable``) are then applied again, which writes nothing
+where they were committed; the others get ``OutcomeUnknown`` when their heads could be
+locked, or time was up: a head that is read while the server still commits shows nothing
+of it. A statement by itself may not have begun, and hold no lock yet: its process is
+ended first, so it goes so only where the server's processes can be told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from turnstore.engine.backend import LockSessions
+from turnstore.engine.commands import (
+    Command,
+    Outcome,
+    apply_each_in_savepoint,
+    apply_together,
+    is_fatal,
+)
+from turnstore.engine.postgres.backoff import Backoff
+from turnstore.engine.postgres.connections import (
+    Connector,
+    PostgresConnection,
+    write_text,
+)
+from turnstore.engine.postgres.errors import (
+    is_conflict,
+    is_lost,
+    is_unanswered,
+    translate,
+)
+from turnstore.engine.postgres.processes import Process, end, process_of
+from turnstore.engine.postgres.running import start_now
+from turnstore.engine.writer import Batch, Done, Writer
+from turnstore.errors import BackendError, OutcomeUnknown, StoreError
+from turnstore.options import StoreOptions
+
+LOG: Final = logging.getLogger("turnstore")
+
+FRESH_S: Final = 1.0
+"""How long ago a connection has to have answered, to be taken for alive."""
+
+
+class _CommitLost(Exception):
+    """The connection was lost during the commit."""
+
+
+class _Probe(Command[None]):
+    """Writes nothing for a command whose commit was lost. Once the heads are locked
+    that has ended, and who reads them learns whether it was written."""
+
+    ids: Collection[str]
+
+    @property
+    def session_ids(self) -> Collection[str]:
+        return self.ids
+
+    @staticmethod
+    def apply(connection: Connection, commands: Sequence[_Probe]) -> list[Outcome]:
+        return [None] * len(commands)
+
+
+class Lane:
+    """
+    :param settings: what a transaction is set to, by name.
+    :param is_plain: whether a statement by itself is a transaction that is read
+        committed and may write.
+    :param lock: locks the heads of sessions, by id, in the order of their keys.
+    :param committed: called after each commit.
+    """
+
+    def __init__(
+        self,
+        connector: Connector,
+        settings: Mapping[str, str],
+        is_plain: bool,
+        lock: LockSessions,
+        committed: Callable[[], None],
+        options: StoreOptions,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._connector = connector
+        self._settings = settings
+        self._begin = write_text(settings)
+        self._is_plain = is_plain
+        self._lock = lock
+        self._committed = committed
+        self._options = options
+        self._loop = loop
+        self._connection: PostgresConnection | None = None
+        self._connecting: asyncio.Task[PostgresConnection] | None = None
+        self._task: asyncio.Future[None] | None = None
+        self._answered_s = -math.inf
+        self._process: Process | None = None  # that serves the connection
+        self._unanswered: Process | None = None  # whose answer was lost
+        self._is_late = False
+        self.writer = Writer(self._start, options, loop)
+
+    async def close(self, timeout_s: float) -> None:
+        """Commit what is queued; what is under way when time is up is cut off."""
+        until_s = self._loop.time() + timeout_s
+        await self.writer.close(timeout_s)
+        if self._task is not None:
+            left_s = max(0.0, until_s - self._loop.time())
+            await asyncio.wait([self._task], timeout=left_s)
+            self._is_late = True
+            if not self._task.done() and self._connection is not None:
+                self._connection.driver.terminate()
+            if self._connecting is not None:
+                self._connecting.cancel()
+            await _settle(self._task)
+        if self._connection is not None:
+            await self._connection.close()
+
+    def _start(self, batch: Batch, done: Done) -> None:
+        self._task = start_now(self._loop, self._commit(batch.begin(), done))
+
+    async def _commit(self, commands: list[Command[Any]], done: Done) -> None:
+        try:
+            outcomes = await self._commit_batch(commands)
+        except BaseException as error:
+            done([], error)
+        else:
+            done(outcomes, None)
+
+    async def _commit_batch(self, commands: list[Command[Any]]) -> list[Outcome]:
+        """Commit a batch, again where nothing of it was acknowledged."""
+        lost: Exception | None = None
+        retries = Backoff(self._options.busy_timeout_s, self._loop)
+        while True:
+            try:
+                outcomes = await self._try(commands)
+            except _CommitLost as error:
+                lost = error
+                # The commit is perhaps still under way: heads are locked after it.
+                commands = [_repeatable(each) for each in commands]
+                if self._is_late or not await retries.wait():
+                    break
+            except Exception as error:
+                may_pass = is_lost(error) or is_conflict(error)
+                if may_pass and not self._is_late and await retries.wait():
+                    continue
+                if lost is not None:
+                    break
+                translated = translate(error)
+                raise translated from translated.__cause__
+            else:
+                if lost is None:
+                    return outcomes
+                return self._after_loss(lost, commands, outcomes)
+        return self._after_loss(lost, commands, [_unknown(lost) for _ in commands])
+
+    def _after_loss(
+        self, lost: Exception, commands: list[Command[Any]], outcomes: list[Outcome]
+    ) -> list[Outcome]:
+        # Perhaps it was committed later than when its answer was lost.
+        self._connector.committed()
+        self._committed()
+        return [
+            _unknown(lost) if isinstance(command, _Probe) else outcome
+            for command, outcome in zip(commands, outcomes, strict=True)
+        ]
+
+    async def _try(self, commands: list[Command[Any]]) -> list[Outcome]:
+        connection = await self._connected()
+        outcomes = await self._try_at_once(connection, commands)
+        if outcomes is not None:
+            return outcomes
+        try:
+            await connection.begin(self._begin)
+            outcomes = await self._apply(connection, commands)
+            if all(isinstance(each, _Probe) for each in commands):
+                # A commit might wait for a standby that is away.
+                await connection.roll_back()
+                return outcomes
+        except BaseException as error:
+            await self._undo(connection, error)
+            raise
+        try:
+            is_committed = await connection.commit()
+        except BaseException as error:
+            await self._drop()
+            if is_lost(error) or not isinstance(error, Exception):
+                raise _CommitLost from error
+            raise
+        if not is_committed:
+            connection.forget()
+            raise BackendError("the server rolled the transaction back")
+        self._answered_s = self._loop.time()
+        self._committed()
+        return outcomes
+
+    async def _try_at_once(
+        self, connection: PostgresConnection, commands: list[Command[Any]]
+    ) -> list[Outcome] | None:
+        """Commit a batch by one statement; None: it takes more, nothing was written."""
+        kind = type(commands[0])
+        if (
+            kind.single_statement is None
+            or any(type(each) is not kind for each in commands)
+            # By steps only the last one can leave an outcome unknown. So goes a command
+            # alone, whose time is the disk's anyway, and what may find that nobody is
+            # there any more.
+            or len(commands) == 1
+            or self._loop.time() - self._answered_s > FRESH_S
+            or self._process is None  # nobody could end it
+            or not self._is_plain
+        ):
+            return None
+        work = partial(
+            kind.single_statement, commands=commands, settings=self._settings
+        )
+        try:
+            outcomes = await connection.commit_at_once(work)
+        except BaseException as error:
+            if not isinstance(error, Exception) or is_unanswered(error):
+                self._unanswered = self._process
+                await self._drop()
+                raise _CommitLost from error
+            if is_lost(error):
+                await self._drop()
+            elif not is_conflict(error) and not is_fatal(translate(error)):
+                return None  # some command spoils it for all: by steps it is found
+            raise
+        if outcomes is not None:
+            self._answered_s = self._loop.time()
+            self._committed()
+        return outcomes
+
+    async def _connected(self) -> PostgresConnection:
+        if self._connection is not None and self._connection.is_closed:
+            await self._drop()
+        if self._connection is None:
+            connection = await self._connect()
+            try:
+                await self._introduce(connection)
+            except BaseException:
+                await connection.discard()
+                raise
+            self._connection = connection
+        return self._connection
+
+    async def _introduce(self, connection: PostgresConnection) -> None:
+        """Learn what serves a connection, once what is left of the one before it can
+        no longer begin."""
+        self._process = None
+        if self._connector.is_pooled:
+            return  # it is another one each time
+        try:
+            if self._unanswered is not None:
+                await connection.run(partial(end, process=self._unanswered))
+                self._unanswered = None
+            self._process = await connection.run(process_of)
+        except Exception as error:
+            if is_lost(error):
+                raise
+            # Processes are not shown to this user.
+
+    async def _connect(self) -> PostgresConnection:
+        """:raises ConnectionError: the time that closing gives is up."""
+        if not self._is_late:
+            self._connecting = self._loop.create_task(self._connector.connect())
+            try:
+                return await self._connecting
+            except asyncio.CancelledError:
+                if not self._is_late:
+                    raise
+            finally:
+                self._connecting = None
+        raise ConnectionError("the store was closed")
+
+    async def _apply(
+        self, connection: PostgresConnection, commands: list[Command[Any]]
+    ) -> list[Outcome]:
+        try:
+            return await connection.run(partial(_together, self._lock, commands))
+        except Exception as error:
+            if is_lost(error) or is_conflict(error):
+                raise
+            translated = translate(error)
+            if is_fatal(translated):
+                raise
+            if not isinstance(translated, StoreError):
+                LOG.warning("a batch failed, its commands run apart", exc_info=error)
+        # Some command spoilt the batch for all: find it by running them apart.
+        await connection.roll_back()
+        await connection.begin(self._begin)
+        return await connection.run(partial(_apart, self._lock, commands))
+
+    async def _undo(self, connection: PostgresConnection, error: BaseException) -> None:
+        if isinstance(error, Exception) and not is_lost(error):
+            try:
+                await connection.roll_back()
+            except Exception as other:
+                LOG.warning("a batch could not be rolled back", exc_info=other)
+            else:
+                return
+        await self._drop()
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        self._answered_s = -math.inf
+        if connection is not None:
+            await connection.discard()
+
+
+def _repeatable(command: Command[Any]) -> Command[Any]:
+    if command.is_repeatable:
+        return command
+    return _Probe(command.session_id, 0, command.session_ids)
+
+
+def _together(
+    lock: LockSessions,
+    commands: list[Command[Any]],
+    connection: Connection,
+) -> list[Outcome]:
+    kind = type(commands[0])
+    if not (kind.is_locking and all(type(each) is kind for each in commands)):
+        lock(connection, _sessions(commands))
+    return apply_together(connection, commands)
+
+
+def _apart(
+    lock: LockSessions,
+    commands: list[Command[Any]],
+    connection: Connection,
+) -> list[Outcome]:
+    lock(connection, _sessions(commands))
+    return apply_each_in_savepoint(connection, commands, _translate_own)
+
+
+def _sessions(commands: list[Command[Any]]) -> set[str]:
+    return {name for each in commands for name in each.session_ids}
+
+
+def _translate_own(error: Exception) -> Exception:
+    """Translate a command's error; what concerns the whole batch is raised."""
+    if is_lost(error) or is_conflict(error):
+        raise error
+    return translate(error)
+
+
+def _unknown(cause: BaseException) -> OutcomeUnknown:
+    error = OutcomeUnknown(
+        "the connection was lost during the commit: read the head to learn whether it "
+        "was written"
+    )
+    error.__cause__ = cause.__cause__
+    return error
+
+
+async def _settle(task: asyncio.Future[Any]) -> None:
+    """Wait for a task, whatever becomes of it."""
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,410 @@
+"""SQLite: one writing connection with group commit, a pool of reading ones.
+
+Who may do what::
+
+    writer thread   BEGIN IMMEDIATE, a batch, COMMIT; checkpoints; migrates on open
+    reader threads  BEGIN, a unit of work, COMMIT; the file is opened read-only
+    in memory       one connection: reads queue behind batches on its thread
+    read-only       readers alone
+
+Readers close before the writer, which closes after a truncating checkpoint, so that a
+closed store is one file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import weakref
+from asyncio import get_running_loop
+from collections.abc import Callable, Coroutine, Hashable
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection
+
+from turnstore.engine.backend import IsReady, Listener, Prepare, is_not_ready
+from turnstore.engine.cancellation import run_to_completion
+from turnstore.engine.commands import (
+    Command,
+    Outcome,
+    apply_each_in_savepoint,
+    apply_together,
+    is_fatal,
+)
+from turnstore.engine.sqlite import files as files
+from turnstore.engine.sqlite.errors import is_io_error, translate
+from turnstore.engine.sqlite.library import library, warn_of
+from turnstore.engine.sqlite.maintenance import SqliteMaintenance
+from turnstore.engine.sqlite.readers import ReaderPool
+from turnstore.engine.sqlite.thread import SqliteThread, data_version, set_pragma
+from turnstore.engine.sqlite.transactions import begin, commit, enter_wal
+from turnstore.engine.sqlite.wal import Wal
+from turnstore.engine.writer import Batch, Done, Writer, percentile
+from turnstore.errors import ReadOnlyStore, SchemaTooOld, StoreClosed, StoreError
+from turnstore.options import StoreOptions
+from turnstore.records import StoreStatistics
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+LOG: Final = logging.getLogger("turnstore")
+
+IDLE_S: Final = 1.0
+"""After this long without a write the WAL is emptied and truncated."""
+CACHE_KIB: Final = 65_536
+
+
+class SqliteBackend(SqliteMaintenance):
+    """:param path: absolute path of the file, None for a private store in memory."""
+
+    def __init__(self, path: Path | None, options: StoreOptions) -> None:
+        super().__init__()
+        self._path = path
+        self._options = options
+        self._closed_reason: str | None = "the store is not open"
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._writer: Writer | None = None
+        self._writing: SqliteThread | None = None
+        self._readers: ReaderPool | None = None
+        self._reading: list[SqliteThread] = []
+        self._wal = Wal(path, options)
+        self._is_suspect = False  # an I/O error since the writer connected
+        self._stop = Event()  # ends waits for locks, when close is late
+        self._closing: asyncio.Task[None] | None = None
+        self._written_s = 0.0  # when a batch was last begun, by the loop's clock
+        self._idle_timer: asyncio.TimerHandle | None = None
+
+    # Opening and closing
+
+    async def open(self, prepare: Prepare, is_ready: IsReady = is_not_ready) -> None:
+        if _INHERITED:
+            raise StoreError(
+                "this process was forked while a store was open: SQLite can't be used "
+                "in it; start it by spawn, or fork before a store is opened"
+            )
+        self._loop = asyncio.get_running_loop()
+        _OPEN.add(self)
+        try:
+            await run_to_completion(self._open(prepare, is_ready))
+        except BaseException:
+            await run_to_completion(self._disconnect())
+            raise
+        self._closed_reason = None
+
+    async def _open(self, prepare: Prepare, is_ready: IsReady) -> None:
+        assert self._loop is not None
+        if self._path is not None:
+            if self._options.migrate == "check" and not self._path.exists():
+                raise SchemaTooOld(
+                    f"there is no {self._path}: open it once with migrate='auto'"
+                )
+            if self._options.read_only:
+                files.check_file(self._path)
+            else:
+                files.prepare_file(self._path)
+                warn_of(library())
+        if not self._options.read_only:
+            self._writing = await self._connect(read_only=False)
+            await self._run(self._writing, partial(self._prepare, prepare, is_ready))
+            self._writer = Writer(self._commit, self._options, self._loop)
+        if self._path is None and self._writing is not None:
+            threads = [self._writing]
+        else:
+            for _ in range(self._options.readers):
+                self._reading.append(await self._connect(read_only=True))
+            threads = self._reading
+        self._readers = ReaderPool(
+            threads,
+            self._options.acquire_timeout_s,
+            self._loop,
+            interruptible=self._path is not None,
+        )
+        if self._options.read_only:
+            await self._readers.run(partial(self._check, prepare))
+
+    async def _connect(self, *, read_only: bool) -> SqliteThread:
+        if self._path is None:
+            address = "file::memory:"
+        else:
+            address = files.uri(self._path, read_only=read_only)
+        pragmas = _pragmas(self._options, read_only=read_only)
+        if self._path is not None:
+            pragmas["mmap_size"] = 0
+        if not read_only:
+            pragmas |= self._wal.pragmas()
+        thread = SqliteThread(address, pragmas)
+        try:
+            await thread.connect()
+        except Exception as error:
+            translated = translate(error)
+            raise translated from translated.__cause__
+        return thread
+
+    async def _run(self, thread: SqliteThread, work: Callable[[SqliteThread], T]) -> T:
+        try:
+            return await thread.submit(partial(work, thread))
+        except Exception as error:
+            translated = translate(error)
+            raise translated from translated.__cause__
+
+    def _prepare(
+        self, prepare: Prepare, is_ready: IsReady, thread: SqliteThread
+    ) -> None:
+        driver = thread.driver
+        is_marked = files.check_identity(driver, self._path)
+        if self._path is not None:
+            enter_wal(driver, self._options.busy_timeout_s, self._stop)
+        if not (is_marked and is_ready(thread.connection)):
+            begin(driver, self._options.busy_timeout_s, self._stop)
+            try:
+                prepare(thread.connection)
+                set_pragma(driver, "application_id", files.APPLICATION_ID)
+                driver.execute("COMMIT")
+            except BaseException:
+                self._roll_back(thread)
+                raise
+        self._wal.remember_identity()
+        # From here on waits for the lock are made by _sqlite_transactions.
+        thread.set_pragma("busy_timeout", 0)
+
+    def _check(self, prepare: Prepare, thread: SqliteThread) -> None:
+        files.check_identity(thread.driver, self._path)
+        _read(prepare, True, thread)
+
+    async def close(self) -> None:
+        if self._closed_reason is None:
+            self._closed_reason = "the store was closed"
+            self._closing = asyncio.ensure_future(self._close())
+        if self._closing is not None:
+            await run_to_completion(self._closing)
+
+    async def _close(self) -> None:
+        if self._writer is not None:
+            await self._writer.close(self._options.close_timeout_s)
+        self._stop.set()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        timeout_s = self._options.close_timeout_s
+        await self._end_beside()
+        if self._readers is not None:
+            await self._readers.close(timeout_s)
+        for thread in self._reading:
+            await thread.close(timeout_s)
+        if self._writing is not None:
+            if self._writing.is_connected and self._writer is not None:
+                self._writing.submit(partial(self._wal.truncate, self._writing))
+            await self._writing.close(timeout_s)
+        self._wal.close()
+        _OPEN.discard(self)
+
+    # Reading
+
+    def read(
+        self, work: Callable[[Connection], T], *, snapshot: bool = False
+    ) -> Coroutine[Any, Any, T]:
+        self._check_open()
+        assert self._readers is not None
+        return self._readers.run(partial(_read, work, snapshot))
+
+    # Writing
+
+    def write(self, command: Command[R]) -> Coroutine[Any, Any, R]:
+        if self._closed_reason is not None or get_running_loop() is not self._loop:
+            self._check_open()
+        if self._writer is None:
+            raise ReadOnlyStore("the store was opened with read_only")
+        return self._writer.write(command)
+
+    def listen(
+        self, listener: Listener | None, heard: Callable[[], None] | None = None
+    ) -> None:
+        if self._writer is not None:
+            self._writer.listener = listener
+
+    def _commit(self, batch: Batch, done: Done) -> None:
+        """Start the commit of a batch; called on the loop."""
+        assert self._writing is not None and self._loop is not None
+        self._written_s = self._loop.time()
+        self._rest_after(IDLE_S)
+        work = partial(self._commit_batch, batch)
+        self._writing.call(partial(self._guard, work, self._writing), done)
+
+    def _rest_after(self, wait_s: float) -> None:
+        # One timer, put off when it is due: a new one for each batch costs more.
+        if self._idle_timer is None and self._loop is not None:
+            self._idle_timer = self._loop.call_later(wait_s, self._rest)
+
+    def _rest(self) -> None:
+        """Empty the log once nothing has been written for a while."""
+        assert self._writing is not None and self._loop is not None
+        self._idle_timer = None
+        idle_s = self._loop.time() - self._written_s
+        if idle_s < IDLE_S:
+            self._rest_after(IDLE_S - idle_s)
+        elif self._wal.size_bytes > 0:
+            self._writing.call(partial(self._wal.truncate, self._writing), self._rested)
+
+    def _rested(self, *_: object) -> None:
+        """Try again later, where readers kept the log from being truncated."""
+        if self._wal.size_bytes > 0 and not self._closed_reason:
+            self._rest_after(IDLE_S)
+
+    def _guard(self, work: Callable[[SqliteThread], T], thread: SqliteThread) -> T:
+        """Run ``work``, on a new connection where the last one met an I/O error."""
+        try:
+            if self._is_suspect:
+                thread.reopen()
+                self._is_suspect = False
+            return work(thread)
+        except Exception as error:
+            translated = translate(error)
+            if is_io_error(translated.__cause__) and self._path is not None:
+                self._is_suspect = True
+            raise translated from translated.__cause__
+
+    def _commit_batch(self, batch: Batch, thread: SqliteThread) -> list[Outcome]:
+        """Commit a batch, on the writing thread.
+
+        Critical section: from BEGIN IMMEDIATE to COMMIT no other process writes, so
+        what the commands read (heads, keys, statuses) is true until they are
+        committed. Encoding, waiting and waking callers are left outside.
+        """
+        self._wal.hold_back(thread, self._stop)
+        begin(thread.driver, self._options.busy_timeout_s, self._stop)
+        try:
+            commands = batch.begin()
+            outcomes = self._apply(thread, commands) if commands else []
+            commit(thread.driver)
+        except BaseException:
+            self._roll_back(thread)
+            raise
+        # Before anything is acknowledged.
+        self._wal.check_identity()
+        return outcomes
+
+    def _apply(
+        self, thread: SqliteThread, commands: list[Command[Any]]
+    ) -> list[Outcome]:
+        connection = thread.connection
+        try:
+            return apply_together(connection, commands)
+        except Exception as error:
+            translated = translate(error)
+            if is_fatal(translated):
+                raise translated from translated.__cause__
+            if not isinstance(translated, StoreError):
+                LOG.warning("a batch failed, its commands run apart", exc_info=error)
+        # Some command spoilt the batch for all: find it by running them apart.
+        self._roll_back(thread)
+        begin(thread.driver, self._options.busy_timeout_s, self._stop)
+        return apply_each_in_savepoint(connection, commands, translate)
+
+    def _roll_back(self, thread: SqliteThread) -> None:
+        # Some errors have ended the transaction already. What was read inside it may
+        # never have been committed, so nothing of it may be remembered.
+        thread.connection.info.clear()
+        if thread.driver.in_transaction:
+            thread.driver.execute("ROLLBACK")
+
+    # Facts
+
+    async def data_version(self) -> Hashable:
+        self._check_open()
+        if self._path is None:
+            return None
+        return await self._run(self._writing or self._reading[0], data_version)
+
+    def statistics(self) -> StoreStatistics:
+        self._check_open()
+        writer = self._writer
+        sizes = writer.batch_sizes if writer else ()
+        times_s = writer.commit_times_s if writer else ()
+        return StoreStatistics(
+            library=library().name,
+            queue_depth=writer.depth if writer else 0,
+            batches=writer.batches if writer else 0,
+            commands=writer.commands if writer else 0,
+            batch_size_p50=int(percentile([*sizes], 0.5)),
+            batch_size_p99=int(percentile([*sizes], 0.99)),
+            commit_ms_p50=percentile([*times_s], 0.5) * 1_000,
+            commit_ms_p99=percentile([*times_s], 0.99) * 1_000,
+            reader_waits=self._readers.waits if self._readers else 0,
+            wal_bytes=self._wal.size_bytes,
+        )
+
+    def _check_open(self) -> None:
+        if self._closed_reason is not None:
+            raise StoreClosed(self._closed_reason)
+        if asyncio.get_running_loop() is not self._loop:
+            raise StoreError(
+                "a store belongs to the event loop that opened it: open another one "
+                "in this loop"
+            )
+
+    def abandon(self) -> None:
+        """In a forked child: refuse every call and never touch the connections.
+
+        Even closing an inherited connection can corrupt the file, so they are kept
+        from being finalized for as long as the child lives.
+        """
+        self._closed_reason = (
+            "the store was opened before fork(): start the process anew"
+        )
+        _INHERITED.append(self)
+        for thread in [*self._reading, self._writing, *self._connected_beside]:
+            if thread is not None:
+                thread.keep_for_ever()
+
+
+def _pragmas(options: StoreOptions, *, read_only: bool) -> dict[str, int | str]:
+    pragmas: dict[str, int | str] = {
+        "busy_timeout": int(options.busy_timeout_s * 1_000),
+        "cell_size_check": 1,
+        "foreign_keys": 1,
+        "cache_size": -CACHE_KIB,
+        "synchronous": 2 if options.durability == "full" else 1,
+    }
+    if library().is_fixed:
+        # Older ones take their own full-text index for untrusted.
+        pragmas["trusted_schema"] = 0
+    if read_only:
+        pragmas |= {"query_only": 1, "wal_autocheckpoint": 0}
+    return pragmas
+
+
+def _read(work: Callable[[Connection], T], snapshot: bool, thread: SqliteThread) -> T:
+    """Run ``work`` on a reading thread."""
+    try:
+        if snapshot:
+            thread.driver.execute("BEGIN")
+        try:
+            return work(thread.connection)
+        finally:
+            if thread.driver.in_transaction:
+                thread.driver.execute("COMMIT")
+    except Exception as error:
+        translated = translate(error)
+        raise translated from translated.__cause__
+
+
+_OPEN: weakref.WeakSet[SqliteBackend] = weakref.WeakSet()
+
+# In a forked child, the stores that were open. SQLite counts locks for each file and
+# process: with their counts a new connection would take itself for a holder of locks
+# that the child has not, and another thread of the parent may have held its mutexes.
+_INHERITED: Final[list[SqliteBackend]] = []
+
+
+def _after_fork_in_child() -> None:
+    for backend in list(_OPEN):
+        backend.abandon()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

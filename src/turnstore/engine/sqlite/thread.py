@@ -1,0 +1,202 @@
+"""A SQLite connection with the thread that owns it.
+
+The one place that touches the inside of aiosqlite: its connection runs a thread that
+takes functions from a queue and answers through futures. Here whole units of work go
+into that queue, so that an operation costs one round trip however many statements it
+has, and a synchronous SQLAlchemy connection is bound to the same sqlite3 connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+import aiosqlite
+from sqlalchemy import Connection, Engine, StaticPool, create_engine
+
+from turnstore.engine.sqlite.library import library
+from turnstore.errors import BackendError
+
+T = TypeVar("T")
+
+Done = Callable[[Any, BaseException | None], None]
+"""Called with a result or an error."""
+
+STATEMENTS_CACHED: Final = 256
+
+
+class SqliteThread(aiosqlite.Connection):
+    """One connection. Its functions run one after another, in the order given.
+
+    :param address: a SQLite URI.
+    :param pragmas: set in this order on connecting, then read back.
+    """
+
+    def __init__(self, address: str, pragmas: Mapping[str, int | str]) -> None:
+        super().__init__(self._open, iter_chunk_size=64)
+        # A store that is never closed must not keep the process alive.
+        self._thread.daemon = True
+        self._address = address
+        self._pragmas = dict(pragmas)
+        self._stopped: asyncio.Future[Any] | None = None
+        self._engine: Engine | None = None
+        self._bound: Connection | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """The SQLAlchemy connection. For use on this thread only."""
+        assert self._bound is not None, "not connected"
+        return self._bound
+
+    @property
+    def driver(self) -> Any:
+        """The driver's connection. For use on this thread only."""
+        return self._conn
+
+    @property
+    def is_connected(self) -> bool:
+        return self._connection is not None
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        self._stopped = super().stop()
+        return self._stopped
+
+    async def connect(self) -> None:
+        """Start the thread and connect on it. A failure ends the thread first."""
+        try:
+            await self
+        except BaseException:
+            if self._stopped is not None:
+                await self._stopped
+            raise
+
+    def submit(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """Run ``work`` on the thread. Cancelling the future does not stop it."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._tx.put_nowait((future, work))
+        return future
+
+    def call(self, work: Callable[[], T], done: Done) -> None:
+        """Run ``work`` on the thread and then ``done`` on the loop.
+
+        A future's callbacks run one turn of the loop later than this, and in a busy
+        process a turn takes milliseconds.
+        """
+        answer: Any = _Answer(asyncio.get_running_loop(), done)
+        self._tx.put_nowait((answer, work))
+
+    def interrupt(self) -> None:  # type: ignore[override]
+        """Stop the statement that is running, from any thread."""
+        if self._connection is not None:
+            self._connection.interrupt()
+
+    def keep_for_ever(self) -> None:
+        """Keep the driver's connection from ever being finalized in this process."""
+        if self._connection is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
+
+    async def close(self, timeout_s: float = 30.0) -> None:
+        """Disconnect once the functions given so far have run.
+
+        Those that run longer than ``timeout_s`` are interrupted.
+        """
+        if self._connection is None:
+            return
+        closed = self.submit(self._close)
+        done, _ = await asyncio.wait([closed], timeout=timeout_s)
+        if not done:
+            self.interrupt()
+        await closed
+        self._connection = None
+        stopped = self.stop()
+        if stopped is not None:
+            await stopped
+
+    def _open(self) -> Any:
+        module = library().module
+        driver = module.connect(
+            self._address,
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=STATEMENTS_CACHED,
+            timeout=0,
+        )
+        try:
+            for name, value in self._pragmas.items():
+                set_pragma(driver, name, value)
+            self._engine = create_engine(
+                "sqlite://",
+                module=module,
+                creator=lambda: driver,
+                poolclass=StaticPool,
+                hide_parameters=True,
+            )
+            self._bound = self._engine.connect()
+        except BaseException:
+            driver.close()
+            raise
+        return driver
+
+    def reopen(self) -> None:
+        """Replace the connection, on its thread: after an I/O error SQLite's view of
+        the file can't be trusted. Where it fails, the old one is as it was."""
+        old = (self._bound, self._engine, self._connection)
+        self._connection = self._open()
+        _dispose(*old)
+
+    def set_pragma(self, name: str, value: int | str) -> None:
+        """Set a pragma for this connection and for those that replace it."""
+        set_pragma(self.driver, name, value)
+        self._pragmas[name] = value
+
+    def _close(self) -> None:
+        _dispose(self._bound, self._engine, self._conn)
+
+
+class _Answer:
+    """What aiosqlite's thread uses of a future, to call a function directly."""
+
+    __slots__ = ("_done", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, done: Done) -> None:
+        self._loop = loop
+        self._done = done
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, result: Any) -> None:
+        self._done(result, None)
+
+    def set_exception(self, error: BaseException) -> None:
+        self._done(None, error)
+
+
+def _dispose(bound: Connection | None, engine: Engine | None, driver: Any) -> None:
+    if bound is not None and engine is not None:
+        bound.close()
+        engine.dispose()
+    driver.close()
+
+
+def set_pragma(driver: Any, name: str, value: int | str) -> None:
+    """Set a pragma and read back that it took effect: SQLite ignores what it does
+    not know or can't do."""
+    driver.execute(f"PRAGMA {name} = {value}")
+    row = driver.execute(f"PRAGMA {name}").fetchone()
+    actual = None if row is None else row[0]
+    if str(actual).lower() != str(value).lower():
+        raise BackendError(f"PRAGMA {name} is {actual!r}, could not be set to {value}")
+
+
+def data_version(thread: SqliteThread) -> tuple[int, int]:
+    """Return what differs once another connection has committed, or since this one
+    was replaced."""
+    version = thread.driver.execute("PRAGMA data_version").fetchone()[0]
+    return id(thread.driver), version

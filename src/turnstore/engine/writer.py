@@ -1,0 +1,343 @@
+"""The one place that writes: a bounded queue and group commit.
+
+Life of a command::
+
+    WAITING ──room──▶ QUEUED ──batch taken──▶ TAKEN ──committed or failed──▶ DONE
+       └─ queue_timeout_s: QueueFull  └──────────┴─ cancelled: withdrawn
+
+There is no writer task. The writer is a state machine of callbacks on the event loop:
+``submit`` queues and, when idle, schedules ``_dispatch`` behind what is ready to run
+now, so that calls made in the same turn of the loop share a commit; ``_finish`` gives
+the outcomes and dispatches again. While a batch is being committed the next one
+gathers: the slower the disk, the larger the batches.
+
+**Cancellation.** A command is withdrawn and the cancellation raised, until its batch
+is begun: before, perhaps for seconds, it may wait for another process's lock. A begun
+one can no longer be stopped (a cancelled commit is a committed commit), so its caller
+goes on waiting; if it succeeded, the result is returned and the cancellation is handed
+on at the caller's next real await, and if it failed, nothing was written and the
+cancellation is raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from copy import copy
+from enum import Enum, auto
+from threading import Lock
+from time import perf_counter
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from turnstore.engine.backend import Listener
+from turnstore.engine.cancellation import redeliver_cancellation
+from turnstore.engine.commands import Command, Outcome
+from turnstore.errors import BackendError, OutcomeUnknown, QueueFull, StoreClosed
+from turnstore.options import StoreOptions
+
+R = TypeVar("R")
+Done = Callable[[list[Outcome], BaseException | None], None]
+
+SAMPLES: Final = 1_024
+"""Batches that the percentiles of the statistics are taken over."""
+
+
+class _State(Enum):
+    WAITING = auto()
+    QUEUED = auto()
+    WITHDRAWN = auto()
+    TAKEN = auto()
+    DONE = auto()
+
+
+class Entry(msgspec.Struct, eq=False):
+    """A command on its way, and the future that its caller waits for.
+
+    The outcome is kept here as well as in the future, because a cancelled caller's
+    future is lost before the caller runs again and can replace it.
+    """
+
+    command: Any
+    future: asyncio.Future[Any]
+    state: _State
+    outcome: Outcome = None
+    timer: asyncio.TimerHandle | None = None
+
+
+class Batch:
+    """Commands that are committed together, those that are not withdrawn before."""
+
+    __slots__ = ("_is_begun", "_lock", "entries")
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self.entries = entries
+        # Begun on the thread that commits, withdrawn from on the event loop.
+        self._lock = Lock()
+        self._is_begun = False
+
+    def begin(self) -> list[Command[Any]]:
+        """Return the commands; from now on none can be withdrawn."""
+        with self._lock:
+            self._is_begun = True
+        self.entries = [each for each in self.entries if each.state is _State.TAKEN]
+        return [each.command for each in self.entries]
+
+    def withdraw(self, entry: Entry) -> bool:
+        with self._lock:
+            if not self._is_begun:
+                entry.state = _State.WITHDRAWN
+            return not self._is_begun
+
+
+Commit = Callable[[Batch, Done], None]
+
+
+class Writer:
+    """Queues commands and has them committed in batches, one batch at a time.
+
+    :param commit: starts the commit of a batch, which it begins; when it is done it
+        calls back with an outcome for each command that was begun, or the error that
+        all of them failed with.
+    """
+
+    def __init__(
+        self,
+        commit: Commit,
+        options: StoreOptions,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._commit = commit
+        self._options = options
+        self._loop = loop
+        self._queue: deque[Entry] = deque()
+        self._queued_max = options.queue_commands_max
+        self._queued = 0  # entries of the queue that were not withdrawn
+        self._waiting: deque[Entry] = deque()  # callers beyond queue_commands_max
+        self._waiters = 0  # entries of it that were neither withdrawn nor refused
+        self._batch: Batch | None = None
+        self._began_s = 0.0
+        self._scheduled = False
+        self._closing = False
+        self._drained: asyncio.Future[None] | None = None
+        self.listener: Listener | None = None
+        self.batches = 0
+        self.commands = 0
+        self.batch_sizes: deque[int] = deque(maxlen=SAMPLES)
+        self.commit_times_s: deque[float] = deque(maxlen=SAMPLES)
+
+    @property
+    def depth(self) -> int:
+        """Commands that wait to be taken."""
+        return self._queued + self._waiters
+
+    @property
+    def idle(self) -> bool:
+        return self._batch is None and not self.depth
+
+    async def write(self, command: Command[R]) -> R:
+        """Queue a command and wait for its outcome."""
+        entry = self.submit(command)
+        try:
+            result: R = await entry.future
+        except asyncio.CancelledError as cancellation:
+            result = await self.cancelled(entry, cancellation)
+        return result
+
+    def submit(self, command: Command[Any]) -> Entry:
+        """Queue a command; what becomes of it its ``future`` tells."""
+        if self._closing:
+            raise StoreClosed("the store is closing: nothing was written")
+        future = self._loop.create_future()
+        if self._queued < self._queued_max and not self._waiters:
+            entry = Entry(command, future, _State.QUEUED)
+            self._queue.append(entry)
+            self._queued += 1
+            self._wake()
+        else:
+            entry = Entry(command, future, _State.WAITING)
+            self._waiting.append(entry)
+            self._waiters += 1
+            entry.timer = self._loop.call_later(
+                self._options.queue_timeout_s, self._refuse, entry
+            )
+        return entry
+
+    def _refuse(self, entry: Entry) -> None:
+        if entry.state is _State.WAITING:
+            self._waiters -= 1
+            waited_s = self._options.queue_timeout_s
+            self._settle(
+                entry,
+                QueueFull(
+                    f"the write queue stayed full ({self._queued} commands) for "
+                    f"{waited_s:g} s: slow down, or raise queue_commands_max"
+                ),
+            )
+
+    async def cancelled(
+        self, entry: Entry, cancellation: asyncio.CancelledError
+    ) -> Any:
+        """Withdraw the entry if it still can be, else see it through."""
+        if entry.state in (_State.WAITING, _State.QUEUED):
+            # A withdrawn entry stays where it is until it is passed by: looking for it
+            # would cost more the more callers are cancelled at once.
+            self._queued -= entry.state is _State.QUEUED
+            self._waiters -= entry.state is _State.WAITING
+            if entry.timer is not None:
+                entry.timer.cancel()
+            entry.state = _State.WITHDRAWN
+            entry.command = None  # and with it the payload
+            self._admit()
+            raise cancellation
+        if entry.state is _State.TAKEN and self._batch is not None:
+            if self._batch.withdraw(entry):
+                raise cancellation
+        while entry.state is not _State.DONE:
+            # Some libraries cancel again at every turn of the loop until they are
+            # obeyed. The first cancellation is the one that is handed on.
+            entry.future = self._loop.create_future()
+            try:
+                await entry.future
+            except asyncio.CancelledError:
+                continue
+            except Exception:
+                break
+        if not entry.future.cancelled():
+            entry.future.exception()  # seen, so that asyncio does not report it
+        outcome = entry.outcome
+        if isinstance(outcome, Exception) and not isinstance(outcome, OutcomeUnknown):
+            raise cancellation
+        redeliver_cancellation(cancellation)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def _wake(self) -> None:
+        if not self._scheduled and self._batch is None:
+            self._scheduled = True
+            self._loop.call_soon(self._dispatch)
+
+    def _dispatch(self) -> None:
+        self._scheduled = False
+        if self._batch is not None:
+            return
+        taken = self._take()
+        if taken:
+            self._batch = Batch(taken)
+            self._began_s = perf_counter()
+            self._commit(self._batch, self._finish)
+        elif self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    def _take(self) -> list[Entry]:
+        """Take a batch: bounded in commands, and in bytes beyond the first one."""
+        batch: list[Entry] = []
+        queue = self._queue
+        commands_max = self._options.batch_commands_max
+        bytes_max = self._options.batch_bytes_max
+        queued = _State.QUEUED
+        size_bytes = 0
+        while queue and len(batch) < commands_max:
+            entry = queue[0]
+            if entry.state is queued:
+                size_bytes += entry.command.size_bytes
+                if size_bytes > bytes_max and batch:
+                    break
+                entry.state = _State.TAKEN
+                batch.append(entry)
+            queue.popleft()
+        self._queued -= len(batch)
+        self._admit()
+        return batch
+
+    def _admit(self) -> None:
+        """Let waiting callers into the queue, first come first served."""
+        while self._waiting and self._queued < self._queued_max:
+            entry = self._waiting.popleft()
+            if entry.state is not _State.WAITING:
+                continue
+            self._waiters -= 1
+            if entry.timer is not None:
+                entry.timer.cancel()
+            entry.state = _State.QUEUED
+            self._queue.append(entry)
+            self._queued += 1
+        if self._queued:
+            self._wake()
+
+    def _finish(self, outcomes: list[Outcome], error: BaseException | None) -> None:
+        assert self._batch is not None
+        batch, self._batch = self._batch.entries, None
+        self.batches += 1
+        self.commands += len(batch)
+        self.batch_sizes.append(len(batch))
+        self.commit_times_s.append(perf_counter() - self._began_s)
+        if error is not None:
+            for entry in batch:
+                if entry.state is _State.TAKEN:
+                    self._settle(entry, _own(error))
+        else:
+            done = _State.DONE
+            for entry, outcome in zip(batch, outcomes, strict=True):
+                entry.state = done
+                entry.outcome = outcome
+                future = entry.future
+                if not future.done():
+                    if isinstance(outcome, Exception):
+                        future.set_exception(outcome)
+                    else:
+                        future.set_result(outcome)
+        # Behind the callers just woken, so that their next writes join the batch.
+        self._scheduled = True
+        self._loop.call_soon(self._dispatch)
+        if self.listener is not None:
+            commands = [entry.command for entry in batch]
+            self.listener(commands, None if error is not None else outcomes)
+
+    def _settle(self, entry: Entry, outcome: Outcome) -> None:
+        entry.state = _State.DONE
+        entry.outcome = outcome
+        future = entry.future
+        if future.done():
+            return
+        if isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    async def close(self, timeout_s: float) -> None:
+        """Refuse new commands, commit the queued ones, give up on what is late."""
+        self._closing = True
+        if not self.idle:
+            self._drained = self._loop.create_future()
+            await asyncio.wait([self._drained], timeout=timeout_s)
+        for entry in [*self._queue, *self._waiting]:
+            if entry.state in (_State.QUEUED, _State.WAITING):
+                if entry.timer is not None:
+                    entry.timer.cancel()
+                self._settle(
+                    entry, StoreClosed("the store closed first: nothing was written")
+                )
+        self._queue.clear()
+        self._waiting.clear()
+        self._queued = self._waiters = 0
+
+
+def percentile(samples: Sequence[float], share: float) -> float:
+    """Return the sample below which ``share`` of them lie, 0 when there are none."""
+    if not samples:
+        return 0
+    ordered = sorted(samples)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def _own(error: BaseException) -> BaseException:
+    """Return an error of one's own for each caller: raising adds to its traceback."""
+    if not isinstance(error, BackendError):
+        return error
+    copied = copy(error)
+    copied.__cause__ = error.__cause__
+    return copied

@@ -1,0 +1,253 @@
+"""Rows that come out in one database step, however many there are.
+
+A driver gives up the GIL at every step, and taking it back from a busy thread can
+cost 5 ms. So rows come out as one JSON array that is decoded at once into records:
+1,000 rows cost one step, not 1,000.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    Executable,
+    Integer,
+    Select,
+    case,
+    func,
+    literal_column,
+    select,
+    type_coerce,
+)
+from sqlalchemy.sql.elements import Grouping
+
+from turnstore.errors import DatabaseCorrupt
+from turnstore.sql import codec
+from turnstore.sql.compiled import Compiled, Value
+from turnstore.sql.dialects import (
+    Formatted,
+    Joined,
+    Moment,
+    OrNull,
+    Padded,
+    Quoted,
+    Seconds,
+)
+from turnstore.sql.schema import JsonText, Micros
+
+T = TypeVar("T")
+
+CHUNK_ROWS: Final = 2_048
+"""Rows of a step of a long read."""
+
+# From the year 2106 on a float of seconds is too coarse to tell microseconds apart.
+_FLOAT_MICROS_MAX: Final = 2**32 * 1_000_000 - 1
+
+
+class Query(Generic[T]):
+    """A SELECT whose rows become records of one type, by column name.
+
+    Compiled once; call it with the values of its bind parameters.
+
+    :param beside: scalar subqueries that ``with_beside`` gives too.
+    """
+
+    def __init__(
+        self,
+        statement: Select[*tuple[Any, ...]] | CompoundSelect[Any],
+        record: type[T],
+        extra: Sequence[ColumnElement[Any]] = (),
+    ) -> None:
+        self._together = Compiled(lambda: as_objects(statement))
+        self._extra = Compiled(lambda: as_objects(statement).add_columns(*extra))
+        self._apart = Compiled(lambda: as_objects(statement, together=False))
+        self._decode = decoder(record)
+
+    def __call__(self, connection: Connection, **values: Value) -> list[T]:
+        try:
+            [(text,)] = self._together.execute(connection, values)
+        except Exception as error:
+            if not _is_too_big(error):
+                raise
+            rows = self._apart.execute(connection, values)
+            return [record for (row,) in rows for record in self._decode(row)]
+        return self._decode(text)
+
+    def one(self, connection: Connection, **values: Value) -> T | None:
+        return next(iter(self(connection, **values)), None)
+
+    def with_extra(
+        self, connection: Connection, **values: Value
+    ) -> tuple[list[T], Sequence[Any]] | None:
+        """Read the rows and what is beside them in one step; None where the rows are
+        too long for one text."""
+        try:
+            [(text, *extra)] = self._extra.execute(connection, values)
+        except Exception as error:
+            if not _is_too_big(error):
+                raise
+            return None
+        return self._decode(text), extra
+
+
+class EitherQuery(Generic[T]):
+    """One of two SELECTs of the same records, by a condition that the same step finds
+    out.
+
+    Gives None where the other one is not given and would be read, or where the rows are
+    too long for one text.
+    """
+
+    def __init__(
+        self,
+        condition: ColumnElement[bool],
+        statement: Select[*tuple[Any, ...]],
+        otherwise: Select[*tuple[Any, ...]] | None,
+        record: type[T],
+    ) -> None:
+        def text_of(each: Select[Any]) -> ColumnElement[str]:
+            text = as_objects(each).scalar_subquery()
+            return func.coalesce(text, literal_column("''"))
+
+        def build() -> Select[Any]:
+            other = None if otherwise is None else text_of(otherwise)
+            # Databases evaluate a branch of CASE only where it is taken.
+            return select(case((condition, text_of(statement)), else_=other))
+
+        self._together = Compiled(build)
+        self._decode = decoder(record)
+
+    def __call__(self, connection: Connection, **values: Value) -> list[T] | None:
+        try:
+            [(text,)] = self._together.execute(connection, values)
+        except Exception as error:
+            if not _is_too_big(error):
+                raise
+            return None
+        return None if text is None else self._decode(text)
+
+
+class PlainQuery(Generic[T]):
+    """A statement that gives integers and texts, whose rows become records, by place.
+
+    For a driver that gives all rows in one step.
+    """
+
+    def __init__(
+        self,
+        statement: Executable | Callable[[], Executable],
+        record: Callable[..., T],
+    ) -> None:
+        self._text = Compiled(statement)
+        self._record = record
+
+    def __call__(self, connection: Connection, **values: Value) -> list[T]:
+        record = self._record
+        return [record(*row) for row in self._text.execute(connection, values)]
+
+
+def as_objects(
+    statement: Select[Any] | CompoundSelect[Any], *, together: bool = True
+) -> Select[Any]:
+    """Wrap a SELECT so that it gives one text: its rows as JSON objects, with commas
+    between them; or, not together, a text for each row."""
+    rows = statement.subquery("rows")
+    template = ",".join(f'"{each.name}":%s' for each in rows.c)
+    one = Formatted(
+        literal_column(f"'{{{template}}}'"), *(_as_json(each) for each in rows.c)
+    )
+    if not together:
+        return select(one).select_from(rows)
+    return select(Joined(one, literal_column("','"))).select_from(rows)
+
+
+def object_of(columns: Mapping[str, ColumnElement[Any]]) -> ColumnElement[str]:
+    """Return one JSON object of columns, as a column."""
+    template = ",".join(f'"{name}":%s' for name in columns)
+    one = Formatted(
+        literal_column(f"'{{{template}}}'"),
+        *(_as_json(each) for each in columns.values()),
+    )
+    return type_coerce(one, JsonText)
+
+
+def decoder(record: type[T]) -> Callable[[str | None], list[T]]:
+    """Return the function that decodes JSON objects of ``record``.
+
+    Not strict, because times arrive as numbers.
+    """
+    decode = msgspec.json.Decoder(list[record], strict=False).decode  # type: ignore[valid-type]
+
+    def decode_rows(text: str | None) -> list[T]:
+        if text is None:
+            return []
+        text = f"[{text}]"
+        try:
+            return decode(text)
+        except msgspec.ValidationError:
+            pass  # perhaps an integer of more digits than this decoder takes
+        try:
+            plain = codec.decode(text)
+            return msgspec.convert(plain, list[record], strict=False)  # type: ignore[valid-type]
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise DatabaseCorrupt(
+                f"a row does not read as {record.__name__}: {error}"
+            ) from error
+
+    return decode_rows
+
+
+def _as_json(value: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return a column's value as JSON text."""
+    kind = value.type
+    null: ColumnElement[str] = literal_column("'null'")
+    if isinstance(kind, Micros):
+        return _time_as_json(value)
+    if isinstance(kind, JsonText):
+        return func.coalesce(value, null)
+    if isinstance(kind, BigInteger | Integer):
+        return OrNull(value)
+    if isinstance(kind, Boolean):
+        return case((value, literal_column("'true'")), else_=literal_column("'false'"))
+    return Quoted(value)
+
+
+def _time_as_json(value: ColumnElement[int]) -> ColumnElement[Any]:
+    """Return microseconds as seconds with six decimals, or as RFC 3339 text where a
+    float would not hold them."""
+    million: ColumnElement[int] = literal_column("1000000")
+    part = value % million
+    fraction = (part + million) % million
+    return case(
+        (value.is_(None), literal_column("'null'")),
+        (
+            # From one second on there are six digits to cut off.
+            value.between(million, literal_column(f"{_FLOAT_MICROS_MAX}")),
+            Seconds(value),
+        ),
+        else_=Formatted(
+            literal_column("'\"%s.%sZ\"'"),
+            Moment(_quotient(value - fraction, million)),
+            Padded(fraction),
+        ),
+    )
+
+
+def _quotient(value: ColumnElement[int], by: ColumnElement[int]) -> Any:
+    # Not //: on SQLite that becomes FLOOR, which SQLAlchemy has Python compute, once
+    # a row, with the GIL.
+    # Grouped, because || binds more tightly than SQLAlchemy knows.
+    return Grouping(value.op("/", precedence=8)(by))
+
+
+def _is_too_big(error: Exception) -> bool:
+    """Tell whether a result was beyond the longest text SQLite makes, 10**9 bytes."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF == 18  # SQLITE_TOOBIG

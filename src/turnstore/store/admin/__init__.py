@@ -1,0 +1,190 @@
+"""``store.admin``: copying, checking and tidying up a store while it is used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from sqlalchemy import Connection, literal_column, select
+
+from turnstore.engine.backend import Backend
+from turnstore.engine.commands import Command, Outcome
+from turnstore.engine.sqlite.files import absolute
+from turnstore.errors import DatabaseCorrupt, InvalidArgument
+from turnstore.options import StoreOptions
+from turnstore.records import RecoveryReport
+from turnstore.sql.query import Query
+from turnstore.sql.schema import session_heads, sessions
+from turnstore.store.admin.head_checks import check_heads
+from turnstore.store.heads import lock_heads
+from turnstore.store.sessions.writes import UpdateSession
+from turnstore.store.tool_calls.writes import InterruptToolCalls
+
+PROBLEMS_MAX: Final = 1_000
+"""Problems that a check tells of heads."""
+ROW_BYTES: Final = 1_000
+
+
+class Admin:
+    """Care of the whole store. Reach it as ``store.admin``.
+
+    PostgreSQL takes care of its own files: there only ``check`` and ``recover`` have
+    something to do. ``SessionStore`` says what holds for every call: further errors,
+    and cancellation where a method does not.
+    """
+
+    def __init__(self, backend: Backend, options: StoreOptions) -> None:
+        self._backend = backend
+
+    async def backup(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Copy the store, as it is at one moment, to a new file that opens as a store.
+
+        Reads and writes go on; what is committed after the start is not in it. The
+        file has mode 0600 and is on the disk when the call returns.
+
+        :param path: of the copy, in a folder that is there.
+        :param on_progress: called with the pages copied and their total, about ten
+            times a second and at the end; what it raises ends the copy.
+        :raises InvalidArgument: there is a file already, or a log of one; or the store
+            is on PostgreSQL, where ``pg_dump`` makes backups.
+        :raises BackendUnavailable, DiskFull: it can't be written there.
+        :raises DatabaseBusy: so much was written meanwhile that the write-ahead log,
+            which a backup keeps from being emptied, reached half of
+            ``wal_bytes_max``.
+
+        Where it raises, a cancellation too, nothing is left of the copy; where the
+        process dies, a file ``.turnstore-….partial``. Cost: the file. In memory no
+        write is committed meanwhile.
+        """
+        if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+            raise InvalidArgument("path must be text or a Path")
+        await self._backend.backup(absolute(Path(path)), on_progress)
+
+    async def checkpoint(self) -> bool:
+        """Empty the write-ahead log into the file, as far as readers allow.
+
+        Returns whether all of it was; where not, the rest follows by itself. The
+        store does this when nothing was written for a second, and on close. Cost: the
+        log, during which no other write is committed. A cancellation is raised
+        at once and does not stop it.
+
+        :raises ReadOnlyStore: the store was opened so; the log stays as it was.
+        """
+        return await self._backend.checkpoint()
+
+    async def check(self) -> list[str]:
+        """Return what is wrong with the store, a problem a line; [] when it is sound.
+
+        Looks at the pages and indexes, at the foreign keys, and whether each session's
+        numbers and totals agree with its rows and the usage ledger (on PostgreSQL at
+        these alone). Of each kind the first problems: 100, of sessions 1,000. Reads
+        and writes go on; in memory they wait while pages are looked at.
+
+        Cost: reads the whole store, in bounded memory.
+        """
+        problems = await self._backend.check()
+        counted: list[str] = []
+        after: int | None = 0
+        try:
+            while after is not None and len(counted) < PROBLEMS_MAX:
+                after, found = await self._backend.read(
+                    partial(check_heads, after=after), snapshot=True
+                )
+                counted += found
+        except DatabaseCorrupt as error:
+            counted.append(str(error))
+        return problems + counted[:PROBLEMS_MAX]
+
+    async def vacuum(self) -> None:
+        """Give free pages back to the file system, in steps between other writes.
+
+        What is raised, a cancellation too, leaves those given back so far; the rest
+        stays for the next time. Cost: the free pages.
+
+        :raises DatabaseBusy: another process kept the lock, or a reader the log.
+        :raises ReadOnlyStore: the store was opened so.
+        """
+        await self._backend.reclaim()
+
+    async def recover(self) -> RecoveryReport:
+        """Close what a crashed runtime left open, in one transaction.
+
+        Sessions that run become interrupted, with ``ended_at``; open tool calls become
+        failed, with the error "interrupted". A session that waits for user input
+        stays as it is, with its tool calls. Returns what was closed, as it is now,
+        the oldest sessions first, of each its calls by age. Nothing tells a crashed
+        runtime from one that is alive: call it before any begins to work.
+
+        :raises ReadOnlyStore: the store was opened so; nothing was closed.
+
+        Cost: the open sessions and tool calls.
+        """
+        return await self._backend.write(Recover("", ROW_BYTES))
+
+
+class Recover(Command[RecoveryReport]):
+    """Closes the sessions and tool calls that are open, of whatever session.
+
+    It names no session, so nobody has locked their heads for it. Those it does itself
+    come after the ones of its batch: where that is another order than another lane's,
+    the database ends the deadlock, and the batch is tried again.
+    """
+
+    @staticmethod
+    def apply(connection: Connection, commands: Sequence[Recover]) -> list[Outcome]:
+        return [_recover(connection) for _ in commands]
+
+
+class _Open(msgspec.Struct):
+    session_key: int
+    id: str
+
+
+def _recover(connection: Connection) -> RecoveryReport:
+    found = [*_WITH_CALLS(connection), *_RUNNING(connection)]
+    names = {each.session_key: each.id for each in found}
+    if not names:
+        return RecoveryReport(sessions=[], tool_calls=[])
+    # Others may have written until the locks are there: what decides is read after,
+    # of these sessions alone.
+    lock_heads(connection, list(names.values()))
+    with_calls = [
+        InterruptToolCalls(each.id, 0)
+        for each in _WITH_CALLS(connection)
+        if each.session_key in names
+    ]
+    running = [
+        UpdateSession(each.id, 0, {"status": "interrupted"})
+        for each in _RUNNING(connection)
+        if each.session_key in names
+    ]
+    calls = InterruptToolCalls.apply(connection, with_calls) if with_calls else []
+    closed = UpdateSession.apply(connection, running) if running else []
+    return RecoveryReport(
+        sessions=closed, tool_calls=[call for each in calls for call in each]
+    )
+
+
+_IDS: Final = (
+    select(sessions.c.session_key, sessions.c.id)
+    .join(session_heads, session_heads.c.session_key == sessions.c.session_key)
+    .order_by(sessions.c.session_key)
+)
+_WITH_CALLS: Final = Query(
+    _IDS.where(
+        # As in the partial index.
+        session_heads.c.pending_tool_calls > literal_column("0"),
+        sessions.c.status != "waiting_for_user_input",
+    ),
+    _Open,
+)
+_RUNNING: Final = Query(_IDS.where(sessions.c.status == "running"), _Open)

@@ -1,0 +1,65 @@
+"""How events and the head of their log are read."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, select
+
+from turnstore.errors import SessionNotFound
+from turnstore.records import Event
+from turnstore.sql.bulk import is_in
+from turnstore.sql.compiled import Compiled
+from turnstore.sql.schema import events, session_heads, sessions
+from turnstore.store.heads import require_session
+from turnstore.store.history import History
+from turnstore.store.selects import EVENT_COLUMNS, SESSION_IS
+
+
+def list_single_statement(
+    connection: Connection,
+    history: History[Event],
+    limit: int | None,
+    values: dict[str, Any],
+) -> list[Event] | None:
+    answer = history.single_statement(connection, limit, **values)
+    if answer is None:
+        return None
+    if not answer[0]:
+        require_session(connection, values["session"])
+    return answer[0]
+
+
+def list_snapshot(
+    connection: Connection,
+    history: History[Event],
+    limit: int | None,
+    values: dict[str, Any],
+) -> list[Event]:
+    found = history.snapshot(connection, limit, **values)
+    if not found:
+        require_session(connection, values["session"])
+    return found
+
+
+def read_head(connection: Connection, session_id: str) -> int:
+    for (head,) in _HEAD.execute(connection, {"session": session_id}):
+        return int(head)
+    raise SessionNotFound(session_id)
+
+
+ALL: Final = History("event", events, EVENT_COLUMNS, Event)
+
+OF_TYPES: Final = History(
+    "event",
+    events,
+    EVENT_COLUMNS,
+    Event,
+    is_in(events.c.type, bindparam("types")),
+)
+
+_HEAD: Final = Compiled(
+    select(session_heads.c.event_head)
+    .join(sessions, sessions.c.session_key == session_heads.c.session_key)
+    .where(SESSION_IS)
+)

@@ -1,0 +1,305 @@
+"""The commands that append and delete events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import ClassVar, Final
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Text,
+    bindparam,
+    delete,
+    select,
+    type_coerce,
+)
+
+from turnstore.engine.commands import Audience, Command, Outcome, Published
+from turnstore.errors import OutcomeUnknown, SequenceConflict, SessionNotFound
+from turnstore.records import Event
+from turnstore.sql import codec
+from turnstore.sql.bulk import Insert, is_distributed
+from turnstore.sql.query import Query
+from turnstore.sql.schema import events, session_heads
+from turnstore.store import idempotency
+from turnstore.store.events.one_statement import NumberedRow, append
+from turnstore.store.heads import Head, Heads, known_keys, save_models, session_keys
+from turnstore.store.history import materialize_forks_of, pass_over_events
+
+ROW_BYTES: Final = 100
+"""About what an event takes beside its data, for the bound on a batch."""
+
+EventRow = tuple[str, str | None, str | None, str | None, int | None]
+"""Type, encoded data, model, turn id, microseconds or None for now."""
+
+
+class _Row(msgspec.Struct):
+    """A row as it is stored."""
+
+    type: str
+    data: str | None
+    model: str | None
+    turn_id: str | None
+    created_at: int
+
+
+class EventHead(Head):
+    event_head: int
+    last_model: str | None
+
+
+class AppendEvents(Published[int]):
+    """Appends events to one session; the result is the first one's seq.
+
+    ``written``, set when it is applied: the key of the session and the time. None:
+    it wrote nothing, as its idempotency key was used before.
+
+    Applied again after a commit whose outcome is not known, it knows its own rows by
+    that time, which it gave them.
+    """
+
+    is_locking: ClassVar[bool] = True
+    rows: Sequence[EventRow]
+    expected_head: int | None = None
+    idempotency_key: str | None = None
+    written: tuple[int, int] | None = None
+
+    @property
+    def is_repeatable(self) -> bool:
+        if self.idempotency_key is not None:
+            return True
+        # Rows of the caller's own times can't be told from another's.
+        return self.expected_head is not None and any(
+            row[4] is None for row in self.rows
+        )
+
+    def publish(self, outcome: int, audience: Audience) -> None:
+        if self.written is not None and self.rows:
+            audience.appended(
+                self.session_id,
+                self.written[0],
+                range(outcome, outcome + len(self.rows)),
+                self.size_bytes,
+                partial(self._events, outcome, self.written[1]),
+            )
+
+    def _events(self, first: int, now: int) -> list[Event]:
+        return [
+            Event(
+                session_id=self.session_id,
+                seq=seq,
+                type=kind,
+                data=codec.decode(data),
+                model=model,
+                turn_id=turn_id,
+                created_at=codec.from_micros(now if created_at is None else created_at),
+            )
+            for seq, (kind, data, model, turn_id, created_at) in enumerate(
+                self.rows, first
+            )
+        ]
+
+    @staticmethod
+    def single_statement(
+        connection: Connection,
+        commands: Sequence[AppendEvents],
+        settings: Mapping[str, str],
+    ) -> list[Outcome] | None:
+        return _append(connection, commands, settings)
+
+    @staticmethod
+    def apply(
+        connection: Connection, commands: Sequence[AppendEvents]
+    ) -> list[Outcome]:
+        if connection.dialect.name != "sqlite":
+            appended = _append(connection, commands, None)
+            if appended is not None:
+                return appended
+        heads = _HEADS.load(connection, {each.session_id for each in commands})
+        now = codec.now_micros()
+        written = idempotency.find(connection, "event", _places(commands, heads))
+        fresh: list[tuple[idempotency.KeyRef, int]] = []
+        rows: list[Sequence[str | int | None]] = []
+        changed: dict[str, EventHead] = {}
+        models: dict[int, str] = {}
+        outcomes: list[Outcome] = []
+        for command in commands:
+            session_id = command.session_id
+            head = heads.get(session_id)
+            if head is None:
+                outcomes.append(SessionNotFound(session_id))
+                continue
+            key, seq = head.session_key, head.event_head
+            if command.idempotency_key is not None:
+                place = (key, command.idempotency_key)
+                if place in written:
+                    command.written = None
+                    outcomes.append(written[place])
+                    continue
+            if command.expected_head is not None and command.expected_head != seq:
+                outcomes.append(_conflict(connection, command, seq))
+                continue
+            outcomes.append(seq + 1)
+            command.written = (key, now)
+            if command.idempotency_key is not None:
+                written[place] = seq + 1
+                fresh.append((place, seq + 1))
+            for kind, data, model, turn_id, created_at in command.rows:
+                seq += 1
+                rows.append(
+                    (
+                        key,
+                        seq,
+                        kind,
+                        data,
+                        model,
+                        turn_id,
+                        now if created_at is None else created_at,
+                    )
+                )
+                if model is not None and model != head.last_model:
+                    head.last_model = models[key] = model
+            if command.rows:
+                head.event_head = seq
+                changed[session_id] = head
+        _INSERT(connection, rows)
+        _HEADS.save(connection, changed.values(), now)
+        save_models(connection, models)
+        idempotency.remember(connection, "event", fresh)
+        return outcomes
+
+
+class DeleteEvents(Command[int]):
+    """Deletes the events before a seq; the result is their count."""
+
+    before: int
+
+    @staticmethod
+    def apply(
+        connection: Connection, commands: Sequence[DeleteEvents]
+    ) -> list[Outcome]:
+        heads = _HEADS.load(connection, {each.session_id for each in commands})
+        outcomes: list[Outcome] = []
+        for command in commands:
+            head = heads.get(command.session_id)
+            if head is None:
+                outcomes.append(SessionNotFound(command.session_id))
+                continue
+            key = head.session_key
+            materialize_forks_of(connection, [key])
+            # First: who settles this fork meanwhile copies what is to be deleted.
+            passed = pass_over_events(connection, key, command.before)
+            deleted = connection.execute(
+                _DELETE, {"key": key, "before": command.before}
+            )
+            outcomes.append(deleted.rowcount + passed)
+        return outcomes
+
+
+def _conflict(connection: Connection, command: AppendEvents, head: int) -> Outcome:
+    """Return the conflict, unless it is the command's own rows that are in its way."""
+    expected = command.expected_head
+    assert expected is not None
+    if command.written is None or head < expected + len(command.rows):
+        return SequenceConflict(command.session_id, expected, head)
+    key, now = command.written
+    found = _WRITTEN(
+        connection, key=key, after=expected, upto=expected + len(command.rows)
+    )
+    own = [
+        _Row(kind, data, model, turn_id, now if created_at is None else created_at)
+        for kind, data, model, turn_id, created_at in command.rows
+    ]
+    if found == own:
+        return expected + 1
+    if len(found) < len(own):
+        return OutcomeUnknown("the events that would tell were deleted meanwhile")
+    return SequenceConflict(command.session_id, expected, head)
+
+
+def _append(
+    connection: Connection,
+    commands: Sequence[AppendEvents],
+    settings: Mapping[str, str] | None,
+) -> list[Outcome] | None:
+    """Append by one statement; None: it takes more, and nothing was written."""
+    if is_distributed(connection):
+        return None
+    # Alone it may not read first: losing that would leave open what was never sent.
+    find = session_keys if settings is None else known_keys
+    keys = find(connection, {each.session_id for each in commands})
+    counts: dict[int, int] = {}
+    models: dict[int, str] = {}
+    rows: list[NumberedRow] = []
+    places: list[tuple[int, int]] = []
+    for command in commands:
+        key = keys.get(command.session_id)
+        if (
+            key is None
+            or command.expected_head is not None
+            or command.idempotency_key is not None
+            or not command.rows
+        ):
+            return None
+        count = counts.get(key, 0)
+        places.append((key, count + 1))
+        for kind, data, model, turn_id, created_at in command.rows:
+            count += 1
+            rows.append((key, count, kind, data, model, turn_id, created_at))
+            if model is not None:
+                models[key] = model
+        counts[key] = count
+    found = append(connection, rows, counts, models, settings)
+    if not found:
+        return None
+    outcomes: list[Outcome] = []
+    for command, (key, place) in zip(commands, places, strict=True):
+        head, now = found[key]
+        command.written = (key, now)
+        outcomes.append(head + place)
+    return outcomes
+
+
+def _places(
+    commands: Sequence[AppendEvents], heads: dict[str, EventHead]
+) -> set[idempotency.KeyRef]:
+    return {
+        (heads[each.session_id].session_key, each.idempotency_key)
+        for each in commands
+        if each.idempotency_key is not None and each.session_id in heads
+    }
+
+
+_HEADS: Final = Heads(EventHead, session_heads.c.event_head)
+_INSERT: Final = Insert(
+    events,
+    events.c.session_key,
+    events.c.seq,
+    events.c.type,
+    events.c.data,
+    events.c.model,
+    events.c.turn_id,
+    events.c.created_at,
+)
+_WRITTEN: Final = Query(
+    select(
+        events.c.type,
+        type_coerce(events.c.data, Text).label("data"),
+        events.c.model,
+        events.c.turn_id,
+        type_coerce(events.c.created_at, BigInteger).label("created_at"),
+    )
+    .where(
+        events.c.session_key == bindparam("key"),
+        events.c.seq > bindparam("after"),
+        events.c.seq <= bindparam("upto"),
+    )
+    .order_by(events.c.seq),
+    _Row,
+)
+_DELETE: Final = delete(events).where(
+    events.c.session_key == bindparam("key"), events.c.seq < bindparam("before")
+)

@@ -1,0 +1,314 @@
+"""Sessions that show rows of those they were forked from: reading, and settling.
+
+A fork shows rows of other sessions as its own. ``fork_sources`` names them, oldest
+first: each is a range of ``seq`` in another session, after the ranges before it. The
+fork's own rows come after them all. So a history is read piece by piece, and only a
+fork pays for it: the first statement of a read tells whether the session is one.
+
+Whatever takes rows away from a session first *settles* the forks that show them: they
+get a copy, and name their sources no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from typing import Any, Final, Generic, Literal, TypeVar
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    select,
+    update,
+)
+
+from turnstore.sql import codec
+from turnstore.sql.bulk import is_in
+from turnstore.sql.compiled import Value
+from turnstore.sql.dialects import Greatest
+from turnstore.sql.query import CHUNK_ROWS, Query
+from turnstore.sql.schema import events, fork_sources, messages, sessions
+from turnstore.store.selects import SESSION_IS
+
+T = TypeVar("T")
+Kind = Literal["message", "event"]
+Piece = tuple[int, int, int]
+"""Rows of a session, by key: those with after < seq <= upto."""
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Rows of another session: those with after < seq <= upto."""
+
+    source_key: int
+    message_after: int
+    message_upto: int
+    event_after: int
+    event_upto: int
+
+    def range_of(self, kind: Kind) -> tuple[int, int]:
+        if kind == "message":
+            return self.message_after, self.message_upto
+        return self.event_after, self.event_upto
+
+
+class History(Generic[T]):
+    """Rows of one table by ``seq``, with those of the session's sources.
+
+    The bind parameters are ``session``, ``after`` and ``before`` (both exclusive),
+    ``limit``, and those of ``where``.
+
+    :param columns: a SELECT of the table and ``sessions``, not joined yet.
+    :param extra: scalar subqueries that ``single_statement`` gives too.
+    :param first: a scalar subquery: the first seq that is wanted.
+    :param newest: by descending seq.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        table: Table,
+        columns: Select[Any],
+        record: type[T],
+        *where: ColumnElement[bool],
+        extra: Sequence[ColumnElement[Any]] = (),
+        first: ColumnElement[int] | None = None,
+        newest: bool = False,
+    ) -> None:
+        self._kind = kind
+        self._newest = newest
+        seq = table.c.seq
+        after: ColumnElement[int] = bindparam("after", type_=BigInteger)
+        if first is not None:
+            # One bound, as only one leads an index.
+            after = Greatest(after, first - 1)
+        wanted = (
+            columns.where(
+                SESSION_IS,
+                seq > after,
+                seq < bindparam("before"),
+                *where,
+            )
+            .order_by(seq.desc() if newest else seq)
+            .limit(bindparam("limit"))
+        )
+        key = table.c.session_key
+        # By value, or PostgreSQL may sort all rows of a session, or read the table.
+        self._own = Query(
+            wanted.select_from(
+                table.join(sessions, sessions.c.session_key == key)
+            ).where(key == _KEY_OF_SESSION),
+            record,
+            extra=(SOURCES_COUNT, *extra),
+        )
+        self._of_source = Query(
+            wanted.select_from(table.join(sessions, SESSION_IS)).where(
+                key == bindparam("source")
+            ),
+            record,
+        )
+
+    def single_statement(
+        self, connection: Connection, limit: int | None, **values: Value
+    ) -> tuple[list[T], Sequence[Any]] | None:
+        """Read in one statement; None where it takes more: of a fork, or many rows."""
+        wanted = CHUNK_ROWS if limit is None else min(limit, CHUNK_ROWS)
+        answer = self._own.with_extra(connection, **values, limit=wanted)
+        if answer is None:
+            return None
+        found, (sources, *extra) = answer
+        if sources or (len(found) == wanted and wanted != limit):
+            return None
+        return found, extra
+
+    def snapshot(
+        self,
+        connection: Connection,
+        limit: int | None,
+        *,
+        session: str,
+        after: int,
+        before: int,
+        **values: Value,
+    ) -> list[T]:
+        """Read all, in steps of ``CHUNK_ROWS``. For a snapshot."""
+        pieces: list[tuple[int | None, int, int]] = [
+            (each.source_key, *each.range_of(self._kind))
+            for each in find_sources(connection, session)
+        ]
+        pieces.append((None, 0, before))
+        records: list[T] = []
+        for source, low, high in reversed(pieces) if self._newest else pieces:
+            query = self._own if source is None else self._of_source
+            records += _read(
+                partial(query, connection, session=session, source=source, **values),
+                None if limit is None else limit - len(records),
+                after=max(after, low),
+                before=min(before, high + 1),
+                newest=self._newest,
+            )
+        return records
+
+
+def find_sources(connection: Connection, session_id: str) -> list[Source]:
+    """Return what a session shows of others, oldest first; none unless it is a fork."""
+    return _SOURCES(connection, session=session_id)
+
+
+def pieces(kind: Kind, key: int, sources: Sequence[Source], upto: int) -> list[Piece]:
+    """Return where the rows of a session up to the point lie, oldest first."""
+    shown = [(each.source_key, *each.range_of(kind)) for each in sources]
+    return [(at, low, min(high, upto)) for at, low, high in [*shown, (key, 0, upto)]]
+
+
+def materialize(connection: Connection, forks: Collection[int]) -> None:
+    """Copy to forks what they show of other sessions.
+
+    Of all their sources at once: the own rows of a fork that has any come after them.
+    """
+    # Locked, or another transaction could settle a fork meanwhile, or let it show less.
+    found = [
+        (fork, each)
+        for fork in sorted(forks)
+        for each in _SOURCES_OF(connection, fork=fork)
+    ]
+    if found:
+        connection.execute(_COPY_MESSAGES, _ranges(found, "message"))
+        connection.execute(_COPY_EVENTS, _ranges(found, "event"))
+        connection.execute(_FORGET_SOURCES, {"keys": codec.array(forks)})
+
+
+def materialize_forks_of(connection: Connection, session_keys: Collection[int]) -> None:
+    """Settle the forks that show rows of any of the sessions."""
+    found = connection.execute(_FORKS_OF, {"keys": codec.array(session_keys)})
+    materialize(connection, found.scalars().all())
+
+
+def pass_over_events(connection: Connection, fork: int, before: int) -> int:
+    """Show no more the events of sources with a smaller seq; return their count."""
+    found = [(fork, each) for each in _SOURCES_OF(connection, fork=fork)]
+    count = 0
+    for shown in _ranges(found, "event"):
+        values = {**shown, "before": before}
+        count += connection.execute(_COUNT_SHOWN, values).scalar_one()
+    if count:
+        connection.execute(_RAISE, {"fork": fork, "before": before})
+    return count
+
+
+def _ranges(sources: list[tuple[int, Source]], kind: Kind) -> list[dict[str, int]]:
+    # A statement takes one of them, with both keys by value: tables that are
+    # distributed by session are not joined by another key.
+    ranges = []
+    for fork, source in sources:
+        after, upto = source.range_of(kind)
+        key = source.source_key
+        ranges.append({"fork": fork, "source": key, "after": after, "upto": upto})
+    return ranges
+
+
+def _read(
+    query: Callable[..., list[T]],
+    limit: int | None,
+    *,
+    after: int,
+    before: int,
+    newest: bool,
+) -> list[T]:
+    records: list[T] = []
+    wanted = CHUNK_ROWS
+    while limit is None or len(records) < limit:
+        if limit is not None:
+            wanted = min(wanted, limit - len(records))
+        chunk = query(after=after, before=before, limit=wanted)
+        records += chunk
+        if len(chunk) < wanted:
+            break
+        last: Any = chunk[-1]
+        if newest:
+            before = last.seq
+        else:
+            after = last.seq
+    return records
+
+
+_KEY_OF_SESSION: Final = (
+    select(sessions.c.session_key).where(SESSION_IS).scalar_subquery()
+)
+_of_session = and_(fork_sources.c.session_key == sessions.c.session_key, SESSION_IS)
+_columns = select(
+    fork_sources.c.source_key,
+    fork_sources.c.message_after,
+    fork_sources.c.message_upto,
+    fork_sources.c.event_after,
+    fork_sources.c.event_upto,
+)
+_SOURCES: Final = Query(
+    _columns.join(sessions, _of_session).order_by(fork_sources.c.position), Source
+)
+_SOURCES_OF: Final = Query(
+    _columns.where(fork_sources.c.session_key == bindparam("fork"))
+    .order_by(fork_sources.c.position)
+    .with_for_update(),
+    Source,
+)
+SOURCES_COUNT: Final = (
+    select(func.count())
+    .select_from(fork_sources.join(sessions, _of_session))
+    .scalar_subquery()
+)
+"""For ``extra``: tells whether the session is a fork."""
+
+
+def _is_shown(table: Table) -> ColumnElement[bool]:
+    return and_(
+        table.c.session_key == bindparam("source"),
+        table.c.seq > bindparam("after"),
+        table.c.seq <= bindparam("upto"),
+    )
+
+
+def _copy(table: Table) -> Any:
+    rest = [each for each in table.c if each.name != "session_key"]
+    return table.insert().from_select(
+        ["session_key", *(each.name for each in rest)],
+        select(bindparam("fork", type_=BigInteger), *rest).where(_is_shown(table)),
+    )
+
+
+_COPY_MESSAGES: Final = _copy(messages)
+_COPY_EVENTS: Final = _copy(events)
+_FORGET_SOURCES: Final = delete(fork_sources).where(
+    is_in(fork_sources.c.session_key, bindparam("keys"))
+)
+_FORKS_OF: Final = (
+    select(fork_sources.c.session_key)
+    .where(is_in(fork_sources.c.source_key, bindparam("keys")))
+    .distinct()
+)
+_COUNT_SHOWN: Final = (
+    select(func.count())
+    .select_from(events)
+    .where(_is_shown(events), events.c.seq < bindparam("before"))
+)
+_last = bindparam("before", type_=BigInteger) - 1
+_RAISE: Final = (
+    update(fork_sources)
+    .where(
+        fork_sources.c.session_key == bindparam("fork"),
+        fork_sources.c.event_after < _last,
+    )
+    .values(
+        event_after=case(
+            (fork_sources.c.event_upto < _last, fork_sources.c.event_upto), else_=_last
+        )
+    )
+)

@@ -1,0 +1,335 @@
+"""``store.messages``: the conversation of each session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from functools import partial
+
+from turnstore.engine.backend import Backend
+from turnstore.errors import InvalidArgument, MessageNotFound
+from turnstore.options import StoreOptions
+from turnstore.records import Compaction, Json, Message, NewMessage, Role, Usage
+from turnstore.sql import codec
+from turnstore.store.messages.arguments import (
+    MESSAGE_BYTES,
+    append_messages,
+    check_role,
+    message_bytes,
+    message_row,
+)
+from turnstore.store.messages.compaction import Compact, Uncompact
+from turnstore.store.messages.pairing import pruned
+from turnstore.store.messages.reads import (
+    Range,
+    branch_at_once,
+    branch_in_steps,
+    list_at_once,
+    list_snapshot,
+)
+from turnstore.store.messages.recent import texts_at_once, texts_in_steps
+from turnstore.store.messages.writes import SetActive
+
+MessageList = list[Message]
+
+
+class Messages:
+    """The messages of every session. Reach it as ``store.messages``.
+
+    Those of a session are numbered by ``seq`` from 1 in the order of their commits;
+    no number is used again. Each has a parent, the *active* message when it was
+    appended unless another is given; so they form branches.
+
+    ``SessionStore`` says what holds for every call: cancellation, further errors.
+    """
+
+    def __init__(self, backend: Backend, options: StoreOptions) -> None:
+        self._backend = backend
+        self._bytes_max = options.payload_bytes_max
+
+    async def append(
+        self,
+        session_id: str,
+        role: Role | str,
+        content: Json = None,
+        *,
+        id: str | None = None,
+        tool_calls: Json = None,
+        tool_call_id: str | None = None,
+        name: str | None = None,
+        usage: Usage | None = None,
+        agent_name: str | None = None,
+        model: str | None = None,
+        parent_id: str | None = None,
+        created_at: datetime | None = None,
+        idempotency_key: str | None = None,
+    ) -> Message:
+        """Append one message and return it, once it is committed.
+
+        It becomes the session's active message.
+
+        :param content: text or JSON, at most ``payload_bytes_max`` bytes encoded.
+        :param id: 1 to 255 characters, unique in its session; None makes one.
+        :param tool_calls: in chat format, a list of objects, with as many bytes.
+        :param usage: of the model call that made it, one unless ``api_calls`` says
+            otherwise; added to the session's totals and kept in the usage ledger.
+        :param model: becomes the session's ``last_model``.
+        :param parent_id: a message of the session; None takes the active one.
+        :param created_at: timezone-aware; None takes the time of the commit.
+        :param idempotency_key: 1 to 255 characters. A key that the session's messages
+            have seen returns the first call's message and writes nothing, whatever
+            else is given; where that message was purged: InvalidArgument.
+        :raises SessionNotFound, MessageExists, MessageNotFound (the parent),
+            PayloadInvalid, PayloadTooLarge, InvalidArgument: nothing was written.
+        """
+        given = NewMessage(
+            role=role,
+            content=content,
+            id=id,
+            tool_calls=tool_calls,
+            tool_call_id=tool_call_id,
+            name=name,
+            usage=usage,
+            agent_name=agent_name,
+            model=model,
+            parent_id=parent_id,
+            created_at=created_at,
+        )
+        rows = [message_row(given, self._bytes_max)]
+        [message] = await self._backend.write(
+            append_messages(session_id, rows, idempotency_key)
+        )
+        return message
+
+    async def append_many(
+        self, session_id: str, messages: Iterable[NewMessage]
+    ) -> list[Message]:
+        """Append messages in the given order, all or none; return them.
+
+        Their numbers are consecutive. Each one's parent is the one before unless it
+        names another, of the session or before it in the list. The bounds are those of
+        ``append``, for each. No messages: returns [].
+
+        :raises SessionNotFound, MessageExists, MessageNotFound, PayloadInvalid,
+            PayloadTooLarge, InvalidArgument: nothing was written.
+        """
+        try:
+            several = [*messages]
+        except TypeError as error:
+            raise InvalidArgument("messages must be several: give a list") from error
+        rows = [message_row(each, self._bytes_max) for each in several]
+        return await self._backend.write(append_messages(session_id, rows))
+
+    async def branch(
+        self, session_id: str, message_id: str | None = None
+    ) -> list[Message]:
+        """Return the messages from the root to one of them, along ``parent_id``.
+
+        Archived ones too, from one snapshot. It begins after a parent that was purged,
+        or deleted by ``uncompact``.
+
+        :param message_id: None takes the active message; with none active, or one that
+            was purged: [].
+        :raises SessionNotFound, MessageNotFound, InvalidArgument: no such session or
+            message.
+
+        Cost: the branch; of a fork its whole history.
+        """
+        if message_id is not None:
+            message_id = codec.check_id(message_id, "message_id")
+        name = codec.check_id(session_id, "session_id")
+        found = await self._backend.read_single_statement(
+            partial(branch_at_once, session_id=name, message_id=message_id),
+            partial(branch_in_steps, session_id=name, message_id=message_id),
+        )
+        if not found and message_id is not None:
+            raise MessageNotFound(name, message_id)
+        return found
+
+    async def set_active(self, session_id: str, message_id: str | None) -> None:
+        """Make a message the active one: the parent of the next. None: there is none.
+
+        :raises SessionNotFound, MessageNotFound, InvalidArgument: nothing was written.
+        """
+        if message_id is not None:
+            message_id = codec.check_id(message_id, "message_id")
+        await self._backend.write(
+            SetActive(
+                codec.check_id(session_id, "session_id"), MESSAGE_BYTES, message_id
+            )
+        )
+
+    async def last(self, session_id: str, role: Role | str) -> Message | None:
+        """Return the newest message of a role, by ``seq``, None when there is none.
+
+        Archived ones count, summaries made by a compaction don't.
+
+        :raises SessionNotFound, InvalidArgument: no such session or role.
+
+        Cost: the messages after it.
+        """
+        found = await self._list(
+            Range(
+                session_id=codec.check_id(session_id, "session_id"),
+                count=1,
+                newest=True,
+                role=check_role(role),
+                which="spoken",
+            )
+        )
+        return found[0] if found else None
+
+    async def recent_user(
+        self, limit: int, *, project_root: str | None = None
+    ) -> list[str]:
+        """Return the texts of the newest user messages of all sessions, newest first.
+
+        By ``created_at``, as there is no other order across sessions. Archived ones
+        too. Messages without text (none, empty, or JSON) are passed over, and so is
+        one that agrees with a newer one in id, time and text: what forks were given
+        when their parent's was deleted. Of several at one time, those of the session
+        that was stored later come first, then the later ones.
+
+        :param limit: 1 or more.
+        :param project_root: only of sessions with this one.
+        :raises InvalidArgument: a value is out of bounds.
+
+        Cost: the user messages passed over to find so many.
+        """
+        count = codec.check_integer(limit, "limit", 1)
+        root = codec.check_text_or_none(project_root, "project_root")
+        return await self._backend.read_single_statement(
+            partial(texts_at_once, count=count, root=root),
+            partial(texts_in_steps, count=count, root=root),
+        )
+
+    async def list(
+        self,
+        session_id: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int | None = None,
+        last: int | None = None,
+        role: Role | str | None = None,
+        include_compacted: bool = True,
+    ) -> list[Message]:
+        """Return messages by ``seq``, from one snapshot.
+
+        :param after: exclusive; 0 means from the start.
+        :param before: exclusive; None means to the end.
+        :param limit: the oldest so many of them, 1 or more.
+        :param last: the newest so many of them, 1 or more, oldest first; not together
+            with ``limit``.
+        :param role: only messages of this role.
+        :param include_compacted: archived ones too.
+        :raises SessionNotFound, InvalidArgument: no such session, or a value is out of
+            bounds.
+
+        Cost: the messages read, with ``role`` those passed over too; of more than
+        2,048 the first ones twice.
+        """
+        if limit is not None and last is not None:
+            raise InvalidArgument("give either limit or last")
+        name, count = ("limit", limit) if last is None else ("last", last)
+        return await self._list(
+            Range(
+                session_id=codec.check_id(session_id, "session_id"),
+                after=codec.check_integer(after, "after", 0),
+                before=codec.INTEGER_MAX
+                if before is None
+                else codec.check_integer(before, "before", 0),
+                count=None if count is None else codec.check_integer(count, name, 1),
+                newest=last is not None,
+                role=None if role is None else check_role(role),
+                which="all" if include_compacted else "active",
+            )
+        )
+
+    async def context(self, session_id: str) -> MessageList:
+        """Return what a model may be sent: the active messages, summary first.
+
+        Left out are archived messages, results without their call, calls without
+        their result (each by itself: the text of such a message stays, and a message
+        left with neither goes) and messages of an unknown role. Calls and results are
+        paired by position, as providers repeat ids. The rest is by ``seq``, from one
+        snapshot.
+
+        :raises SessionNotFound, InvalidArgument: no such session.
+
+        Cost: the active messages, however many are archived.
+        """
+        name = codec.check_id(session_id, "session_id")
+        found = await self._list(Range(session_id=name, which="active"))
+        return pruned(sorted(found, key=lambda each: not each.is_summary))
+
+    async def compact(
+        self,
+        session_id: str,
+        summary: str,
+        *,
+        preserve: int = 4,
+        usage: Usage | None = None,
+        model: str | None = None,
+    ) -> Compaction:
+        """Archive all but the last active messages and put a summary in their place.
+
+        The summary is a message of role system with a ``seq`` of its own; in
+        ``context`` it comes first, in ``list`` where its seq is. An earlier summary is
+        archived. The active message stays the one it was. One transaction.
+
+        :param summary: text that is not blank, at most ``payload_bytes_max`` bytes
+            encoded.
+        :param preserve: active messages that stay, 0 or more. More stay where a call
+            would be split from its result. When that leaves nothing to archive,
+            nothing is written and ``archived`` is 0.
+        :param usage: of the model call that wrote the summary; added to the session's
+            totals and to the ledger.
+        :param model: that wrote it; becomes the session's ``last_model``.
+        :raises PendingToolCalls: tool calls are open; nothing was written.
+        :raises SessionNotFound, PayloadInvalid, PayloadTooLarge, InvalidArgument:
+            nothing was written.
+
+        Cost: the active messages, without their content.
+        """
+        text = codec.check_free_text(summary, "summary")
+        if not text.strip():
+            raise InvalidArgument("summary must be text that is not blank")
+        row = message_row(
+            NewMessage(role=Role.SYSTEM, content=text, usage=usage, model=model),
+            self._bytes_max,
+        )
+        return await self._backend.write(
+            Compact(
+                codec.check_id(session_id, "session_id"),
+                message_bytes(row),
+                row,
+                codec.check_integer(preserve, "preserve", 0),
+            )
+        )
+
+    async def uncompact(self, session_id: str) -> Compaction | None:
+        """Take the last compaction back and return it; None when there is none.
+
+        Its summary is deleted, and what it archived is active again. Its usage stays
+        counted. Where the summary was the active message none is then; messages that
+        have it as parent keep its id. Where ``last_model`` is the summary's, it becomes
+        that of the last message or last event, by ``seq``, that names one: of the two
+        the one with the later ``created_at``, at one time the event. One transaction.
+
+        :raises SessionNotFound: no such session.
+        :raises InvalidArgument: what it archived was purged, or this can't be an id;
+            nothing was written.
+
+        Cost: where the session is a fork or was forked, what the two share, which is
+        copied. Where ``last_model`` is the summary's, messages and events are passed
+        over back to the newest that names one: all of them where none does.
+        """
+        return await self._backend.write(
+            Uncompact(codec.check_id(session_id, "session_id"), MESSAGE_BYTES)
+        )
+
+    async def _list(self, wanted: Range) -> MessageList:
+        return await self._backend.read_single_statement(
+            partial(list_at_once, wanted=wanted), partial(list_snapshot, wanted=wanted)
+        )

@@ -1,0 +1,209 @@
+"""The commands that compact a session, take a compaction back, and purge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from sqlalchemy import (
+    Connection,
+    and_,
+    bindparam,
+    delete,
+    select,
+)
+
+from turnstore.engine.commands import Command, Outcome
+from turnstore.errors import InvalidArgument, PendingToolCalls, SessionNotFound
+from turnstore.records import Compaction, Json, Message, Role
+from turnstore.sql import codec
+from turnstore.sql.bulk import Insert
+from turnstore.sql.query import Query
+from turnstore.sql.schema import (
+    IS_OPEN,
+    compactions,
+    messages,
+    session_heads,
+    tool_calls,
+)
+from turnstore.store.heads import Head, Heads
+from turnstore.store.history import materialize, materialize_forks_of
+from turnstore.store.messages.last_model import find_last_model
+from turnstore.store.messages.pairing import boundary
+from turnstore.store.messages.reads import Active, CompactionRow, read_compactions
+from turnstore.store.messages.writes import AppendMessages, MessageRow
+from turnstore.store.selects import MESSAGE
+
+
+class Compact(Command[Compaction]):
+    """Archives all but the last active messages of a session and adds a summary.
+
+    :param row: the summary.
+    """
+
+    row: MessageRow
+    preserve: int
+
+    @staticmethod
+    def apply(connection: Connection, commands: Sequence[Compact]) -> list[Outcome]:
+        return [_compact(connection, each) for each in commands]
+
+
+class Uncompact(Command[Compaction | None]):
+    """Takes the last compaction of a session back; the result is what it was."""
+
+    @staticmethod
+    def apply(connection: Connection, commands: Sequence[Uncompact]) -> list[Outcome]:
+        return [_uncompact(connection, each.session_id) for each in commands]
+
+
+class _Head(Head):
+    message_head: int
+    message_count: int
+    event_head: int
+    pending_tool_calls: int
+    active_message_id: str | None
+    last_model: str | None
+
+
+class _Part(msgspec.Struct, frozen=True):
+    """What a compaction looks at of a message."""
+
+    seq: int
+    role: Role
+    tool_calls: Json
+    tool_call_id: str | None
+    is_summary: bool
+
+
+def _compact(connection: Connection, command: Compact) -> Outcome:
+    session_id = command.session_id
+    head = _HEADS.load(connection, [session_id]).get(session_id)
+    if head is None:
+        return SessionNotFound(session_id)
+    if head.pending_tool_calls:
+        return PendingToolCalls(
+            session_id, _open_call_ids(connection, head.session_key)
+        )
+    parts = sorted(
+        _PARTS.read(connection, session_id), key=lambda each: not each.is_summary
+    )
+    edge = boundary(parts, command.preserve)
+    if edge:
+        # An earlier summary goes whole.
+        edge = max(edge, sum(each.is_summary for each in parts))
+    kept = parts[edge:]
+    boundary_seq = kept[0].seq if kept else head.message_head + 1
+    if not edge:
+        return Compaction(
+            archived=0,
+            summary_message=None,
+            boundary_seq=boundary_seq,
+            created_at=None,
+        )
+    earlier = read_compactions(connection, session_id)
+    seq = earlier[-1].seq + 1 if earlier else 1
+    now = codec.now_micros()
+    row = msgspec.structs.replace(command.row, created_at=now, summary_of=seq)
+    append = AppendMessages(session_id, command.size_bytes, [row])
+    [[summary]] = AppendMessages.apply(connection, [append])
+    _INSERT(
+        connection,
+        [[head.session_key, seq, summary.seq, boundary_seq, edge, 0, row.model, now]],
+    )
+    return _record(CompactionRow(seq, summary.seq, boundary_seq, edge, 0, now), summary)
+
+
+def _uncompact(connection: Connection, session_id: str) -> Outcome:
+    head = _HEADS.load(connection, [session_id]).get(session_id)
+    if head is None:
+        return SessionNotFound(session_id)
+    rows = read_compactions(connection, session_id)
+    if not rows:
+        return None
+    last = rows[-1]
+    if last.purged:
+        return InvalidArgument(
+            f"messages that the last compaction of session {session_id!r} archived "
+            f"were purged: it can't be taken back"
+        )
+    # The summary may be a source's, and forks may show it.
+    key = head.session_key
+    materialize(connection, [key])
+    materialize_forks_of(connection, [key])
+    values = {"key": key, "seq": last.seq, "first": last.summary_seq}
+    summaries = _SUMMARIES(connection, **values)
+    connection.execute(_DELETE_SUMMARIES, values)
+    connection.execute(_DELETE_COMPACTION, values)
+    head.message_count -= len(summaries)
+    if head.active_message_id in {each.id for each in summaries}:
+        head.active_message_id = None
+    if head.last_model in {each.model for each in summaries} - {None}:
+        # Settled above: all that the session shows is its own.
+        head.last_model = find_last_model(
+            connection, key, [], head.message_head, head.event_head
+        )
+    _HEADS.save(connection, [head], codec.now_micros())
+    return _record(last, summaries[0] if summaries else None)
+
+
+def _record(row: CompactionRow, summary: Message | None) -> Compaction:
+    return Compaction(
+        archived=row.archived,
+        summary_message=summary,
+        boundary_seq=row.boundary_seq,
+        created_at=codec.from_micros(row.created_at_us),
+    )
+
+
+_HEADS: Final = Heads(
+    _Head,
+    session_heads.c.message_count,
+    session_heads.c.active_message_id,
+    session_heads.c.last_model,
+)
+_PARTS: Final = Active(
+    select(
+        messages.c.seq,
+        messages.c.role,
+        messages.c.tool_calls,
+        messages.c.tool_call_id,
+        messages.c.summary_of.is_not(None).label("is_summary"),
+    ),
+    _Part,
+)
+_INSERT: Final = Insert(
+    compactions,
+    compactions.c.session_key,
+    compactions.c.seq,
+    compactions.c.summary_seq,
+    compactions.c.boundary_seq,
+    compactions.c.archived,
+    compactions.c.purged,
+    compactions.c.model,
+    compactions.c.created_at,
+)
+_is_summary = and_(
+    messages.c.session_key == bindparam("key"),
+    messages.c.seq >= bindparam("first"),
+    messages.c.summary_of == bindparam("seq"),
+)
+_SUMMARIES: Final = Query(MESSAGE.where(_is_summary).order_by(messages.c.seq), Message)
+_DELETE_SUMMARIES: Final = delete(messages).where(_is_summary)
+_DELETE_COMPACTION: Final = delete(compactions).where(
+    compactions.c.session_key == bindparam("key"),
+    compactions.c.seq == bindparam("seq"),
+)
+
+
+def _open_call_ids(connection: Connection, session_key: int) -> list[str]:
+    """Return the ids of a session's open tool calls, oldest first."""
+    return list(connection.execute(_OPEN_CALLS, {"key": session_key}).scalars())
+
+
+_OPEN_CALLS: Final = (
+    select(tool_calls.c.id)
+    .where(tool_calls.c.session_key == bindparam("key"), IS_OPEN)
+    .order_by(tool_calls.c.seq)
+)

@@ -1,0 +1,312 @@
+"""How messages are read: a session's history, marked with what is archived.
+
+``compactions`` alone says what is archived. A compaction archives the messages before
+its boundary that are no summaries, and the summaries of the compactions before it. So
+the active messages are those from the latest boundary on, with the latest summary, and
+a fork and its parent, which share rows, may be compacted apart.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import Any, Final, Generic, Literal, TypeVar
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+    type_coerce,
+)
+
+from turnstore.records import Message
+from turnstore.sql import codec
+from turnstore.sql.dialects import Joined
+from turnstore.sql.query import Query, object_of
+from turnstore.sql.schema import compactions, messages, session_heads, sessions
+from turnstore.store.heads import require_session
+from turnstore.store.history import SOURCES_COUNT, History
+from turnstore.store.selects import MESSAGE, MESSAGE_COLUMNS, SESSION_IS
+
+R = TypeVar("R")
+
+
+class CompactionRow(msgspec.Struct, frozen=True):
+    """A compaction. ``created_at_us`` in microseconds."""
+
+    seq: int
+    summary_seq: int
+    boundary_seq: int
+    archived: int
+    purged: int
+    created_at_us: int
+
+
+class Active(Generic[R]):
+    """The active messages of a session by seq, as records of any type."""
+
+    def __init__(self, columns: Select[Any], record: type[R]) -> None:
+        self._history = History(
+            "message",
+            messages,
+            columns,
+            record,
+            _IS_NO_OLD_SUMMARY,
+            extra=[_COMPACTIONS],
+            first=_BOUNDARY,
+        )
+
+    def single_statement(
+        self, connection: Connection, session_id: str
+    ) -> list[R] | None:
+        """As ``read``, in one statement; None where it takes more."""
+        answer = self._history.single_statement(
+            connection,
+            None,
+            session=session_id,
+            after=0,
+            before=codec.INTEGER_MAX,
+        )
+        if answer is None:
+            return None
+        if not answer[0]:
+            require_session(connection, session_id)
+        return answer[0]
+
+    def read(self, connection: Connection, session_id: str) -> list[R]:
+        """:raises SessionNotFound: no such session."""
+        found = self._history.snapshot(
+            connection,
+            None,
+            session=session_id,
+            after=0,
+            before=codec.INTEGER_MAX,
+        )
+        if not found:
+            require_session(connection, session_id)
+        return found
+
+
+class Range(msgspec.Struct, frozen=True, kw_only=True):
+    """Which messages of a session.
+
+    ``after`` and ``before`` are exclusive. ``count``: the oldest so many of them, or
+    the newest. ``which``: ``spoken`` are those that are no summaries.
+    """
+
+    session_id: str
+    after: int = 0
+    before: int = codec.INTEGER_MAX
+    count: int | None = None
+    newest: bool = False
+    role: str | None = None
+    which: Literal["all", "active", "spoken"] = "all"
+
+    def values(self) -> dict[str, Any]:
+        return {
+            "session": self.session_id,
+            "after": self.after,
+            "before": self.before,
+            "role": self.role,
+        }
+
+
+def list_at_once(connection: Connection, wanted: Range) -> list[Message] | None:
+    """Return messages by seq from one statement; None where it takes more."""
+    answer = _history(wanted).single_statement(
+        connection, wanted.count, **wanted.values()
+    )
+    if answer is None:
+        return None
+    found, [rows] = answer
+    return _finished(connection, wanted, found, _DECODE_COMPACTIONS(f"[{rows or ''}]"))
+
+
+def list_snapshot(connection: Connection, wanted: Range) -> list[Message]:
+    """As ``list_at_once``, whatever it takes. For a snapshot.
+
+    :raises SessionNotFound: no such session.
+    """
+    found = _history(wanted).snapshot(connection, wanted.count, **wanted.values())
+    rows = read_compactions(connection, wanted.session_id)
+    return _finished(connection, wanted, found, rows)
+
+
+def branch_at_once(
+    connection: Connection, session_id: str, message_id: str | None
+) -> list[Message] | None:
+    """Return the messages from the root to one, None for the active one; None for a
+    fork, or where one statement is not enough."""
+    answer = _BRANCH.with_extra(connection, session=session_id, message=message_id)
+    if answer is None:
+        return None
+    found, (sources, rows) = answer
+    if sources:
+        return None
+    if not found:
+        require_session(connection, session_id)
+    mark(found, _DECODE_COMPACTIONS(f"[{rows or ''}]"))
+    return found
+
+
+def branch_in_steps(
+    connection: Connection, session_id: str, message_id: str | None
+) -> list[Message]:
+    """As ``branch_at_once``, out of the whole history. For a snapshot."""
+    if message_id is None:
+        message_id = connection.execute(
+            _ACTIVE_ID, {"session": session_id}
+        ).scalar_one_or_none()
+    found: list[Message] = []
+    for message in reversed(list_snapshot(connection, Range(session_id=session_id))):
+        if message.id == message_id:
+            found.append(message)
+            message_id = message.parent_id
+    return found[::-1]
+
+
+def read_compactions(connection: Connection, session_id: str) -> list[CompactionRow]:
+    """Return a session's compactions, oldest first."""
+    return _READ_COMPACTIONS(connection, session=session_id)
+
+
+def _history(wanted: Range) -> History[Message]:
+    return _HISTORIES[wanted.which, wanted.newest]
+
+
+def _finished(
+    connection: Connection,
+    wanted: Range,
+    found: list[Message],
+    rows: list[CompactionRow],
+) -> list[Message]:
+    if not found:
+        require_session(connection, wanted.session_id)
+    if rows and wanted.which != "active":
+        mark(found, rows)
+    return found[::-1] if wanted.newest else found
+
+
+def mark(found: list[Message], rows: list[CompactionRow]) -> None:
+    """Set when each archived message was archived: by the first compaction with a
+    boundary beyond it, a summary by the first one with a summary beyond it."""
+    boundaries = [each.boundary_seq for each in rows]
+    summaries = [each.summary_seq for each in rows]
+    times = [codec.from_micros(each.created_at_us) for each in rows]
+    for message in found:
+        edges = summaries if message.is_summary else boundaries
+        at = bisect_right(edges, message.seq)
+        if at < len(times):
+            msgspec.structs.force_setattr(message, "compacted_at", times[at])
+
+
+_of_session = compactions.c.session_key == sessions.c.session_key
+_BOUNDARY: Final = (
+    select(func.coalesce(func.max(compactions.c.boundary_seq), 0))
+    .join(sessions, _of_session)
+    .where(SESSION_IS)
+    .scalar_subquery()
+)
+_LATEST: Final = (
+    select(func.max(compactions.c.seq))
+    .join(sessions, _of_session)
+    .where(SESSION_IS)
+    .scalar_subquery()
+)
+_IS_NO_OLD_SUMMARY: Final = or_(
+    messages.c.summary_of.is_(None), messages.c.summary_of == _LATEST
+)
+_columns = {
+    "seq": compactions.c.seq,
+    "summary_seq": compactions.c.summary_seq,
+    "boundary_seq": compactions.c.boundary_seq,
+    "archived": compactions.c.archived,
+    "purged": compactions.c.purged,
+    # As a number: by its own type it would be read as a time.
+    "created_at_us": type_coerce(compactions.c.created_at, BigInteger),
+}
+_rows = (
+    select(object_of(_columns).label("row"))
+    .join(sessions, _of_session)
+    .where(SESSION_IS)
+    .order_by(compactions.c.seq)
+    .subquery("compaction")
+)
+_joined = Joined(_rows.c.row, literal_column("','"))
+_COMPACTIONS: Final = select(_joined).scalar_subquery()
+_DECODE_COMPACTIONS: Final = msgspec.json.Decoder(list[CompactionRow]).decode
+_READ_COMPACTIONS: Final = Query(
+    select(*(each.label(name) for name, each in _columns.items()))
+    .join(sessions, _of_session)
+    .where(SESSION_IS)
+    .order_by(compactions.c.seq),
+    CompactionRow,
+)
+_ROLE: Final = bindparam("role", type_=Text())
+_IS_AMONG: Final = {
+    "all": true(),
+    "active": _IS_NO_OLD_SUMMARY,
+    "spoken": messages.c.summary_of.is_(None),
+}
+_HISTORIES: Final = {
+    (which, newest): History(
+        "message",
+        messages,
+        MESSAGE_COLUMNS,
+        Message,
+        or_(_ROLE.is_(None), messages.c.role == _ROLE),
+        is_among,
+        extra=[_COMPACTIONS],
+        first=_BOUNDARY if which == "active" else None,
+        newest=newest,
+    )
+    for which, is_among in _IS_AMONG.items()
+    for newest in (True, False)
+}
+
+_wanted_id = func.coalesce(
+    bindparam("message", type_=Text()), session_heads.c.active_message_id
+)
+# A parent is always older, so that a chain ends whatever an import may have left.
+_chain = (
+    select(messages.c.session_key, messages.c.seq, messages.c.parent_id)
+    .join(sessions, sessions.c.session_key == messages.c.session_key)
+    .join(session_heads, session_heads.c.session_key == messages.c.session_key)
+    .where(SESSION_IS, messages.c.id == _wanted_id)
+    .cte("chain", recursive=True)
+)
+_parent = messages.alias("parent")
+_chain = _chain.union_all(
+    select(_parent.c.session_key, _parent.c.seq, _parent.c.parent_id).join(
+        _chain,
+        and_(
+            _parent.c.session_key == _chain.c.session_key,
+            _parent.c.id == _chain.c.parent_id,
+            _parent.c.seq < _chain.c.seq,
+        ),
+    )
+)
+_BRANCH: Final = Query(
+    MESSAGE.join(
+        _chain,
+        and_(
+            _chain.c.session_key == messages.c.session_key,
+            _chain.c.seq == messages.c.seq,
+        ),
+    ).order_by(messages.c.seq),
+    Message,
+    extra=[SOURCES_COUNT, _COMPACTIONS],
+)
+_ACTIVE_ID: Final = (
+    select(session_heads.c.active_message_id)
+    .join(sessions, sessions.c.session_key == session_heads.c.session_key)
+    .where(SESSION_IS)
+)

@@ -1,0 +1,260 @@
+"""The command that forks a session.
+
+A fork is made of a few rows, however long the history is: it names the rows that it
+shows of its parent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Text,
+    bindparam,
+    func,
+    literal,
+    select,
+)
+
+from turnstore.engine.commands import Audience, Outcome, Published
+from turnstore.errors import InvalidArgument, SessionExists, SessionNotFound
+from turnstore.records import Session
+from turnstore.sql import codec
+from turnstore.sql.bulk import Insert
+from turnstore.sql.schema import (
+    HEAD_COLUMNS,
+    compactions,
+    fork_sources,
+    messages,
+    session_heads,
+    session_metadata,
+    sessions,
+)
+from turnstore.store.heads import Head, Heads, find_keys
+from turnstore.store.history import Source, find_sources, pieces
+from turnstore.store.messages.last_model import find_last_model
+from turnstore.store.messages.reads import Range, list_snapshot
+from turnstore.store.messages.writes import find_messages
+from turnstore.store.sessions.reads import read_sessions
+
+
+class ForkSession(Published[Session]):
+    """Forks a session; the result is the fork's record.
+
+    :param upto_message: the last message shown; None for all. ``upto_event`` likewise.
+    """
+
+    new_id: str
+    upto_message: int | None = None
+    upto_event: int | None = None
+
+    @property
+    def session_ids(self) -> Collection[str]:
+        return self.session_id, self.new_id
+
+    def publish(self, outcome: Session, audience: Audience) -> None:
+        audience.touched(self.new_id)
+
+    @staticmethod
+    def apply(connection: Connection, commands: Sequence[ForkSession]) -> list[Outcome]:
+        return [_fork(connection, each) for each in commands]
+
+
+class _Parent(Head):
+    message_head: int
+    message_count: int
+    event_head: int
+    active_message_id: str | None
+    last_model: str | None
+
+
+def _fork(connection: Connection, command: ForkSession) -> Outcome:
+    parent = _PARENTS.load(connection, [command.session_id]).get(command.session_id)
+    if parent is None:
+        return SessionNotFound(command.session_id)
+    upto_message = _upto(command.upto_message, parent.message_head)
+    upto_event = _upto(command.upto_event, parent.event_head)
+    if upto_message is None or upto_event is None:
+        return InvalidArgument(
+            f"session {command.session_id!r} has {parent.message_head} messages and "
+            f"{parent.event_head} events: fork at one of them, or at 0"
+        )
+    if find_keys(connection, [command.new_id]):
+        return SessionExists(command.new_id)
+    now = codec.now_micros()
+    values = {"parent": parent.session_key, "id": command.new_id, "now": now}
+    connection.execute(_COPY_SESSION, values)
+    key = find_keys(connection, [command.new_id])[command.new_id]
+    sources = find_sources(connection, command.session_id)
+    _insert_head(connection, key, command, parent, sources, upto_message, upto_event)
+    values = {"key": key, "parent": parent.session_key, "now": now}
+    connection.execute(_COPY_METADATA, values)
+    connection.execute(_COPY_COMPACTIONS, values | {"upto": upto_message})
+    _insert_sources(connection, key, parent, sources, upto_message, upto_event)
+    return read_sessions(connection, {command.new_id: key})[command.new_id]
+
+
+def _upto(wanted: int | None, head: int) -> int | None:
+    if wanted is None:
+        return head
+    return wanted if wanted <= head else None
+
+
+def _insert_head(
+    connection: Connection,
+    key: int,
+    command: ForkSession,
+    parent: _Parent,
+    sources: Sequence[Source],
+    upto_message: int,
+    upto_event: int,
+) -> None:
+    count = parent.message_count
+    active, model = parent.active_message_id, parent.last_model
+    if upto_message < parent.message_head:
+        active = _active(connection, command.session_id, parent, upto_message)
+        # Without gaps in the numbers nothing needs to be counted.
+        if count == parent.message_head:
+            count = upto_message
+        else:
+            count = _count(connection, parent.session_key, sources, upto_message)
+    if (upto_message, upto_event) != (parent.message_head, parent.event_head):
+        # One that was never named is not looked for.
+        if model is not None:
+            model = find_last_model(
+                connection, parent.session_key, sources, upto_message, upto_event
+            )
+    [created_at] = connection.execute(_CREATED_AT, {"key": key}).scalars()
+    row: dict[str, Any] = {each.name: 0 for each in HEAD_COLUMNS}
+    row |= {
+        "session_key": key,
+        "created_at": created_at,
+        "updated_at": created_at,
+        "message_head": upto_message,
+        "message_count": count,
+        "event_head": upto_event,
+        "last_model": model,
+        "active_message_id": active,
+    }
+    _INSERT_HEAD(connection, [list(row.values())])
+
+
+def _active(
+    connection: Connection, session_id: str, parent: _Parent, upto: int
+) -> str | None:
+    """Return the parent's active message where the fork has it, else the newest."""
+    active = parent.active_message_id
+    if active is not None:
+        place = (parent.session_key, active)
+        if find_messages(connection, {place}).get(place, upto + 1) <= upto:
+            return active
+    wanted = Range(
+        session_id=session_id, before=upto + 1, count=1, newest=True, which="spoken"
+    )
+    newest = list_snapshot(connection, wanted)
+    return newest[0].id if newest else None
+
+
+def _count(
+    connection: Connection, key: int, sources: Sequence[Source], upto: int
+) -> int:
+    return sum(
+        connection.execute(
+            _COUNT, {"key": piece, "after": after, "upto": last}
+        ).scalar_one()
+        for piece, after, last in pieces("message", key, sources, upto)
+    )
+
+
+def _insert_sources(
+    connection: Connection,
+    key: int,
+    parent: _Parent,
+    sources: Sequence[Source],
+    upto_message: int,
+    upto_event: int,
+) -> None:
+    """Show what the parent shows, and the parent's own rows, up to the point."""
+    own = Source(
+        source_key=parent.session_key,
+        message_after=max((each.message_upto for each in sources), default=0),
+        message_upto=parent.message_head,
+        event_after=max((each.event_upto for each in sources), default=0),
+        event_upto=parent.event_head,
+    )
+    rows: list[tuple[int, ...]] = []
+    for source in [*sources, own]:
+        row = (
+            source.source_key,
+            source.message_after,
+            min(source.message_upto, upto_message),
+            source.event_after,
+            min(source.event_upto, upto_event),
+        )
+        if row[2] > row[1] or row[4] > row[3]:
+            rows.append((key, len(rows) + 1, *row))
+    _INSERT_SOURCES(connection, rows)
+
+
+_PARENTS: Final = Heads(_Parent)
+_COPIED: Final = (
+    sessions.c.agent_name,
+    sessions.c.project_root,
+    sessions.c.title,
+    sessions.c.title_folded,
+    sessions.c.provider,
+    sessions.c.model,
+    sessions.c.system_prompt,
+    sessions.c.user_prompt,
+    sessions.c.config,
+    sessions.c.tool_policy,
+    sessions.c.todo,
+)
+_parent_is = sessions.c.session_key == bindparam("parent")
+_COPY_SESSION: Final = sessions.insert().from_select(
+    ["id", "created_at", "status", "parent_session_id", *(c.name for c in _COPIED)],
+    select(
+        bindparam("id", type_=Text),
+        bindparam("now", type_=BigInteger),
+        literal("idle"),
+        sessions.c.id,
+        *_COPIED,
+    ).where(_parent_is),
+)
+_CREATED_AT: Final = select(sessions.c.created_at).where(
+    sessions.c.session_key == bindparam("key")
+)
+_INSERT_HEAD: Final = Insert(session_heads, *HEAD_COLUMNS)
+_INSERT_SOURCES: Final = Insert(fork_sources, *fork_sources.c)
+_COPY_METADATA: Final = session_metadata.insert().from_select(
+    ["session_key", "key", "value", "created_at", "updated_at"],
+    select(
+        bindparam("key", type_=BigInteger),
+        session_metadata.c.key,
+        session_metadata.c.value,
+        bindparam("now", type_=BigInteger),
+        bindparam("now", type_=BigInteger),
+    ).where(session_metadata.c.session_key == bindparam("parent")),
+)
+_COPY_COMPACTIONS: Final = compactions.insert().from_select(
+    [each.name for each in compactions.c],
+    select(
+        bindparam("key", type_=BigInteger),
+        *(each for each in compactions.c if each.name != "session_key"),
+    ).where(
+        compactions.c.session_key == bindparam("parent"),
+        compactions.c.summary_seq <= bindparam("upto"),
+    ),
+)
+_COUNT: Final = (
+    select(func.count())
+    .select_from(messages)
+    .where(
+        messages.c.session_key == bindparam("key"),
+        messages.c.seq > bindparam("after"),
+        messages.c.seq <= bindparam("upto"),
+    )
+)

@@ -1,0 +1,247 @@
+"""Listing sessions: pages whose cost does not grow with the store."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    Subquery,
+    case,
+    func,
+    select,
+    type_coerce,
+)
+
+from turnstore.errors import InvalidArgument
+from turnstore.records import Page, Session
+from turnstore.sql import codec
+from turnstore.sql.compiled import Compiled
+from turnstore.sql.query import EitherQuery, Query, object_of
+from turnstore.sql.schema import session_heads, sessions
+from turnstore.store.selects import SESSION
+from turnstore.store.sessions.filters import CompiledFilter, Condition
+from turnstore.store.sessions.plans import (
+    ANY_ORDER,
+    LABELS,
+    Gathered,
+    Keyset,
+    Order,
+    after_values,
+    gather,
+    known,
+    matches_counted,
+    parameter,
+    places,
+)
+
+STATEMENTS_KEPT_MAX: Final = 128
+"""Forms of filter, order and plan whose statements are kept, of each step: about 100 KB
+each, and 300 KB where a hundred pairs of metadata are wanted."""
+ORDERS: Final = ("created_at", "updated_at", "message_count", "total_tokens")
+
+
+def order_of(order_by: str, descending: bool) -> Order:
+    """:raises InvalidArgument: there is no such order."""
+    if order_by not in ORDERS:
+        raise InvalidArgument(
+            f"order_by must be one of {', '.join(ORDERS)}, got {order_by!r}"
+        )
+    return Order(order_by, bool(descending))
+
+
+def cursor_of(order: Order, place: Keyset) -> str:
+    """Return the cursor that continues after a place."""
+    raw = msgspec.json.encode([order.name, order.descending, *place])
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def place_of(cursor: str, order: Order) -> Keyset:
+    """:raises InvalidArgument: the cursor is none, or one of another order."""
+    try:
+        raw = base64.b64decode(
+            cursor.encode("ascii") + b"=" * (-len(cursor) % 4), b"-_", validate=True
+        )
+        name, descending, value, created_at, key = msgspec.json.decode(
+            raw, type=tuple[str, bool, int, int, int]
+        )
+    except (ValueError, AttributeError, binascii.Error, msgspec.MsgspecError) as error:
+        raise InvalidArgument("the cursor is not one of this store") from error
+    if Order(name, descending) != order:
+        raise InvalidArgument(
+            f"the cursor belongs to order_by={name!r}, descending={descending}"
+        )
+    bounds = (-codec.INTEGER_MAX, codec.INTEGER_MAX)
+    for each in (value, created_at, key):
+        codec.check_integer(each, "the cursor's content", *bounds)
+    return value, created_at, key
+
+
+class _Listed(msgspec.Struct):
+    """A session of a page, and its place."""
+
+    value: int
+    created_at: int
+    session_key: int
+    session: Session
+
+    @property
+    def place(self) -> Keyset:
+        return self.value, self.created_at, self.session_key
+
+
+class PageShape(msgspec.Struct, frozen=True):
+    """What the statements of a page depend on, whatever the values.
+
+    :param limit: one more than is asked for, which tells whether there is a next page.
+    """
+
+    conditions: tuple[Condition, ...]
+    order: Order
+    limit: int
+    has_offset: bool = False
+    is_later: bool = False
+
+
+def read_page(
+    connection: Connection,
+    wanted: CompiledFilter,
+    order: Order,
+    *,
+    limit: int,
+    offset: int,
+    after: Keyset | None,
+) -> Page[Session]:
+    form = PageShape(wanted.conditions, order, limit + 1, offset > 0, after is not None)
+    values = {**wanted.values, **after_values(after), "offset": offset}
+    values["rows_max"] = min(limit + 1 + offset, codec.INTEGER_MAX)
+    found: list[_Listed] | None = None
+    condition = _to_gather(connection, wanted, order)
+    if condition is not None:
+        # Whether few match is found out in the step that reads them, so it needs no
+        # snapshot in common with the look that chose the condition.
+        kept = _either_page(connection.dialect.name, condition, form)
+        found = kept(connection, **values)
+    if found is None:
+        found = _page(form)(connection, **values)
+    page = found[:limit]
+    return Page(
+        items=[each.session for each in page],
+        next_cursor=cursor_of(order, page[-1].place) if len(found) > limit else None,
+    )
+
+
+def count_matches(connection: Connection, wanted: CompiledFilter) -> int:
+    """Return how many sessions meet all conditions."""
+    condition = _to_gather(connection, wanted, ANY_ORDER)
+    kept = _count(connection.dialect.name, condition, wanted.conditions)
+    [(count,)] = kept.execute(connection, wanted.values)
+    return int(count)
+
+
+def every_match(connection: Connection, wanted: CompiledFilter) -> Subquery:
+    """Return the places of all sessions that meet all conditions, as a table; within a
+    snapshot."""
+    condition = _to_gather(connection, wanted, ANY_ORDER)
+    gathered = None
+    if condition is not None:
+        few = gather(condition, ANY_ORDER, connection.dialect.name)
+        if connection.execute(select(few.are_few), wanted.values).scalar_one():
+            gathered = few
+    return places(wanted.conditions, ANY_ORDER, gathered).order_by(None).subquery()
+
+
+def _to_gather(
+    connection: Connection, wanted: CompiledFilter, order: Order
+) -> Condition | None:
+    """Return the condition to gather the matches of, if they are few: that with the
+    fewest, if there are several. None: no condition has an index, or a page goes along
+    one."""
+    conditions = wanted.conditions
+    if len(conditions) == 1 and conditions[0].along is order.column:
+        return None
+    able = tuple(each for each in conditions if each.matches is not None)
+    if len(able) < 2:
+        return able[0] if able else None
+    look = _look(connection.dialect.name, able)
+    [counts] = look.execute(connection, wanted.values)
+    _, at = min((count * able[at].cost, at) for at, count in enumerate(counts))
+    return able[at]
+
+
+@lru_cache(STATEMENTS_KEPT_MAX)
+def _look(dialect: str, conditions: tuple[Condition, ...]) -> Compiled:
+    """How many rows each condition matches, counted no further than is of interest."""
+    return Compiled(select(*(matches_counted(each, dialect) for each in conditions)))
+
+
+@lru_cache(STATEMENTS_KEPT_MAX)
+def _either_page(
+    dialect: str, condition: Condition, form: PageShape
+) -> EitherQuery[_Listed]:
+    """Pages by gathering a condition's matches. Where they are many, by a walk; on
+    PostgreSQL not at all: there a statement takes the longer to begin the more there is
+    in it (a page of few matches 5 %), and behind a pooler to plan as well."""
+    gathered = gather(condition, form.order, dialect)
+    found = places(form.conditions, form.order, gathered, is_later=form.is_later)
+    walked = _walked(form) if dialect == "sqlite" else None
+    return EitherQuery(gathered.are_few, _records(found, form), walked, _Listed)
+
+
+@lru_cache(STATEMENTS_KEPT_MAX)
+def _page(form: PageShape) -> Query[_Listed]:
+    """Pages along an index or by a walk."""
+    return Query(_walked(form), _Listed)
+
+
+def _walked(form: PageShape) -> Select[Any]:
+    rows_max = parameter("rows_max") if form.has_offset else known(form.limit)
+    found = places(
+        form.conditions, form.order, rows_max=rows_max, is_later=form.is_later
+    )
+    return _records(found, form)
+
+
+@lru_cache(STATEMENTS_KEPT_MAX)
+def _count(
+    dialect: str, condition: Condition | None, conditions: tuple[Condition, ...]
+) -> Compiled:
+    """The matches of all conditions, counted among those of one where they are few."""
+
+    def count(gathered: Gathered | None) -> ColumnElement[int]:
+        every = places(conditions, ANY_ORDER, gathered).order_by(None).subquery()
+        return select(func.count()).select_from(every).scalar_subquery()
+
+    if condition is None:
+        return Compiled(select(count(None)))
+    gathered = gather(condition, ANY_ORDER, dialect)
+    counted = case((gathered.are_few, count(gathered)), else_=count(None))
+    return Compiled(select(counted))
+
+
+def _records(found: Select[Any], form: PageShape) -> Select[Any]:
+    """Return the statement that gives the sessions at a page of these places."""
+    found = found.limit(known(form.limit))
+    if form.has_offset:
+        found = found.offset(parameter("offset"))
+    page = found.subquery()
+    columns: list[ColumnElement[Any]] = [
+        type_coerce(page.c[name], BigInteger).label(name) for name in LABELS
+    ]
+    return (
+        select(*columns, _SESSION.label("session"))
+        .select_from(page)
+        .join(sessions, sessions.c.session_key == page.c.session_key)
+        .join(session_heads, session_heads.c.session_key == page.c.session_key)
+        .order_by(*form.order.directed(list(page.c)))
+    )
+
+
+_SESSION: Final = object_of(dict(SESSION.selected_columns.items()))

@@ -1,0 +1,301 @@
+"""The commands that create, change and delete sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from sqlalchemy import BigInteger, Connection, bindparam, delete, select, type_coerce
+
+from turnstore.engine.commands import Audience, Command, Outcome, Published, runs
+from turnstore.errors import (
+    MessageNotFound,
+    SessionExists,
+    SessionNotFound,
+    StatusConflict,
+)
+from turnstore.records import Session, SessionStatus
+from turnstore.sql import codec
+from turnstore.sql.bulk import Insert, Update, is_in
+from turnstore.sql.compiled import Value
+from turnstore.sql.query import Query
+from turnstore.sql.schema import HEAD_COLUMNS, session_heads, session_metadata, sessions
+from turnstore.store.heads import Head, Heads, find_keys
+from turnstore.store.history import materialize_forks_of
+from turnstore.store.messages.writes import find_messages
+from turnstore.store.sessions.reads import read_sessions
+
+ENDED: Final = frozenset({"completed", "failed", "interrupted"})
+"""Statuses on which ``ended_at`` is set."""
+
+COLUMNS: Final = (
+    sessions.c.agent_name,
+    sessions.c.project_root,
+    sessions.c.title,
+    sessions.c.title_folded,
+    sessions.c.provider,
+    sessions.c.model,
+    sessions.c.system_prompt,
+    sessions.c.user_prompt,
+    sessions.c.status,
+    sessions.c.config,
+    sessions.c.tool_policy,
+    sessions.c.parent_session_id,
+    sessions.c.result,
+    sessions.c.error,
+    sessions.c.ended_at,
+)
+"""What a caller can write, in the order of ``_INSERT``."""
+
+
+class CreateSession(Command[Session]):
+    """Creates a session with its head; the result is its record.
+
+    :param columns: values of some of ``COLUMNS`` by name.
+    :param pairs: the metadata.
+    :param created_at: microseconds; None for the time of the commit.
+    """
+
+    columns: Mapping[str, Value]
+    pairs: Mapping[str, str]
+    created_at: int | None = None
+
+    @staticmethod
+    def apply(
+        connection: Connection, commands: Sequence[CreateSession]
+    ) -> list[Outcome]:
+        now = codec.now_micros()
+        taken = find_keys(connection, {each.session_id for each in commands})
+        fresh: dict[str, CreateSession] = {}
+        for command in commands:
+            if command.session_id not in taken:
+                fresh.setdefault(command.session_id, command)
+        keys = _insert(connection, fresh, now)
+        made = read_sessions(connection, keys)
+        return [
+            made[each.session_id]
+            if fresh.get(each.session_id) is each
+            else SessionExists(each.session_id)
+            for each in commands
+        ]
+
+
+class UpdateSession(Command[Session]):
+    """Writes the given columns of a session; the result is its record after it.
+
+    :param pairs: the whole metadata, UNSET to leave it.
+    :param expected: statuses of which the session must have one; None for any.
+    """
+
+    columns: Mapping[str, Value]
+    pairs: Mapping[str, str] | UnsetType = UNSET
+    active_message_id: str | None | UnsetType = UNSET
+    expected: frozenset[str] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return (
+            not self.columns and self.pairs is UNSET and self.active_message_id is UNSET
+        )
+
+    @staticmethod
+    def apply(
+        connection: Connection, commands: Sequence[UpdateSession]
+    ) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for run in runs(commands, lambda each: each.session_id):
+            outcomes += _update_apart(connection, run)
+        return outcomes
+
+
+class DeleteSession(Published[bool]):
+    """Deletes a session and all that is its own; the result tells if it was there."""
+
+    def publish(self, outcome: bool, audience: Audience) -> None:
+        if outcome:
+            audience.touched(self.session_id)
+
+    @staticmethod
+    def apply(
+        connection: Connection, commands: Sequence[DeleteSession]
+    ) -> list[Outcome]:
+        keys = find_keys(connection, {each.session_id for each in commands})
+        materialize_forks_of(connection, keys.values())
+        connection.execute(_DELETE, {"keys": codec.array(keys.values())})
+        return [keys.pop(each.session_id, None) is not None for each in commands]
+
+
+class _State(msgspec.Struct, frozen=True):
+    """What an update looks at."""
+
+    session_key: int
+    status: str
+    created_at_us: int
+
+
+def _insert(
+    connection: Connection, fresh: Mapping[str, CreateSession], now: int
+) -> dict[str, int]:
+    """Insert sessions with heads and metadata; return their keys by id."""
+    times = {
+        name: now if each.created_at is None else each.created_at
+        for name, each in fresh.items()
+    }
+    rows = []
+    for name, command in fresh.items():
+        columns = dict(command.columns)
+        if columns.get("status") in ENDED:
+            columns.setdefault("ended_at", times[name])
+        rows.append([name, times[name], *(columns.get(each.name) for each in COLUMNS)])
+    _INSERT(connection, rows)
+    keys = find_keys(connection, fresh)
+    zeros = [0] * len(_COUNTERS)
+    _INSERT_HEADS(
+        connection,
+        [[keys[name], times[name], max(now, times[name]), *zeros] for name in fresh],
+    )
+    for name, command in fresh.items():
+        _insert_pairs(connection, keys[name], command.pairs, times[name], now)
+    return keys
+
+
+def _insert_pairs(
+    connection: Connection,
+    key: int,
+    pairs: Mapping[str, str],
+    created_at: int,
+    now: int,
+) -> None:
+    _INSERT_PAIRS(
+        connection,
+        [[key, name, value, created_at, now] for name, value in pairs.items()],
+    )
+
+
+def _update_apart(
+    connection: Connection, commands: Sequence[UpdateSession]
+) -> list[Outcome]:
+    """Apply updates of different sessions."""
+    now = codec.now_micros()
+    heads = _HEADS.load(connection, {each.session_id for each in commands})
+    rows = _ROWS(
+        connection, keys=codec.array(each.session_key for each in heads.values())
+    )
+    states = {each.session_key: each for each in rows}
+    faults: list[Outcome] = []
+    for command in commands:
+        head = heads.get(command.session_id)
+        if head is None:
+            faults.append(SessionNotFound(command.session_id))
+            continue
+        state = states[head.session_key]
+        fault = _error_of(connection, command, state)
+        if fault is None:
+            _write(connection, command, state, now)
+        faults.append(fault)
+    sound = [
+        each for each, fault in zip(commands, faults, strict=True) if fault is None
+    ]
+    _HEADS.save(
+        connection,
+        [heads[each.session_id] for each in sound if not each.is_empty],
+        now,
+    )
+    after = read_sessions(
+        connection,
+        {each.session_id: heads[each.session_id].session_key for each in sound},
+    )
+    return [
+        after[each.session_id] if fault is None else fault
+        for each, fault in zip(commands, faults, strict=True)
+    ]
+
+
+def _error_of(
+    connection: Connection, command: UpdateSession, state: _State
+) -> Exception | None:
+    """Say why an update can't be made."""
+    if command.expected is not None and state.status not in command.expected:
+        expected = " or ".join(sorted(command.expected))
+        return StatusConflict(
+            command.session_id,
+            SessionStatus(state.status),
+            f"status is {state.status}, expected {expected}",
+        )
+    wanted = command.active_message_id
+    if isinstance(wanted, str):
+        if not find_messages(connection, {(state.session_key, wanted)}):
+            return MessageNotFound(command.session_id, wanted)
+    return None
+
+
+def _write(
+    connection: Connection, command: UpdateSession, state: _State, now: int
+) -> None:
+    key = state.session_key
+    columns = dict(command.columns)
+    status = columns.get("status", state.status)
+    if status in ENDED and status != state.status:
+        columns.setdefault("ended_at", now)
+    if columns:
+        _update(tuple(columns))(connection, [[key, *columns.values()]])
+    if command.pairs is not UNSET:
+        connection.execute(_DELETE_PAIRS, {"key": key})
+        _insert_pairs(connection, key, command.pairs, state.created_at_us, now)
+    if command.active_message_id is not UNSET:
+        _SET_ACTIVE(connection, [[key, command.active_message_id]])
+
+
+@lru_cache(maxsize=256)
+def _update(names: tuple[str, ...]) -> Update:
+    return Update(
+        sessions, [sessions.c.session_key], [sessions.c[name] for name in names]
+    )
+
+
+_COUNTERS: Final = [
+    each
+    for each in HEAD_COLUMNS
+    if each.name not in ("session_key", "created_at", "updated_at")
+    and not each.nullable
+]
+_HEADS: Final = Heads(Head)
+_INSERT: Final = Insert(sessions, sessions.c.id, sessions.c.created_at, *COLUMNS)
+_INSERT_HEADS: Final = Insert(
+    session_heads,
+    session_heads.c.session_key,
+    session_heads.c.created_at,
+    session_heads.c.updated_at,
+    *_COUNTERS,
+)
+_INSERT_PAIRS: Final = Insert(
+    session_metadata,
+    session_metadata.c.session_key,
+    session_metadata.c.key,
+    session_metadata.c.value,
+    session_metadata.c.created_at,
+    session_metadata.c.updated_at,
+)
+_SET_ACTIVE: Final = Update(
+    session_heads,
+    [session_heads.c.session_key],
+    [session_heads.c.active_message_id],
+)
+_DELETE: Final = delete(sessions).where(
+    is_in(sessions.c.session_key, bindparam("keys"))
+)
+_DELETE_PAIRS: Final = delete(session_metadata).where(
+    session_metadata.c.session_key == bindparam("key")
+)
+_ROWS: Final = Query(
+    select(
+        sessions.c.session_key,
+        sessions.c.status,
+        # As a number: by its own type it would be read as a time.
+        type_coerce(sessions.c.created_at, BigInteger).label("created_at_us"),
+    ).where(is_in(sessions.c.session_key, bindparam("keys"))),
+    _State,
+)

@@ -1,0 +1,97 @@
+"""What callers give about tool calls, checked and encoded, as commands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from msgspec import UNSET
+
+from turnstore.records import (
+    Json,
+    ToolCallStatus,
+)
+from turnstore.sql import codec
+from turnstore.sql.compiled import Value
+from turnstore.store.checks import Expected, free_text, member, statuses, text_bytes
+from turnstore.store.tool_calls.writes import (
+    CreateToolCalls,
+    ToolCallRow,
+    UpdateToolCall,
+)
+
+TOOL_CALL_BYTES: Final = 300
+
+
+def tool_call_row(
+    name: str,
+    arguments: Json,
+    id: str | None,
+    call_id: str | None,
+    message_id: str | None,
+    kind: str,
+    status: ToolCallStatus | str,
+    created_at: datetime | None,
+    bytes_max: int,
+) -> ToolCallRow:
+    return ToolCallRow(
+        id=codec.new_id() if id is None else codec.check_id(id, "id"),
+        is_own_id=id is not None,
+        name=codec.check_text(name, "name"),
+        arguments=codec.encode_or_none(arguments, bytes_max),
+        call_id=codec.check_text_or_none(call_id, "call_id"),
+        message_id=None
+        if message_id is None
+        else codec.check_id(message_id, "message_id"),
+        kind=codec.check_text(kind, "kind"),
+        status=member(status, ToolCallStatus, "status"),
+        created_at=codec.to_micros_or_none(created_at, "created_at"),
+    )
+
+
+def create_tool_calls(session_id: str, rows: list[ToolCallRow]) -> CreateToolCalls:
+    return CreateToolCalls(
+        codec.check_id(session_id, "session_id"),
+        sum(TOOL_CALL_BYTES + len(each.arguments or "") for each in rows),
+        rows,
+    )
+
+
+def update_tool_call(
+    session_id: str,
+    id: str,
+    fields: Mapping[str, Any],
+    expected_status: Expected,
+    bytes_max: int,
+) -> UpdateToolCall:
+    """:param fields: by name; those that are UNSET stay as they are."""
+    given = {name: value for name, value in fields.items() if value is not UNSET}
+    if "status" not in given and given.get("error") is not None:
+        given["status"] = ToolCallStatus.FAILED
+    columns: dict[str, Value] = {}
+    for name, value in given.items():
+        if name == "status":
+            columns[name] = member(value, ToolCallStatus, name)
+        elif name in ("output", "error"):
+            columns[name] = free_text(value, name, bytes_max)
+        elif name == "kind":
+            columns[name] = codec.check_text(value, name)
+        elif name == "execution_time_ms":
+            columns[name] = (
+                None if value is None else codec.check_integer(value, name, 0)
+            )
+        else:
+            columns[name] = codec.encode_or_none(value, bytes_max)
+    return UpdateToolCall(
+        codec.check_id(session_id, "session_id"),
+        TOOL_CALL_BYTES + text_bytes(columns),
+        codec.check_id(id, "id"),
+        columns,
+        statuses(expected_status, ToolCallStatus),
+    )
+
+
+def tool_call_status(given: object) -> str:
+    """Return a status to look for: unknown is one too."""
+    return member(given, ToolCallStatus, "status", readable=True)

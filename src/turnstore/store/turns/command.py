@@ -1,0 +1,65 @@
+"""Several commands as one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+from turnstore.engine.commands import (
+    Audience,
+    Command,
+    Outcome,
+    Published,
+    apply_together,
+)
+
+
+class Turn(Published[list[Any]]):
+    """Applies commands of several rooms, all or none; the result lists theirs.
+
+    The outcome is the first command's error that has one, and nothing was written
+    then. One turn shares its commit with others but not its fate.
+    """
+
+    commands: Sequence[Command[Any]]
+
+    @property
+    def session_ids(self) -> Collection[str]:
+        return {self.session_id}.union(*(each.session_ids for each in self.commands))
+
+    def publish(self, outcome: list[Any], audience: Audience) -> None:
+        for command, result in zip(self.commands, outcome, strict=True):
+            if isinstance(command, Published):
+                command.publish(result, audience)
+
+    @staticmethod
+    def apply(connection: Connection, commands: Sequence[Turn]) -> list[Outcome]:
+        """Apply the commands of all turns together; where one fails, each half of the
+        turns by itself, until those that fail stand alone."""
+        connection.exec_driver_sql("SAVEPOINT turns")
+        found = iter(
+            apply_together(
+                connection, [each for turn in commands for each in turn.commands]
+            )
+        )
+        outcomes = [[next(found) for _ in turn.commands] for turn in commands]
+        failed = next(
+            (each for turn in outcomes for each in turn if isinstance(each, Exception)),
+            None,
+        )
+        if failed is not None:
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT turns")
+            # Keys of sessions that were undone are given again.
+            connection.info.clear()
+        connection.exec_driver_sql("RELEASE SAVEPOINT turns")
+        if failed is None:
+            return outcomes
+        if len(commands) == 1:
+            return [failed]
+        half = len(commands) // 2
+        return [
+            *Turn.apply(connection, commands[:half]),
+            *Turn.apply(connection, commands[half:]),
+        ]

@@ -1,0 +1,1 @@
+"""Files of conversations in the chat format: one JSON object per line."""

@@ -1,0 +1,279 @@
+"""Copying a whole store into another one, of any kind.
+
+A reader walks through one snapshot of the source and hands over what belongs
+together: sessions, by key, so that a fork comes after its sources; then the usage of
+deleted sessions; then imported files. What the target has is compared by its digest,
+what it has not is written, read again and compared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+from anyio import BrokenResourceError, CancelScope, create_memory_object_stream
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from sqlalchemy import Connection
+from sqlalchemy.util import await_only
+
+from turnstore.engine.commands import Command, is_fatal
+from turnstore.errors import InvalidArgument, StoreClosed, StoreError
+from turnstore.store import SessionStore
+from turnstore.store.heads import find_keys
+from turnstore.transfer.copy.stored_rows import (
+    StoredRows,
+    read_import,
+    read_rows,
+    read_usage,
+)
+from turnstore.transfer.copy.walk import Group, Walk, deleted_sessions
+from turnstore.transfer.copy.writes import CopyImport, CopySession, CopyUsage
+from turnstore.transfer.report import Problem
+
+OnProgress = Callable[[int, int], None]
+
+
+class CopyReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What was added; ``skipped`` was there already, equal.
+
+    ``rows``: of each table, those added. ``deleted_sessions``: those whose usage was
+    added. ``problems``: what was not copied, or differs in the target.
+    """
+
+    sessions: int = 0
+    deleted_sessions: int = 0
+    imports: int = 0
+    skipped: int = 0
+    rows: dict[str, int] = {}
+    problems: tuple[Problem, ...] = ()
+
+
+async def copy_store(
+    source: SessionStore, target: SessionStore, on_progress: OnProgress | None = None
+) -> CopyReport:
+    """Copy everything that ``source`` holds at one moment into ``target``.
+
+    Each session, with all that belongs to it, is one transaction. A session that is
+    there already and equal is skipped; one that differs is left as it is and reported,
+    as are its forks that are not there. So a copy that was stopped can be run again,
+    and adds only what is missing. What the target holds beside it stays.
+
+    After it was written each session is read from the target, and its digest over all
+    rows compared. At the end the rows of each table are counted in the source.
+
+    Memory is bounded by a group: 64 sessions or about 2,048 rows, 8 MiB of them at a
+    time. The rest of it waits in temporary files.
+
+    :param on_progress: called with the sessions that are done, and all.
+    :raises InvalidArgument: both are one store.
+    :raises StoreError: one of the stores failed; sessions before are written, each
+        whole.
+    :raises OSError: there is no room for the temporary files.
+    """
+    if source is target:
+        raise InvalidArgument("a store can't be copied to itself")
+    return await _Copy(source, target, on_progress).run()
+
+
+class _Copy:
+    def __init__(
+        self, source: SessionStore, target: SessionStore, on_progress: OnProgress | None
+    ) -> None:
+        self._source = source._backend
+        self._target = target._backend
+        self._on_progress = on_progress
+        self._added: Counter[str] = Counter()
+        self._rows: Counter[str] = Counter()
+        self._problems: list[Problem] = []
+        self._left_out: set[str] = set()
+        self._usage_there: Counter[str] | None = None
+
+    async def run(self) -> CopyReport:
+        send, receive = create_memory_object_stream[Group](0)
+        reading = asyncio.ensure_future(self._read_all(send))
+        try:
+            await self._write_all(receive)
+            await reading
+        finally:
+            receive.close()
+            reading.cancel()
+            with CancelScope(shield=True):
+                await asyncio.wait([reading])
+            if not reading.cancelled():
+                reading.exception()  # seen, where the target's error is raised
+        return CopyReport(
+            sessions=self._added["sessions"],
+            deleted_sessions=self._added["usage"],
+            imports=self._added["imports"],
+            skipped=self._added["skipped"],
+            rows=dict(sorted(self._rows.items())),
+            problems=tuple(self._problems),
+        )
+
+    # Reading the source
+
+    async def _read_all(self, send: MemoryObjectSendStream[Group]) -> None:
+        loop = asyncio.get_running_loop()
+
+        def work(connection: Connection) -> list[Problem]:
+            walk = Walk(connection)
+            for group in walk:
+                try:
+                    _wait(loop, send.send(group))
+                except BrokenResourceError:
+                    group.close()
+                    return []
+                except BaseException:
+                    group.close()
+                    raise
+            return walk.problems()
+
+        with send:
+            self._problems += await self._source.read(work, snapshot=True)
+
+    # Writing to the target
+
+    async def _write_all(self, receive: MemoryObjectReceiveStream[Group]) -> None:
+        async for group in receive:
+            try:
+                if group.kind == "sessions":
+                    await self._take_sessions(group.rows)
+                elif group.kind == "usage":
+                    await self._take_usage(group.rows)
+                else:
+                    await self._take_imports(group.rows)
+            finally:
+                group.close()
+            if self._on_progress is not None:
+                self._on_progress(group.done, group.total)
+
+    async def _take_sessions(self, given: Sequence[StoredRows]) -> None:
+        names = [each.name for each in given]
+        there = await self._target.read(partial(_digests, ids=names), snapshot=True)
+        missing: list[StoredRows] = []
+        for each in given:
+            bad = next((one for one in each.sources if one in self._left_out), None)
+            if each.name in there:
+                self._compare(each, there[each.name], "is there and differs")
+            elif bad is not None:
+                self._fail(each, f"its source {bad!r} was not copied")
+            else:
+                missing.append(each)
+        written = await self._write(
+            [
+                CopySession(session_id=each.name, size_bytes=each.size_bytes, rows=each)
+                for each in missing
+            ]
+        )
+        names = [each.name for each, _ in written]
+        there = await self._target.read(partial(_digests, ids=names), snapshot=True)
+        for each, _ in written:
+            self._confirm(each, there.get(each.name), "sessions")
+
+    async def _take_usage(self, given: Sequence[StoredRows]) -> None:
+        if self._usage_there is None:
+            found = await self._target.read(_usage_digests, snapshot=True)
+            self._usage_there = found
+        missing = []
+        for each in given:
+            if self._usage_there[each.digest]:
+                self._usage_there[each.digest] -= 1
+                self._added["skipped"] += 1
+            else:
+                missing.append(each)
+        written = await self._write(
+            [
+                CopyUsage(session_id=each.name, size_bytes=each.size_bytes, rows=each)
+                for each in missing
+            ]
+        )
+        for each, key in written:
+            read = partial(read_usage, key=key, is_kept=False)
+            found_rows = await self._target.read(read, snapshot=True)
+            self._confirm(each, found_rows.digest, "usage")
+
+    async def _take_imports(self, given: Sequence[StoredRows]) -> None:
+        for each in given:
+            read = partial(read_import, batch=each.name, is_kept=False)
+            there = await self._target.read(read, snapshot=True)
+            if there.counts:
+                self._compare(each, there.digest, "the import is there and differs")
+                continue
+            command = CopyImport(
+                session_id=each.name, size_bytes=each.size_bytes, rows=each
+            )
+            if await self._write([command]):
+                there = await self._target.read(read, snapshot=True)
+                self._confirm(each, there.digest, "imports")
+
+    async def _write(
+        self, commands: Sequence[Command[Any]]
+    ) -> list[tuple[StoredRows, Any]]:
+        """Return what was written, with the results; what can't be is a problem."""
+        outcomes = await asyncio.gather(
+            *(self._target.write(each) for each in commands), return_exceptions=True
+        )
+        written = []
+        for command, outcome in zip(commands, outcomes, strict=True):
+            rows: StoredRows = command.rows  # type: ignore[attr-defined]
+            if isinstance(outcome, StoreError) and not _stops(outcome):
+                self._fail(rows, str(outcome))
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                written.append((rows, outcome))
+        return written
+
+    def _compare(self, given: StoredRows, digest: str, reason: str) -> None:
+        if given.digest == digest:
+            self._added["skipped"] += 1
+        else:
+            self._fail(given, reason)
+
+    def _confirm(self, given: StoredRows, digest: str | None, kind: str) -> None:
+        if given.digest != digest:
+            self._fail(given, "was written and differs, or was changed since")
+            return
+        self._added[kind] += 1
+        self._rows.update(given.counts)
+
+    def _fail(self, given: StoredRows, reason: str) -> None:
+        self._left_out.add(given.name)
+        self._problems.append(Problem(file=given.name, reason=reason))
+
+
+def _stops(error: StoreError) -> bool:
+    """Tell what every session would meet from what is wrong with one."""
+    return is_fatal(error) or error.retryable or isinstance(error, StoreClosed)
+
+
+def _wait(
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None]
+) -> None:
+    """Wait inside a reader's work: on its own thread, or on the loop's where the
+    database's driver lets a function wait there."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+    else:
+        await_only(coroutine)
+
+
+def _digests(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
+    keys = find_keys(connection, ids)
+    names = {key: name for name, key in keys.items()}
+    found = read_rows(connection, names, is_kept=False)
+    return {each.name: each.digest for each in found}
+
+
+def _usage_digests(connection: Connection) -> Counter[str]:
+    return Counter(
+        read_usage(connection, key, is_kept=False).digest
+        for keys in deleted_sessions(connection)
+        for key in keys
+    )

@@ -1,0 +1,175 @@
+"""All that a snapshot of a store holds, in groups that are copied together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from typing import Final
+
+import msgspec
+from sqlalchemy import BigInteger, Connection, bindparam, func, literal_column, select
+
+from turnstore.sql.query import Query
+from turnstore.sql.schema import (
+    imports,
+    session_heads,
+    sessions,
+    source_rows,
+    usage_ledger,
+)
+from turnstore.transfer.copy.stored_rows import (
+    TABLES,
+    StoredRows,
+    read_import,
+    read_rows,
+    read_usage,
+)
+from turnstore.transfer.report import Problem
+
+GROUP_SESSIONS: Final = 64
+GROUP_ROWS: Final = 2_048
+"""About the rows of a group at most, but for a single session."""
+
+
+class Group(msgspec.Struct, kw_only=True):
+    """What is compared and written together, and how far the reader is."""
+
+    kind: str
+    rows: list[StoredRows]
+    done: int
+    total: int
+
+    def close(self) -> None:
+        for each in self.rows:
+            each.close()
+
+
+class Walk:
+    """Iterates over all that a snapshot holds."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._total = connection.execute(_COUNT_SESSIONS).scalar_one()
+        self._done = 0
+        self._seen: Counter[str] = Counter()
+
+    def __iter__(self) -> Iterator[Group]:
+        for kind, groups in (
+            ("sessions", self._sessions()),
+            ("usage", self._usage()),
+            ("imports", self._imports()),
+        ):
+            for rows in groups:
+                for each in rows:
+                    self._seen.update(each.counts)
+                yield Group(kind=kind, rows=rows, done=self._done, total=self._total)
+
+    def problems(self) -> list[Problem]:
+        """Say which rows belong to nothing that was walked through."""
+        found = []
+        for table in (*TABLES, imports):
+            count = self._connection.execute(_COUNT[table.name]).scalar_one()
+            seen = self._seen[table.name]
+            if count != seen:
+                reason = f"{count} rows in the source, {seen} of them were read"
+                found.append(Problem(file=table.name, reason=reason))
+        return found
+
+    def _sessions(self) -> Iterator[list[StoredRows]]:
+        after = -1
+        while True:
+            places = _PLACES(self._connection, after=after, limit=GROUP_SESSIONS)
+            if not places:
+                return
+            names: dict[int, str] = {}
+            rows = 0
+            for each in places:
+                rows += each.rows
+                if names and rows > GROUP_ROWS:
+                    break
+                names[each.session_key] = each.id
+            after = max(names)
+            found = read_rows(self._connection, names, is_kept=True)
+            self._done += len(found)
+            yield found
+
+    def _usage(self) -> Iterator[list[StoredRows]]:
+        for keys in deleted_sessions(self._connection):
+            read = partial(read_usage, self._connection, is_kept=True)
+            yield [read(key) for key in keys]
+
+    def _imports(self) -> Iterator[list[StoredRows]]:
+        after = ""
+        while found := _BATCHES(self._connection, after=after, limit=1):
+            after = found[0].batch
+            yield [read_import(self._connection, after, is_kept=True)]
+
+
+def deleted_sessions(connection: Connection) -> Iterator[list[int]]:
+    """Yield the keys of deleted sessions that have used something."""
+    after = -1
+    while found := _DELETED(connection, after=after, limit=GROUP_SESSIONS):
+        after = found[-1].session_key
+        yield [each.session_key for each in found]
+
+
+class _SizedSession(msgspec.Struct):
+    session_key: int
+    id: str
+    rows: int
+
+
+class _Key(msgspec.Struct):
+    session_key: int
+
+
+class _Batch(msgspec.Struct):
+    batch: str
+
+
+_COUNT: Final = {
+    each.name: select(func.count()).select_from(each) for each in (*TABLES, imports)
+}
+_COUNT_SESSIONS: Final = _COUNT[sessions.name]
+_rows = func.coalesce(
+    session_heads.c.message_head
+    + session_heads.c.event_head
+    + session_heads.c.tool_call_count
+    + session_heads.c.usage_head,
+    literal_column("0"),
+    type_=BigInteger,
+)
+_PLACES: Final = Query(
+    select(sessions.c.session_key, sessions.c.id, _rows.label("rows"))
+    .outerjoin(session_heads, session_heads.c.session_key == sessions.c.session_key)
+    .where(sessions.c.session_key > bindparam("after"))
+    .order_by(sessions.c.session_key)
+    .limit(bindparam("limit")),
+    _SizedSession,
+)
+_is_known = (
+    select(literal_column("1"))
+    .where(sessions.c.session_key == usage_ledger.c.session_key)
+    .exists()
+)
+_DELETED: Final = Query(
+    select(usage_ledger.c.session_key)
+    .where(usage_ledger.c.session_key > bindparam("after"), ~_is_known)
+    .distinct()
+    .order_by(usage_ledger.c.session_key)
+    .limit(bindparam("limit")),
+    _Key,
+)
+_batches = (
+    select(imports.c.batch)
+    .union(select(source_rows.c.batch).where(source_rows.c.session_key.is_(None)))
+    .subquery("batches")
+)
+_BATCHES: Final = Query(
+    select(_batches.c.batch)
+    .where(_batches.c.batch > bindparam("after"))
+    .order_by(_batches.c.batch)
+    .limit(bindparam("limit")),
+    _Batch,
+)

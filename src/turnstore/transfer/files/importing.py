@@ -1,0 +1,380 @@
+"""The import of another system's SQLite file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+from anyio import create_task_group, to_thread
+
+from turnstore.errors import InvalidArgument, SessionExists, StoreError
+from turnstore.records import Json
+from turnstore.sql import codec
+from turnstore.sql.codec import fold
+from turnstore.store import SessionStore
+from turnstore.transfer.files.cells import Row, pack
+from turnstore.transfer.files.import_writes import ImportSession, KeepRows, RecordImport
+from turnstore.transfer.files.patches import SessionPatch, compare, pack_row
+from turnstore.transfer.files.source import Source, translate
+from turnstore.transfer.files.system import (
+    Heads,
+    SchemaEntry,
+    SessionWriter,
+    SourceSession,
+    System,
+)
+from turnstore.transfer.report import ImportReport, Problem
+from turnstore.transfer.rows import Numbered, SessionRows, places_of, read_source_rows
+
+BATCH_SESSIONS: Final = 64
+"""Sessions in flight at once, so that they share commits."""
+BATCH_BYTES: Final = 8 * 1024 * 1024
+"""A batch ends with the session that reaches this."""
+KEPT_ROWS: Final = 256
+"""Rows that belong to no session, in one row of the store."""
+ROW_BYTES: Final = 300
+"""About what a row takes beside its payloads, for the bound on a batch."""
+VERSION: Final = 1
+"""Of what is kept: how ``about`` and patches are to be read."""
+
+OnProgress = Callable[[int, int], None]
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class About(msgspec.Struct, kw_only=True):
+    """What is known of an imported file.
+
+    ``highest``: the highest rowid of each table. ``columns``: of each table, in
+    order, with the rowid where that is none of them.
+    """
+
+    version: int
+    file: str
+    pragmas: dict[str, int | str]
+    schema: list[SchemaEntry]
+    columns: dict[str, list[str]]
+    highest: dict[str, int]
+
+
+class KeptRows(msgspec.Struct, kw_only=True):
+    """Rows of a table that belong to no session; ``highest`` of their integer keys."""
+
+    rows: list[dict[str, Json]]
+
+
+class _Ready(msgspec.Struct):
+    """A session read, and what the report is to count once it is written."""
+
+    command: ImportSession
+    digest: str
+    rows_read: int
+    rows_kept: int
+    notes: Counter[str]
+
+
+class _Orphans(msgspec.Struct):
+    """Rows whose session is not there."""
+
+    rows: dict[str, list[Row]]
+
+
+class SqliteImport:
+    """One run over one file. ``source`` is open; the caller closes it."""
+
+    def __init__(
+        self, store: SessionStore, source: Source, system: System, file: str
+    ) -> None:
+        self._store = store
+        self._source = source
+        self._system = system
+        self._file = file
+        self._bytes_max = store.options.payload_bytes_max
+        self._batch = ""
+        self._position = 0
+        self._rows_done = 0
+        self._aside: dict[str, list[Row]] = {}
+        self._chunks: Counter[str] = Counter()
+        self._sessions = self._messages = self._calls = self._events = 0
+        self._skipped = self._rows_kept = 0
+        self._reasons: Counter[str] = Counter()
+        self._problems: list[Problem] = []
+        self._error: StoreError | None = None
+
+    async def run(self, on_progress: OnProgress | None) -> ImportReport:
+        self._system.check(self._source.columns(), self._file)
+        about, total = await self._in_thread(self._about)
+        await self._write(
+            RecordImport("", len(about), self._batch, self._system.name, about)
+        )
+        found = self._read_sessions()
+        while batch := await self._in_thread(self._next_batch, found):
+            await self._add(batch)
+            if on_progress is not None:
+                on_progress(self._rows_done, total)
+        for name in self._tables_of_the_file():
+            rows = self._source.rows(name)
+            more = True
+            while more:
+                more = await self._keep_next(name, rows)
+                if on_progress is not None:
+                    on_progress(self._rows_done, total)
+        for name in sorted(self._aside):
+            await self._keep(name, self._aside[name])
+        return self._report()
+
+    def _report(self) -> ImportReport:
+        return ImportReport(
+            sessions=self._sessions,
+            messages=self._messages,
+            tool_calls=self._calls,
+            events=self._events,
+            sessions_skipped=self._skipped,
+            rows_kept=self._rows_kept,
+            reasons=dict(sorted(self._reasons.items())),
+            problems=tuple(self._problems),
+        )
+
+    async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return await to_thread.run_sync(work, *arguments)
+        except Exception as error:
+            translated = translate(self._source.path, error)
+            if translated is error:
+                raise
+            raise translated from error
+
+    async def _write(self, command: Any) -> Any:
+        return await self._store._backend.write(command)
+
+    # The file as a whole
+
+    def _about(self) -> tuple[str, int]:
+        source, system = self._source, self._system
+        there = next(each.name for each in system.tables if each.name in source.tables)
+        first = source.first_row(there) or {}
+        about = About(
+            version=VERSION,
+            file=source.path.name,
+            pragmas=source.pragmas,
+            schema=source.schema,
+            columns={name: list(each.columns) for name, each in source.tables.items()},
+            highest={
+                each.name: source.highest(each.name, order)
+                for each in system.tables
+                if each.name in source.tables
+                and (order := source.tables[each.name].order) is not None
+            },
+        )
+        known_by = [
+            system.name,
+            [[entry.name, entry.sql] for entry in source.schema],
+            [first.get(column) for column in system.immutable],
+        ]
+        digest = hashlib.sha256(_encode(known_by)).hexdigest()
+        self._batch = f"{system.name}-{digest[:32]}"
+        return _encode(about).decode(), source.count(list(source.tables))
+
+    def _tables_of_the_file(self) -> list[str]:
+        """Return the tables whose rows belong to no session."""
+        placed = {
+            each.name
+            for each in self._system.tables
+            if each.session in self._source.columns().get(each.name, ())
+        }
+        return [name for name in self._source.tables if name not in placed]
+
+    async def _keep_next(self, name: str, rows: Iterator[Row]) -> bool:
+        def take() -> list[Row]:
+            return [row for _, row in zip(range(KEPT_ROWS), rows, strict=False)]
+
+        taken: list[Row] = await self._in_thread(take)
+        self._rows_done += len(taken)
+        if taken:
+            await self._keep(name, taken, "no place of its own")
+        return len(taken) == KEPT_ROWS
+
+    async def _keep(
+        self, name: str, rows: list[Row], reason: str = "its session is not there"
+    ) -> None:
+        """Keep rows that belong to no session, beside what was kept of the table."""
+        kept = _encode(KeptRows(rows=[pack_row(row) for row in rows])).decode()
+        self._chunks[name] += 1
+        position = self._chunks[name]
+        command = KeepRows(
+            "", len(kept), self._system.name, self._batch, name, position, kept
+        )
+        if await self._write(command) and name != "sqlite_sequence":
+            self._rows_kept += len(rows)
+            self._reasons[f"{name}: {reason}"] += len(rows)
+
+    # Sessions
+
+    def _read_sessions(self) -> Iterator[_Ready | _Orphans]:
+        for source_id, rows in self._source.sessions(self._system):
+            session = SourceSession(source_id, rows, self._bytes_max)
+            session_id = self._system.session_id(session)
+            if session_id is None:
+                yield _Orphans(rows)
+            else:
+                yield self._read_session(session, session_id)
+
+    def _read_session(self, session: SourceSession, session_id: str) -> _Ready:
+        self._position += 1
+        digest = hashlib.sha256(_encode(session.rows)).hexdigest()[:32]
+        rows_read = sum(map(len, session.rows.values()))
+        rows = materialize(self._system.read(session, session_id))
+        heads = Heads(
+            messages=len(rows.messages),
+            tool_calls=len(rows.tool_calls),
+            events=len(rows.events),
+            next_numbers=session.next_numbers,
+        )
+        writer = SessionWriter(heads)
+        self._system.write(rows, writer)
+        patch = SessionPatch(id=pack(session.id), digest=digest, heads=heads)
+        notes = session.notes
+        kept = sum(map(len, session.aside.values()))
+        for table in self._system.tables:
+            if table.name not in session.rows and table.name not in writer.rows:
+                continue
+            source = session[table.name]
+            written = writer.rows.get(table.name, [])
+            aside = session.aside.get(table.name, [])
+            patch.tables[table.name], differing = compare(
+                table, session.id, source, written, aside
+            )
+            kept += len(set().union(*differing.values()))
+            for column, places in differing.items():
+                reason = f"{table.name}.{column}: kept as it was"
+                notes[reason.replace(".:", ":")] += len(places)
+        encoded = _encode(patch).decode()
+        command = ImportSession(
+            session_id,
+            _size_bytes(rows) + len(encoded),
+            rows,
+            self._system.name,
+            self._batch,
+            self._position,
+            encoded,
+        )
+        return _Ready(command, digest, rows_read, kept, notes)
+
+    def _next_batch(self, found: Iterator[_Ready | _Orphans]) -> list[Any]:
+        """Return the next sessions and rows without one; none at the end."""
+        batch: list[Any] = []
+        size_bytes = 0
+        while len(batch) < BATCH_SESSIONS and size_bytes < BATCH_BYTES:
+            each = next(found, None)
+            if each is None:
+                break
+            batch.append(each)
+            if isinstance(each, _Ready):
+                size_bytes += each.command.size_bytes
+        return batch
+
+    async def _add(self, batch: list[_Ready | _Orphans]) -> None:
+        """Write a batch's sessions at once, so that they share commits.
+
+        :raises StoreError: the first that is not about a single session.
+        """
+        ready = [each for each in batch if isinstance(each, _Ready)]
+        async with create_task_group() as group:
+            for each in ready:
+                group.start_soon(self._add_session, each)
+        if self._error is not None:
+            raise self._error
+        for orphans in batch:
+            if isinstance(orphans, _Orphans):
+                await self._add_orphans(orphans)
+
+    async def _add_orphans(self, orphans: _Orphans) -> None:
+        for name, rows in orphans.rows.items():
+            self._rows_done += len(rows)
+            waiting = self._aside.setdefault(name, [])
+            waiting += rows
+            while len(waiting) >= KEPT_ROWS:
+                await self._keep(name, waiting[:KEPT_ROWS])
+                del waiting[:KEPT_ROWS]
+
+    async def _add_session(self, ready: _Ready) -> None:
+        rows = ready.command.rows
+        try:
+            await self._write(ready.command)
+        except SessionExists:
+            await self._skip(ready)
+        except InvalidArgument as error:
+            # What its database can't hold: a text too long for an index.
+            self._report_session(ready, f"can't be stored: {error}")
+        except StoreError as error:
+            # Kept and raised once, rather than as a group of equal ones.
+            self._error = self._error or error
+        else:
+            self._sessions += 1
+            self._messages += len(rows.messages)
+            self._calls += len(rows.tool_calls)
+            self._events += len(rows.events)
+            self._rows_kept += ready.rows_kept
+            self._reasons.update(ready.notes)
+        self._rows_done += ready.rows_read
+
+    async def _skip(self, ready: _Ready) -> None:
+        """Pass over a session that is there; say so where it is another one."""
+        session_id, system = ready.command.session_id, self._system.name
+
+        def digest(connection: Any) -> str | None:
+            keys = [each.session_key for each in places_of(connection, [session_id])]
+            for kept in read_source_rows(connection, keys, system).values():
+                return msgspec.json.decode(kept.row, type=SessionPatch).digest
+            return None
+
+        there = await self._store._backend.read(digest, snapshot=True)
+        if there == ready.digest:
+            self._skipped += 1
+        else:
+            how = (
+                "from elsewhere" if there is None else "as it was at an earlier import"
+            )
+            reason = f"is there already, {how}: it was left as it is"
+            self._report_session(ready, reason)
+
+    def _report_session(self, ready: _Ready, reason: str) -> None:
+        reason = f"session {ready.command.session_id!r} {reason}"
+        self._problems.append(Problem(file=self._file, reason=reason))
+
+
+def materialize(rows: SessionRows) -> SessionRows:
+    """Number rows, and fill in what the store keeps of a session beside them."""
+    tables: tuple[Sequence[Numbered], ...] = (
+        rows.messages,
+        rows.tool_calls,
+        rows.events,
+        rows.compactions,
+        rows.questions,
+        rows.settings,
+    )
+    for listed in tables:
+        for seq, row in enumerate(listed, 1):
+            row.seq = seq
+    session = rows.session
+    if session.updated_at is None:
+        dated: list[Numbered] = [*rows.messages, *rows.events]
+        times = [each.created_at for each in dated]
+        session.updated_at = max(times, default=session.created_at)
+    session.updated_at = max(session.updated_at, session.created_at)
+    if session.title is not None:
+        session.title_folded = fold(str(codec.decode(session.title)))
+    return rows
+
+
+def _size_bytes(rows: SessionRows) -> int:
+    payloads: list[str | None] = [rows.session.system_prompt, rows.session.config]
+    for message in rows.messages:
+        payloads += (message.content, message.tool_calls)
+    for call in rows.tool_calls:
+        payloads += (call.arguments, call.output, call.result)
+    payloads += [event.data for event in rows.events]
+    count = len(rows.messages) + len(rows.tool_calls) + len(rows.events)
+    return sum(len(each) for each in payloads if each) + (1 + count) * ROW_BYTES
