@@ -10,8 +10,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
+BENCHMARKS = sorted((ROOT / "bench").rglob("*.py"))
+FOLDERS = sorted({path.parent for path in BENCHMARKS})
 MODULE_LINES_MAX = 420
 FUNCTION_LINES_MAX = 70
+FOLDER_MODULES_MAX = 14
 VAGUE_NAMES = {"utils", "helpers", "common", "core", "manager", "misc"}
 
 
@@ -21,13 +24,18 @@ def code_lines(function: ast.AsyncFunctionDef | ast.FunctionDef) -> int:
     return body[-1].end_lineno - body[0].lineno + 1 if body else 0  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SOURCES + BENCHMARKS, ids=lambda path: path.name)
 def test_a_module_is_one_room(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= MODULE_LINES_MAX
     assert path.stem not in VAGUE_NAMES
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
+def test_a_folder_is_one_list(folder: Path) -> None:
+    assert len(list(folder.glob("*.py"))) <= FOLDER_MODULES_MAX
+
+
+@pytest.mark.parametrize("path", SOURCES + BENCHMARKS, ids=lambda path: path.name)
 def test_a_function_fits_a_screen(path: Path) -> None:
     functions = [
         node
@@ -38,7 +46,7 @@ def test_a_function_fits_a_screen(path: Path) -> None:
     assert long == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SOURCES + BENCHMARKS, ids=lambda path: path.name)
 def test_every_module_says_what_it_is(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
 
