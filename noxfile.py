@@ -81,4 +81,5 @@ def bench(session: nox.Session) -> None:
     session.run(
         "pytest", "bench", "-n0", "--benchmark-disable", "-q", "-p", "benchmark"
     )
-    session.run("python", "-m", "bench", "--quick", "append")
+    picture = str(Path(session.create_tmp()) / "append.png")
+    session.run("python", "-m", "bench", "--quick", "--plot", picture)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.setting import Setting
+from bench.running.setting import Setting
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

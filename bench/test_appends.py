@@ -8,20 +8,22 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench import fill, turns
-from bench.setting import Setting, drive
+from bench.data import fill
+from bench.data.rows import EVENT_DATA, MESSAGE_TEXT, session_id
+from bench.running.setting import Setting, drive
+from bench.workloads.turns import commit
 from turnstore import NewEvent, SessionStore
 
 TASKS = (1, 8, 64, 512, 2_048)
 CALLS_MIN = 256
 TOOL_CALL = "call"
-IDS = [fill.session_id(key) for key in range(1, max(TASKS) + 1)]
+IDS = [session_id(key) for key in range(1, max(TASKS) + 1)]
 
 
 @pytest.fixture(scope="module")
 def store(setting: Setting, folder: Path) -> Iterator[SessionStore]:
     path = folder / "store.db"
-    fill.plain_sessions(path, len(IDS), tool_call=TOOL_CALL)
+    fill.uniform_sessions(path, len(IDS), tool_call=TOOL_CALL)
     with setting.store(path) as store:
         yield store
 
@@ -51,7 +53,7 @@ def test_append_event(
     before = setting.run(store.events.head(IDS[0]))
 
     def append(task: int) -> Awaitable[object]:
-        return store.events.append(IDS[task % spread], "part", fill.EVENT_DATA)
+        return store.events.append(IDS[task % spread], "part", EVENT_DATA)
 
     measure(benchmark, setting, tasks, append)
     assert setting.run(store.events.head(IDS[0])) > before
@@ -61,7 +63,7 @@ def test_append_event(
 def test_append_1000_events_at_once(
     benchmark: BenchmarkFixture, setting: Setting, store: SessionStore
 ) -> None:
-    events = [NewEvent(type="part", data=fill.EVENT_DATA) for _ in range(1_000)]
+    events = [NewEvent(type="part", data=EVENT_DATA) for _ in range(1_000)]
     benchmark.extra_info["calls_per_round"] = 1
     seqs = benchmark(lambda: setting.run(store.events.append_many(IDS[0], events)))
     assert len(seqs) == 1_000
@@ -75,7 +77,7 @@ def test_append_message(
     before = setting.run(store.sessions.get(IDS[0]))
 
     def append(task: int) -> Awaitable[object]:
-        return store.messages.append(IDS[task], "user", fill.MESSAGE_TEXT)
+        return store.messages.append(IDS[task], "user", MESSAGE_TEXT)
 
     measure(benchmark, setting, tasks, append)
     after = setting.run(store.sessions.get(IDS[0]))
@@ -90,7 +92,7 @@ def test_commit_turn(
     benchmark: BenchmarkFixture, setting: Setting, store: SessionStore, tasks: int
 ) -> None:
     before = setting.run(store.events.head(IDS[0]))
-    measure(benchmark, setting, tasks, turns.commit(store, IDS))
+    measure(benchmark, setting, tasks, commit(store, IDS))
     assert setting.run(store.events.head(IDS[0])) >= before + 4
 
 
@@ -99,7 +101,7 @@ def test_commit_turn(
 def test_update_tool_call(
     benchmark: BenchmarkFixture, setting: Setting, store: SessionStore, tasks: int
 ) -> None:
-    output = f"{tasks} tasks: {fill.MESSAGE_TEXT}"
+    output = f"{tasks} tasks: {MESSAGE_TEXT}"
 
     def update(task: int) -> Awaitable[object]:
         return store.tool_calls.update(IDS[task], TOOL_CALL, output=output)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench import fill
-from bench.listing import ORDERS, PAGE, Order
-from bench.setting import Setting
+from bench.data import fill
+from bench.running.setting import Setting
+from bench.workloads.listing import ORDERS, PAGE, Order
 from turnstore import Session, SessionStore
 
 

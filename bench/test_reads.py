@@ -8,26 +8,25 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench import fill
-from bench.setting import Setting
+from bench.data import fill
+from bench.data.rows import MESSAGE_TEXT, session_id
+from bench.running.setting import Setting
 from turnstore import NewMessage, SessionStore
 
 EVENTS = 1_000
 MESSAGES = 1_000
 TAIL = 50
 LOADED = 100
-LONG, SHORT = fill.session_id(1), fill.session_id(2)
+LONG, SHORT = session_id(1), session_id(2)
 
 
 @pytest.fixture(scope="module")
 def store(setting: Setting, folder: Path) -> Iterator[SessionStore]:
     path = folder / "store.db"
-    fill.plain_sessions(path, 50, events_each=EVENTS)
+    fill.uniform_sessions(path, 50, events_each=EVENTS)
     with setting.store(path) as store:
         messages = [
-            NewMessage(
-                role="user" if at % 2 else "assistant", content=fill.MESSAGE_TEXT
-            )
+            NewMessage(role="user" if at % 2 else "assistant", content=MESSAGE_TEXT)
             for at in range(MESSAGES)
         ]
         setting.run(store.messages.append_many(LONG, messages))

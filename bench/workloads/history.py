@@ -1,37 +1,39 @@
-"""The workload of long histories: the context of a session, and forks of it."""
+"""Long histories: the context of a session, and forks of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from bench import fill
-from bench.measure import Bar, Comparison, Other, compare
-from bench.setting import Setting, latency_ms
+from bench.data import fill
+from bench.data.rows import MESSAGE_TEXT
+from bench.running.measure import Comparison, Comparisons, Goal, Reference, compare
+from bench.running.setting import Setting, latency_ms
 from turnstore import Message, NewMessage, SessionStore
 
 AGENT: Final = "coder"
 COMPACTIONS: Final = 3
 ACTIVE_MIN: Final = 100
-"""Messages after the last compaction, beside its summary and the tail it keeps."""
+"""Messages after the last compaction, its summary and the tail it keeps apart."""
 BATCH: Final = 1_000
 
-CONTEXT_BAR: Final = Bar(at_most=1.2)
-FORK_BAR: Final = Bar(at_most=3)
+CONTEXT_GOAL: Final = Goal(at_most=1.2)
+FORK_GOAL: Final = Goal(at_most=3)
 
 
-def history(setting: Setting) -> list[Comparison]:
-    """The context of a session of 10,000 messages, compacted three times, beside that
-    of a session of its active messages alone; and forks of a session of 100,000 events
-    beside new sessions."""
-    return [_context(setting), _fork(setting)]
+def history(setting: Setting) -> Comparisons:
+    """The context of a session of 10,000 messages, compacted three times, compared with
+    that of a session of its active messages alone; and forks of a session of 100,000
+    events, compared with new sessions."""
+    yield _context(setting)
+    yield _fork(setting)
 
 
 def _context(setting: Setting) -> Comparison:
     count, calls = setting.pick(10_000, 1_000), setting.pick(200, 10)
     with (
         setting.folder() as folder,
-        setting.store(folder / "ours.db") as store,
+        setting.store(folder / "turnstore.db") as store,
     ):
         long = setting.run(_compacted(store, count))
         context = setting.run(store.messages.context(long))
@@ -50,7 +52,11 @@ def _context(setting: Setting) -> Comparison:
             f"context, {len(context)} of {count:,} messages",
             "ms",
             lambda: sample_ms(long),
-            Other("these messages alone", lambda: sample_ms(short), CONTEXT_BAR),
+            Reference(
+                "turnstore, these messages alone",
+                lambda: sample_ms(short),
+                CONTEXT_GOAL,
+            ),
             # Short rounds, and more of them: both sides meet the same noise.
             rounds=setting.rounds * setting.pick(3, 1),
         )
@@ -63,7 +69,7 @@ async def _compacted(store: SessionStore, count: int) -> str:
     said = _conversation(count)
     for _ in range(COMPACTIONS):
         await _append(store, session.id, said, archived_each)
-        done = await store.messages.compact(session.id, fill.MESSAGE_TEXT)
+        done = await store.messages.compact(session.id, MESSAGE_TEXT)
         assert done.archived
     await _append(store, session.id, said, count)
     return session.id
@@ -86,12 +92,10 @@ def _conversation(count: int) -> Iterator[NewMessage]:
             call = {"id": call_id, "type": "function", "function": function}
             yield NewMessage(role="assistant", tool_calls=[call])
         elif at % 4 == 2:
-            yield NewMessage(
-                role="tool", content=fill.MESSAGE_TEXT, tool_call_id=call_id
-            )
+            yield NewMessage(role="tool", content=MESSAGE_TEXT, tool_call_id=call_id)
         else:
             role = "user" if at % 4 == 0 else "assistant"
-            yield NewMessage(role=role, content=fill.MESSAGE_TEXT)
+            yield NewMessage(role=role, content=MESSAGE_TEXT)
 
 
 async def _copied(store: SessionStore, context: Sequence[Message]) -> str:
@@ -122,8 +126,8 @@ def _said(context: Sequence[Message]) -> list[tuple[object, ...]]:
 def _fork(setting: Setting) -> Comparison:
     events, calls = setting.pick(100_000, 5_000), setting.pick(100, 10)
     with setting.folder() as folder:
-        [parent] = fill.plain_sessions(folder / "ours.db", 1, events_each=events)
-        with setting.store(folder / "ours.db") as store:
+        [parent] = fill.uniform_sessions(folder / "turnstore.db", 1, events_each=events)
+        with setting.store(folder / "turnstore.db") as store:
             fork = setting.run(store.sessions.fork(parent))
             assert fork.event_head == events
 
@@ -144,6 +148,6 @@ def _fork(setting: Setting) -> Comparison:
                 f"fork at {events:,} events",
                 "ms",
                 forks_ms,
-                Other("create", creates_ms, FORK_BAR),
+                Reference("turnstore, creating a session", creates_ms, FORK_GOAL),
                 rounds=setting.rounds * setting.pick(3, 1),
             )

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
-from bench.floor import Durability
-from bench.port import PlainPort, sqlite_engine
+from bench.references.plain import PlainStore, sqlite_engine
+from bench.references.raw_sqlite import Durability
 from turnstore import SessionStore, StoreOptions
 
 T = TypeVar("T")
@@ -23,8 +28,8 @@ BUSY_S: Final = 30e-6
 class Setting:
     """Holds the event loop that every asynchronous side runs on.
 
-    :param folder: where database files are made and removed again, its disk counts;
-        None: the system's folder for temporary files.
+    :param folder: for database files, which are removed again; its disk is measured.
+        By default the system's folder for temporary files.
     :param rounds: samples of each side.
     :param quick: small counts, to see that everything runs.
     """
@@ -40,6 +45,8 @@ class Setting:
     ) -> None:
         self._loop = runner.get_loop()
         self._folder = folder
+        self._running: asyncio.Task[Any] | None = None
+        self._is_interrupted = False
         self.durability = durability
         self.rounds = rounds
         self.quick = quick
@@ -48,7 +55,23 @@ class Setting:
         return quick if self.quick else full
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self._loop.run_until_complete(work)
+        self._running = task = self._loop.create_task(work)
+        try:
+            return self._loop.run_until_complete(task)
+        except (Exception, asyncio.CancelledError):
+            # An interrupt also reaches the servers that this process has started.
+            if self._is_interrupted:
+                raise KeyboardInterrupt from None
+            raise
+        finally:
+            self._running = None
+
+    def interrupt(self, *_: object) -> None:
+        """Handle SIGINT: cancel what runs on the loop, so that it ends in order."""
+        self._is_interrupted = True
+        if self._running is None:
+            raise KeyboardInterrupt
+        self._loop.call_soon_threadsafe(self._running.cancel)
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
@@ -57,29 +80,33 @@ class Setting:
             yield Path(name)
 
     @contextmanager
+    def entered(self, manager: AbstractAsyncContextManager[T]) -> Iterator[T]:
+        """Enter and leave an asynchronous context on the event loop."""
+
+        async def enter() -> T:
+            return await manager.__aenter__()
+
+        async def leave() -> None:
+            await manager.__aexit__(None, None, None)
+
+        entered = self.run(enter())
+        try:
+            yield entered
+        finally:
+            self.run(leave())
+
     def store(
         self, place: Path | str, durability: Durability | None = None
-    ) -> Iterator[SessionStore]:
+    ) -> AbstractContextManager[SessionStore]:
         """:param place: the file, or a URL."""
         options = StoreOptions(durability=durability or self.durability)
-        store = SessionStore(place, options)
-        self.run(store.open())
-        try:
-            yield store
-        finally:
-            self.run(store.close())
+        return self.entered(SessionStore(place, options))
 
-    @contextmanager
-    def port(
+    def plain(
         self, path: Path, session_ids: list[str], durability: Durability | None = None
-    ) -> Iterator[PlainPort]:
+    ) -> AbstractContextManager[PlainStore]:
         engine = sqlite_engine(path, durability or self.durability)
-        port = PlainPort(engine, session_ids)
-        self.run(port.__aenter__())
-        try:
-            yield port
-        finally:
-            self.run(port.__aexit__())
+        return self.entered(PlainStore(engine, session_ids))
 
 
 async def drive(
@@ -129,3 +156,13 @@ async def busy_loop() -> AsyncIterator[None]:
         for task in burning:
             task.cancel()
         await asyncio.gather(*burning, return_exceptions=True)
+
+
+async def on_a_thread(work: Callable[..., T], *arguments: Any) -> T:
+    """Run what blocks on a thread, and wait for its end even when interrupted: it uses
+    a connection that its caller closes next."""
+    running = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    try:
+        return await asyncio.shield(running)
+    finally:
+        await asyncio.wait([running])

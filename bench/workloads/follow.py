@@ -1,11 +1,11 @@
-"""The workload of those who watch: followers while events come in."""
+"""Following: what followers and appends see of each other."""
 
 from __future__ import annotations
 
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,13 +14,13 @@ from statistics import median
 from time import perf_counter
 from typing import Final
 
-from bench import fill
-from bench.measure import Bar, Comparison, Other, compare
-from bench.setting import Setting, drive
-from turnstore import SessionStore
-from turnstore.store.events.following.follower import Follower
+from bench.data import fill
+from bench.data.rows import EVENT_DATA, EVENT_KIND
+from bench.running.measure import Comparison, Comparisons, Goal, Reference, compare
+from bench.running.setting import Setting, drive
+from bench.workloads.appends import store_append
+from turnstore import Follower, SessionStore
 
-KIND: Final = "message.part"
 SESSIONS: Final = 256
 RATE: Final = 5_000
 """Events a second, over all sessions."""
@@ -41,25 +41,23 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-def follow(setting: Setting) -> list[Comparison]:
+def follow(setting: Setting) -> Comparisons:
     """256 sessions with a follower each, while 5,000 events a second come in.
 
     Every run checks that each follower was given each event once, in order.
     """
     with setting.folder() as folder:
-        ids = fill.plain_sessions(folder / "ours.db", SESSIONS)
-        with setting.store(folder / "ours.db") as store:
-            setting.run(drive(SESSIONS, 2 * SESSIONS, _appending(store, ids)))
-            return [
-                _delay(setting, store, ids),
-                _latency(setting, store, ids),
-                _flat_out(setting, store, ids),
-                _from_another_process(setting, store, folder / "ours.db", ids),
-            ]
+        ids = fill.uniform_sessions(folder / "turnstore.db", SESSIONS)
+        with setting.store(folder / "turnstore.db") as store:
+            setting.run(drive(SESSIONS, 2 * SESSIONS, store_append(store, ids)))
+            yield _delay(setting, store, ids)
+            yield _latency(setting, store, ids)
+            yield _flat_out(setting, store, ids)
+            yield _from_another_process(setting, store, folder / "turnstore.db", ids)
 
 
 def _delay(setting: Setting, store: SessionStore, ids: list[str]) -> Comparison:
-    async def ours() -> float:
+    async def turnstore() -> float:
         async with _followed(store, ids) as delays_ms:
             await _paced(store, ids, setting.pick(4 * RATE, RATE // 10))
         return median(delays_ms)
@@ -68,8 +66,8 @@ def _delay(setting: Setting, store: SessionStore, ids: list[str]) -> Comparison:
         "follow",
         f"delay, {SESSIONS} followers, {RATE:,} events/s",
         "ms",
-        lambda: setting.run(ours()),
-        Other("the limit", lambda: 10, Bar(at_most=1)),
+        lambda: setting.run(turnstore()),
+        Reference("the limit", lambda: 10, Goal(at_most=1)),
         rounds=setting.rounds,
     )
 
@@ -77,7 +75,7 @@ def _delay(setting: Setting, store: SessionStore, ids: list[str]) -> Comparison:
 def _latency(setting: Setting, store: SessionStore, ids: list[str]) -> Comparison:
     calls = setting.pick(4 * RATE, RATE // 10)
 
-    async def ours() -> float:
+    async def turnstore() -> float:
         async with _followed(store, ids):
             return median(await _paced(store, ids, calls))
 
@@ -85,11 +83,11 @@ def _latency(setting: Setting, store: SessionStore, ids: list[str]) -> Compariso
         "follow",
         f"latency of an append, {RATE:,} events/s",
         "ms",
-        lambda: setting.run(ours()),
-        Other(
-            "without followers",
+        lambda: setting.run(turnstore()),
+        Reference(
+            "turnstore, without followers",
             lambda: median(setting.run(_paced(store, ids, calls))),
-            Bar(at_most=1.5),
+            Goal(at_most=1.5),
         ),
         rounds=setting.rounds,
     )
@@ -98,18 +96,18 @@ def _latency(setting: Setting, store: SessionStore, ids: list[str]) -> Compariso
 def _flat_out(setting: Setting, store: SessionStore, ids: list[str]) -> Comparison:
     calls = SESSIONS * setting.pick(200, 8)
 
-    async def ours() -> float:
+    async def turnstore() -> float:
         async with _followed(store, ids):
-            return await drive(SESSIONS, calls, _appending(store, ids))
+            return await drive(SESSIONS, calls, store_append(store, ids))
 
     return compare(
         "follow",
         f"{SESSIONS} tasks appending, a follower each",
         "events/s",
-        lambda: setting.run(ours()),
-        Other(
-            "without followers",
-            lambda: setting.run(drive(SESSIONS, calls, _appending(store, ids))),
+        lambda: setting.run(turnstore()),
+        Reference(
+            "turnstore, without followers",
+            lambda: setting.run(drive(SESSIONS, calls, store_append(store, ids))),
         ),
         rounds=setting.rounds,
         tasks=SESSIONS,
@@ -119,22 +117,27 @@ def _flat_out(setting: Setting, store: SessionStore, ids: list[str]) -> Comparis
 def _from_another_process(
     setting: Setting, store: SessionStore, path: Path, ids: list[str]
 ) -> Comparison:
-    async def ours() -> float:
+    async def turnstore() -> float:
         async with _followed(store, ids) as delays_ms:
             child = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-c", OTHER_PROCESS, str(path)),
                 *(str(setting.pick(200, 10)), *ids),
                 stdin=subprocess.DEVNULL,
+                process_group=0,  # an interrupt is for this process alone
             )
-            assert await child.wait() == 0
+            try:
+                assert await child.wait() == 0
+            finally:
+                if child.returncode is None:
+                    child.kill()
         return median(delays_ms)
 
     return compare(
         "follow",
         "delay, from another process",
         "ms",
-        lambda: setting.run(ours()),
-        Other("the limit", lambda: 250, Bar(at_most=1)),
+        lambda: setting.run(turnstore()),
+        Reference("the limit", lambda: 250, Goal(at_most=1)),
         rounds=setting.rounds,
     )
 
@@ -143,8 +146,8 @@ def _from_another_process(
 async def _followed(store: SessionStore, ids: list[str]) -> AsyncIterator[list[float]]:
     """Follow each session; give the delays, and check at the end what was given.
 
-    A delay is from the time that the event bears, which is that of its transaction,
-    to its follower, so the commit is part of it.
+    A delay begins at the time that the event bears, which is that of its transaction,
+    so the commit is part of it.
     """
     delays_ms: list[float] = []
     seqs = {name: await store.events.head(name) for name in ids}
@@ -168,12 +171,6 @@ async def _followed(store: SessionStore, ids: list[str]) -> AsyncIterator[list[f
         assert seqs == heads, "missed"
 
 
-def _appending(
-    store: SessionStore, ids: list[str]
-) -> Callable[[int], Awaitable[object]]:
-    return lambda task: store.events.append(ids[task], KIND, fill.EVENT_DATA)
-
-
 async def _paced(store: SessionStore, ids: list[str], calls: int) -> list[float]:
     """Append at ``RATE``, a task for each session; return the milliseconds of each."""
     interval_s = len(ids) / RATE
@@ -186,7 +183,7 @@ async def _paced(store: SessionStore, ids: list[str], calls: int) -> list[float]
             due_s = began_s + first_s + at * interval_s
             await asyncio.sleep(max(0, due_s - perf_counter()))
             called_s = perf_counter()
-            await store.events.append(name, KIND, fill.EVENT_DATA)
+            await store.events.append(name, EVENT_KIND, EVENT_DATA)
             latencies_ms.append((perf_counter() - called_s) * 1_000)
 
     async with asyncio.TaskGroup() as group:

@@ -1,4 +1,4 @@
-"""Listing on PostgreSQL: the same cases, data and port as on SQLite."""
+"""Listing on PostgreSQL: the same cases, data and plain query as on SQLite."""
 
 from __future__ import annotations
 
@@ -7,24 +7,23 @@ from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any, Final
 
-from bench import fill
-from bench.listing import SMALL, compare_pages, large
-from bench.measure import Comparison
-from bench.port import copy_script
-from bench.postgres import new_database, running_server
-from bench.setting import Setting
+from bench.data.rows import column_names
+from bench.data.year import listing_rows
+from bench.references.plain_listing import copy_script
+from bench.running.measure import Comparisons
+from bench.running.server import new_database, running_server
+from bench.running.setting import Setting
+from bench.workloads.listing import SMALL, compare_pages, large
 from turnstore import SessionStore, StoreOptions
 
-PORT_SCHEMA: Final = "port"
+PLAIN_SCHEMA: Final = "plain"
 USAGE: Final = "CAST(usage AS JSON)"
 
 
-def postgres_listing(setting: Setting) -> list[Comparison]:
-    """``listing`` on PostgreSQL, the port in a schema of the large store's database."""
-    workload = "postgres_listing"
-    with running_server(workload) as server:
-        if server is None:
-            return []
+def postgres_listing(setting: Setting) -> Comparisons:
+    """``listing`` on PostgreSQL, the plain tables in a schema of the large store's
+    database."""
+    with running_server() as server:
         few_url = setting.run(new_database(server, "few"))
         many_url = setting.run(new_database(server, "many"))
         setting.run(_fill(few_url, SMALL))
@@ -32,24 +31,24 @@ def postgres_listing(setting: Setting) -> list[Comparison]:
         with (
             setting.store(few_url) as few,
             setting.store(many_url) as many,
-            _port(setting, many_url) as port,
+            _plain(setting, many_url) as connection,
         ):
 
-            def ported(query: str) -> list[str]:
-                return [row[0] for row in setting.run(port.fetch(query))]
+            def plain(query: str) -> list[str]:
+                return [row[0] for row in setting.run(connection.fetch(query))]
 
-            return compare_pages(setting, workload, many, few, ported)
+            yield from compare_pages(setting, "postgres_listing", many, few, plain)
 
 
 async def _fill(url: str, count: int) -> None:
-    """Make the tables, and fill them with the rows of ``fill.listing``."""
+    """Make the tables, and fill them with a year of use."""
     async with SessionStore(url, StoreOptions(migrate="auto")):
         pass
     connection = await _connect(url)
     # Foreign keys are not checked: the rows are known to be whole.
     await connection.execute("SET session_replication_role = replica")
-    for table, rows in fill.listing_rows(count):
-        names = fill.column_names(table)
+    for table, rows in listing_rows(count):
+        names = column_names(table)
         await connection.copy_records_to_table(
             table.name, columns=names, records=map(itemgetter(*names), rows)
         )
@@ -58,8 +57,8 @@ async def _fill(url: str, count: int) -> None:
 
 
 @contextmanager
-def _port(setting: Setting, url: str) -> Iterator[Any]:
-    """Give a connection to the port's tables, filled."""
+def _plain(setting: Setting, url: str) -> Iterator[Any]:
+    """Give a connection to the plain tables, filled."""
     connection = setting.run(_connect(url))
     try:
         setting.run(_copy(connection))
@@ -69,8 +68,8 @@ def _port(setting: Setting, url: str) -> Iterator[Any]:
 
 
 async def _copy(connection: Any) -> None:
-    await connection.execute(f"CREATE SCHEMA {PORT_SCHEMA}")
-    await connection.execute(f"SET search_path = {PORT_SCHEMA}")
+    await connection.execute(f"CREATE SCHEMA {PLAIN_SCHEMA}")
+    await connection.execute(f"SET search_path = {PLAIN_SCHEMA}")
     await connection.execute(copy_script(source="public", usage=USAGE))
     await _settle(connection)
 

@@ -1,4 +1,4 @@
-"""The floor: what the SQLite library alone can do, with no store and no event loop.
+"""Raw SQLite, the ceiling: what the library alone can do, without an event loop.
 
 The same library, pragmas and schema (every index included), rows encoded beforehand,
 as many rows in a transaction as the workload has callers, ``executemany`` for the
@@ -12,9 +12,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final, Literal
 
-from turnstore.engine.sqlite.backend import CACHE_KIB
-from turnstore.engine.sqlite.library import library
-from turnstore.engine.sqlite.wal import BYTES_KEPT_MAX, CHECKPOINT_PAGES
+from bench.internals import BYTES_KEPT_MAX, CACHE_KIB, CHECKPOINT_PAGES, library
 
 Durability = Literal["normal", "full"]
 
@@ -42,7 +40,7 @@ def connect(
     return connection
 
 
-class EventFloor:
+class RawEvents:
     """Appends batches of events to the sessions with the first keys."""
 
     def __init__(self, connection: Any, data: str) -> None:
@@ -77,7 +75,7 @@ class EventFloor:
         execute("COMMIT")
 
 
-class MessageFloor:
+class RawMessages:
     """Appends batches of messages, one to each of the first sessions."""
 
     def __init__(self, connection: Any, content: str) -> None:
@@ -94,9 +92,9 @@ class MessageFloor:
             now = time.time_ns() // 1_000
             rows, saved = [], []
             for key in range(1, batch + 1):
-                parent = f"floor-{self._heads[key]}" if self._heads[key] else None
+                parent = f"bench-{self._heads[key]}" if self._heads[key] else None
                 self._heads[key] = seq = self._heads[key] + 1
-                message_id = f"floor-{seq}"
+                message_id = f"bench-{seq}"
                 rows.append((key, seq, message_id, self._content, parent, now))
                 saved.append((now, seq, seq, message_id, key))
             self._connection.execute("BEGIN IMMEDIATE")
@@ -106,7 +104,7 @@ class MessageFloor:
         return batch * batches / (perf_counter() - began_s)
 
 
-class ToolCallFloor:
+class RawToolCalls:
     """Writes the output of one tool call in each of the first sessions."""
 
     def __init__(self, connection: Any, tool_call_id: str) -> None:
@@ -128,7 +126,7 @@ class ToolCallFloor:
         return batch * batches / (perf_counter() - began_s)
 
 
-class TurnFloor:
+class RawTurns:
     """Writes a message, two tool calls and four events to each of the first sessions,
     all of which must be empty."""
 
@@ -153,8 +151,8 @@ class TurnFloor:
         self._turns += 1
         n = self._turns
         # As long as those that the store makes.
-        ids = [f"floor-{n:030}-{at}" for at in range(3)]
-        parent = f"floor-{n - 1:030}-0" if n > 1 else None
+        ids = [f"bench-{n:030}-{at}" for at in range(3)]
+        parent = f"bench-{n - 1:030}-0" if n > 1 else None
         messages, calls, events, heads = [], [], [], []
         for key in range(1, batch + 1):
             messages.append((key, n, ids[0], self._content, parent, now))

@@ -1,8 +1,7 @@
-"""The workload that reads the events of a session."""
+"""Reading the events of a session."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import closing
@@ -11,25 +10,26 @@ from typing import Any
 
 import msgspec
 
-from bench import fill
-from bench.floor import connect
-from bench.measure import Bar, Comparison, Other, compare
-from bench.setting import Setting, busy_loop, latency_ms
+from bench.data import fill
+from bench.references import RAW_SQLITE_ON_A_THREAD
+from bench.references.raw_sqlite import connect
+from bench.running.measure import Comparison, Comparisons, Goal, Reference, compare
+from bench.running.setting import Setting, busy_loop, latency_ms, on_a_thread
 
 Call = Callable[[int], Awaitable[None]]
 Raw = Callable[[int, Callable[[str], Any]], float]
 
 
-def list_events(setting: Setting) -> list[Comparison]:
+def list_events(setting: Setting) -> Comparisons:
     """1,000 events of one session, on an idle event loop and on a busy one.
 
-    Beside it: every row fetched and its data decoded, nothing else; on the busy loop
-    that runs on a thread, so that the loop goes on.
+    Raw SQLite fetches every row and decodes its data, nothing else; on the busy loop
+    it does so on a thread, so that the loop goes on.
     """
     sessions, size = setting.pick(100, 10), 1_000
     with setting.folder() as folder:
-        path = folder / "ours.db"
-        ids = fill.plain_sessions(path, sessions, events_each=size)
+        path = folder / "turnstore.db"
+        ids = fill.uniform_sessions(path, sessions, events_each=size)
         with setting.store(path) as store, closing(connect(path)) as connection:
 
             async def call(at: int) -> None:
@@ -41,46 +41,49 @@ def list_events(setting: Setting) -> list[Comparison]:
                     _fetch_events(connection, at % sessions + 1, decode)
                 return (perf_counter() - began_s) * 1_000 / calls
 
-            return [
-                _list_idle(setting, call, raw, size),
-                _list_busy(setting, call, raw, size),
-            ]
+            yield _list_idle(setting, call, raw, size)
+            yield _list_busy(setting, call, raw, size)
 
 
 def _list_idle(setting: Setting, call: Call, raw: Raw, size: int) -> Comparison:
     calls = setting.pick(100, 5)
-    bar = Bar(at_most=1.5)
+    goal = Goal(at_most=1.5)
     return compare(
         "list_events",
         f"{size:,} events, idle",
         "ms",
         lambda: setting.run(latency_ms(calls, call)),
-        Other("raw, msgspec", lambda: raw(calls, msgspec.json.decode), bar),
-        Other("raw, json", lambda: raw(calls, json.loads), bar),
+        Reference(
+            "raw SQLite, data decoded by msgspec",
+            lambda: raw(calls, msgspec.json.decode),
+            goal,
+        ),
+        Reference(
+            "raw SQLite, data decoded by json", lambda: raw(calls, json.loads), goal
+        ),
         rounds=setting.rounds,
     )
 
 
 def _list_busy(setting: Setting, call: Call, raw: Raw, size: int) -> Comparison:
-    async def ours() -> float:
+    async def turnstore() -> float:
         async with busy_loop():
             return await latency_ms(setting.pick(20, 3), call)
 
-    async def on_a_thread() -> float:
+    async def fetched() -> float:
         async with busy_loop():
             calls = setting.pick(5, 1)
-            return await asyncio.to_thread(raw, calls, msgspec.json.decode)
+            return await on_a_thread(raw, calls, msgspec.json.decode)
 
     return compare(
         "list_events",
         f"{size:,} events, busy loop",
         "ms",
-        lambda: setting.run(ours()),
-        Other(
-            "raw on a thread",
-            lambda: setting.run(on_a_thread()),
-            Bar(at_least=20),
-            inverse=True,
+        lambda: setting.run(turnstore()),
+        Reference(
+            RAW_SQLITE_ON_A_THREAD,
+            lambda: setting.run(fetched()),
+            Goal(at_most=0.05),
         ),
         rounds=setting.rounds,
     )

@@ -1,0 +1,1 @@
+"""What the stores hold: payloads and rows, a year of sessions, files filled fast."""

@@ -1,0 +1,1 @@
+"""How results are shown and kept: terminal table, JSON file, picture."""
