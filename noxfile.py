@@ -48,9 +48,11 @@ def migrations(session: nox.Session) -> None:
 
 @nox.session
 def postgres(session: nox.Session) -> None:
-    """Does all of it hold on PostgreSQL, on each way to it? Starts servers."""
+    """Does all of it hold on PostgreSQL, and the contract on each way to a store?
+    Starts servers."""
     install(session, "test")
-    session.run("pytest", "tests/postgres", "-m", "", *session.posargs)
+    folders = ("tests/postgres", "tests/contract")
+    session.run("pytest", *folders, "-m", "", *session.posargs)
 
 
 @nox.session

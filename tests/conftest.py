@@ -26,6 +26,8 @@ from hypothesis import settings
 from turnstore import SessionStore
 from turnstore.engine.sqlite.library import library
 
+pytest_plugins = ["tests.support.postgres.fixtures"]
+
 settings.register_profile("default", deadline=None, print_blob=True, max_examples=60)
 settings.load_profile("default")
 
@@ -80,7 +82,7 @@ def rng(request: pytest.FixtureRequest) -> random.Random:
 def leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
     threads = set(threading.enumerate())
     opens = len(_raw_opens)
-    if request.node.get_closest_marker("anyio"):
+    if "anyio_backend" in request.fixturenames:
         request.getfixturevalue("no_tasks_left")
     yield
     left = set(threading.enumerate()) - threads

@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.contract.sessions.fields import FIELDS
+from tests.contract.statuses import ENDED
 from turnstore import (
     InvalidArgument,
     PayloadInvalid,
@@ -24,7 +26,6 @@ from turnstore import (
     ToolPolicy,
     Usage,
 )
-from turnstore.testing.sessions import ENDED, FIELDS
 
 pytestmark = pytest.mark.anyio
 

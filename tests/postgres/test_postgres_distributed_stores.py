@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -21,13 +20,6 @@ from turnstore import NewEvent, SessionStore, StoreOptions, Usage
 from turnstore.cli.citus import DISTRIBUTED
 from turnstore.engine.postgres.connections import _Dialect
 from turnstore.store.events.following.reads import list_blocks
-from turnstore.testing import OpenStore, opening
-from turnstore.testing.compaction import Compactions
-from turnstore.testing.events import Events
-from turnstore.testing.forks import Forks
-from turnstore.testing.messages import Messages
-from turnstore.testing.tool_calls import ToolCalls
-from turnstore.testing.turns import Turns
 
 pytestmark = pytest.mark.anyio
 
@@ -40,34 +32,6 @@ WAITING = (
 @pytest.fixture(autouse=True)
 def _distributed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_Dialect, "is_distributed", True)
-
-
-@pytest.mark.again
-class TestDistributed(Events, Messages, ToolCalls, Turns, Forks, Compactions):
-    """The chapters whose writes differ."""
-
-    @pytest.fixture
-    async def open_store(self, emptied_database: str) -> AsyncIterator[OpenStore]:
-        url = f"{emptied_database}?sslmode=disable"
-        async with opening(url, lanes=2) as open_store:
-            yield open_store
-
-
-# Those that write nothing, write the same rows with another value, or take long.
-for each in (
-    "test_a_call_that_fails_fails_the_turn_wherever_it_stands",
-    "test_a_tool_call_refuses_what_is_no_field_value",
-    "test_a_tool_calls_kind_is_free_text",
-    "test_a_wrong_argument_is_raised_by_the_turns_method",
-    "test_content_is_text_or_json_or_none",
-    "test_events_after_a_seq_of_types_up_to_a_limit",
-    "test_events_refuse_arguments_out_of_bounds",
-    "test_stream_gives_each_event_once_whatever_the_page",
-    "test_tool_calls_are_listed_by_status",
-    "test_tool_calls_of_a_message_are_a_list_of_objects",
-):
-    assert hasattr(TestDistributed, each)
-    setattr(TestDistributed, each, None)
 
 
 # What an update sets, and what followers see

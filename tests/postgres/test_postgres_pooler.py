@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import asyncpg
 import pytest
 
-from tests.support.postgres.emptying import empty
 from tests.support.postgres.pooler import Pooler, missing
 from tests.support.postgres.server import PostgresServer
 from tests.support.postgres.standby import connected
@@ -19,7 +18,6 @@ from turnstore import (
     SessionStore,
     StoreOptions,
 )
-from turnstore.testing import OpenStore, SharedStoreConformance, opening
 
 pytestmark = pytest.mark.anyio
 
@@ -79,19 +77,6 @@ async def test_without_a_pooler_statements_are_prepared_once(database: str) -> N
             "SELECT FROM pg_prepared_statements WHERE statement LIKE '%INTO events%'"
         )
         assert await driver.execute(inserts) == "SELECT 1"
-
-
-@pytest.fixture(scope="session")
-def pooler(postgres: PostgresServer) -> Iterator[Pooler]:
-    reason = missing()
-    if reason is not None:
-        pytest.skip(reason)
-    pooler = Pooler(postgres)
-    try:
-        pooler.start()
-        yield pooler
-    finally:
-        pooler.remove()
 
 
 async def server_of(client: asyncpg.Connection) -> int:
@@ -228,18 +213,3 @@ async def test_servers_that_are_ended_behind_the_pooler_are_not_missed(
                 assert await store.events.head("s") == n
     finally:
         await admin.close()
-
-
-@pytest.mark.again
-class TestBehindPgbouncer(SharedStoreConformance):
-    """The whole contract, with fewer servers than the stores have connections. Nobody
-    tells them of the pooler."""
-
-    @pytest.fixture
-    async def open_store(
-        self, pooler: Pooler, shared_database: str
-    ) -> AsyncIterator[OpenStore]:
-        url = pooler.url(shared_database)
-        await empty(url)
-        async with opening(url, lanes=2) as open_store:
-            yield open_store
