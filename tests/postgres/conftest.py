@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.patience import patient
 from tests.support.postgres.emptying import empty
 from tests.support.postgres.server import PostgresServer, missing
 from tests.support.postgres.standby import (
@@ -69,14 +70,14 @@ async def emptied_database(shared_database: str) -> str:
 
 @pytest.fixture
 async def store(database: str) -> AsyncIterator[SessionStore]:
-    async with SessionStore(database) as opened:
+    async with SessionStore(database, patient()) as opened:
         yield opened
 
 
 @pytest.fixture
 async def second_store(database: str) -> AsyncIterator[SessionStore]:
     """Another store on the database of ``store``."""
-    async with SessionStore(database) as opened:
+    async with SessionStore(database, patient()) as opened:
         yield opened
 
 
