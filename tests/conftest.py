@@ -21,14 +21,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
+from tests.support.clock import Clock
+from tests.support.patience import LIMIT_S, SLOWNESS, patient
 from turnstore import SessionStore
 from turnstore.engine.sqlite.library import library
 
 pytest_plugins = ["tests.support.postgres.fixtures"]
 
-settings.register_profile("default", deadline=None, print_blob=True, max_examples=60)
+settings.register_profile(
+    "default",
+    deadline=None,
+    # How long examples take to be made says how busy the machine is.
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+    max_examples=60,
+)
 settings.load_profile("default")
 
 _DATABASE_FILES = (".db", ".db-wal", ".db-shm")
@@ -57,14 +66,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "crash: kills child processes")
     if config.option.seed is None:
         config.option.seed = random.randrange(2**32)
+    if config.option.timeout is None:  # else the controller or the user has set it
+        config.option.timeout = float(config.getini("timeout")) * SLOWNESS
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    return f"seed: {config.option.seed} (repeat with --seed), {library().name}"
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    return [
+        f"seed: {config.option.seed} (repeat with --seed), {library().name}",
+        f"time limits: times {SLOWNESS:g}, as slow as the machine is now",
+    ]
 
 
 @pytest.fixture
@@ -88,7 +102,7 @@ def leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
     left = set(threading.enumerate()) - threads
     for thread in left:
         # A connection's thread ends just after close() has returned.
-        thread.join(2.0)
+        thread.join(LIMIT_S)
     alive = [thread for thread in left if thread.is_alive()]
     if alive:
         # What was leaked warns when it is collected: here, not in a later test.
@@ -115,7 +129,7 @@ def store_path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def store(store_path: Path) -> AsyncIterator[SessionStore]:
-    async with SessionStore(store_path) as opened:
+    async with SessionStore(store_path, patient()) as opened:
         yield opened
 
 
@@ -124,7 +138,7 @@ async def second_store(
     store: SessionStore, store_path: Path
 ) -> AsyncIterator[SessionStore]:
     """Another store on the file of ``store``."""
-    async with SessionStore(store_path) as opened:
+    async with SessionStore(store_path, patient()) as opened:
         yield opened
 
 
@@ -132,6 +146,16 @@ async def second_store(
 async def memory_store() -> AsyncIterator[SessionStore]:
     async with SessionStore("sqlite://") as opened:
         yield opened
+
+
+@pytest.fixture
+async def clock(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Clock]:
+    """The clock of the test's event loop."""
+    loop = asyncio.get_running_loop()
+    with monkeypatch.context() as patched:
+        clock = Clock(loop)
+        patched.setattr(loop, "time", clock.time)
+        yield clock
 
 
 @pytest.fixture
@@ -176,7 +200,7 @@ def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
             [sys.executable, "-W", "always", "-c", code, *map(str, arguments)],
             capture_output=True,
             text=True,
-            timeout=15,
+            timeout=LIMIT_S,
         )
 
     return run

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import LIMIT_S
+
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 PROGRAM = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
 PROGRAMS = PROGRAM.findall(README)
@@ -34,7 +36,7 @@ def test_a_program_prints_what_it_says(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=LIMIT_S,
     )
     assert done.stderr == ""
     assert done.returncode == 0

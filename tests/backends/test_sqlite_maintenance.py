@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.patience import LIMIT_S, until
 from turnstore import (
     BackendUnavailable,
     DatabaseBusy,
@@ -63,7 +64,7 @@ async def held(
 
     def wait(self: Any, *arguments: int) -> None:
         loop.call_soon_threadsafe(reached.set)
-        assert go_on.wait(15)
+        assert go_on.wait(LIMIT_S)
         step(self, *arguments)
 
     monkeypatch.setattr(maintenance.Copy, "_step", wait)
@@ -129,7 +130,9 @@ async def test_a_cancelled_backup_leaves_nothing(
     backup.cancel("first")
     await asyncio.sleep(0)
     backup.cancel("second")
-    asyncio.get_running_loop().call_later(0.05, go_on.set)
+    await asyncio.sleep(0)
+    assert not backup.done()  # it waits for the thread
+    go_on.set()
     with pytest.raises(asyncio.CancelledError, match="first"):
         await backup
     assert left(tmp_path) == []
@@ -147,7 +150,7 @@ async def test_a_backup_cancelled_at_its_very_end_leaves_nothing(
     def made(self: maintenance.Copy, thread: SqliteThread) -> None:
         make(self, thread)
         assert left(tmp_path) == ["copy.db"]
-        asyncio.run_coroutine_threadsafe(cancel(), loop).result(15)
+        asyncio.run_coroutine_threadsafe(cancel(), loop).result(LIMIT_S)
 
     async def cancel() -> None:
         backup.cancel()
@@ -179,8 +182,12 @@ async def test_closing_ends_a_backup(
     await store.sessions.create(id="s")
     backup = asyncio.create_task(store.admin.backup(tmp_path / "copy.db"))
     await reached.wait()
-    asyncio.get_running_loop().call_later(0.05, go_on.set)
-    await store.close()
+    stops = [*store._backend._beside.values()]  # type: ignore[attr-defined]
+    assert len(stops) == 1
+    closing = asyncio.create_task(store.close())
+    await until(lambda: all(each.is_set() for each in stops))
+    go_on.set()
+    await closing
     with pytest.raises(StoreClosed):
         await backup
     assert os.listdir(tmp_path) == [store_path.name]
@@ -195,7 +202,7 @@ async def test_closing_ends_a_check(
 
     def wait(stop: Any, thread: SqliteThread) -> list[str]:
         loop.call_soon_threadsafe(reached.set)
-        assert stop.wait(15)
+        assert stop.wait(LIMIT_S)
         return problems(stop, thread)
 
     monkeypatch.setattr(maintenance, "_problems", wait)
@@ -232,7 +239,7 @@ async def test_two_backups_at_once_to_one_path(
     filled: SessionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "copy.db"
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=LIMIT_S)
     fill = maintenance.Copy._fill
 
     def fill_together(self: Any, thread: Any) -> None:

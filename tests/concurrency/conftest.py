@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.support.children import Child
-from tests.support.programs import PROGRAMS
+from tests.support.programs import ROOT, command
 
 
 @pytest.fixture
@@ -19,7 +18,8 @@ def start() -> Iterator[Callable[..., Child]]:
 
     def start(program: str, *arguments: object) -> Child:
         child = subprocess.Popen(
-            [sys.executable, "-W", "error", PROGRAMS / program, *map(str, arguments)],
+            command(program, *arguments),
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -10,7 +10,8 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.support.forcing import Note, new_gate, opened, submitted, texts, until
+from tests.support.forcing import Note, new_gate, opened, submitted, texts
+from tests.support.patience import until
 from turnstore import DatabaseBusy, SessionStore, StoreClosed, StoreOptions
 from turnstore.engine.sqlite.backend import SqliteBackend
 

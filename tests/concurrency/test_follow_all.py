@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from tests.support.watching import NEVER_S, SOON_S, places, take, waits
-from turnstore import NewEvent, SessionNotFound, SessionStore, StoreOptions
+from tests.support.patience import patient, without_polls
+from tests.support.watching import SOON_S, places, take, waits
+from turnstore import NewEvent, SessionNotFound, SessionStore
 from turnstore.store.events.following.reads import BLOCK_KEYS, list_blocks
 
 pytestmark = pytest.mark.anyio
@@ -18,9 +19,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def store(store_path: Path) -> AsyncIterator[SessionStore]:
-    async with SessionStore(
-        store_path, StoreOptions(poll_interval_s=NEVER_S)
-    ) as opened:
+    async with SessionStore(store_path, without_polls()) as opened:
         yield opened
 
 
@@ -130,7 +129,7 @@ async def test_an_event_is_made_once_for_all_that_follow(store: SessionStore) ->
 
 @pytest.fixture
 async def reader(store: SessionStore, store_path: Path) -> AsyncIterator[SessionStore]:
-    async with SessionStore(store_path, StoreOptions(poll_interval_s=SOON_S)) as opened:
+    async with SessionStore(store_path, patient(poll_interval_s=SOON_S)) as opened:
         yield opened
 
 

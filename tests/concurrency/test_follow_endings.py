@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support import watching
+from tests.support.clock import Clock
 from tests.support.watching import append, busy_readers, reader_waits, taken, waits
 from turnstore import SessionStore, StoreClosed, StoreError
 
@@ -30,43 +30,22 @@ async def test_an_idle_timeout_of_nothing_gives_what_is_there(
     assert store._followers._known == {}
 
 
-@pytest.fixture
-async def let_pass(
-    monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[Callable[[float], None]]:
-    """Put the event loop's clock forward."""
-    loop = asyncio.get_running_loop()
-    passed_s = 0.0
-    time = loop.time
-
-    def let_pass(seconds: float) -> None:
-        nonlocal passed_s
-        passed_s += seconds
-        loop.call_soon(lambda: None)  # wakes it
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loop, "time", lambda: time() + passed_s)
-        yield let_pass
-
-
-async def test_an_idle_timeout_ends_a_wait(
-    let_pass: Callable[[float], None], store: SessionStore
-) -> None:
+async def test_an_idle_timeout_ends_a_wait(clock: Clock, store: SessionStore) -> None:
     await append(store)
-    follower = store.events.follow("s", idle_timeout_s=10)
+    follower = store.events.follow("s", idle_timeout_s=3_600)
     following = asyncio.create_task(collect(follower))
     await waits(store)
-    let_pass(11)
+    clock.advance(3_601)
     assert await following == [1]
 
 
 async def test_a_callers_own_time_is_not_idle_time(
-    let_pass: Callable[[float], None], store: SessionStore
+    clock: Clock, store: SessionStore
 ) -> None:
     await append(store)
-    follower = store.events.follow("s", idle_timeout_s=10)
+    follower = store.events.follow("s", idle_timeout_s=3_600)
     assert await taken(follower, 1) == [1]
-    let_pass(11)
+    clock.advance(3_601)
     following = asyncio.create_task(taken(follower, 1))
     await waits(store)
     await append(store)
@@ -74,13 +53,13 @@ async def test_a_callers_own_time_is_not_idle_time(
 
 
 async def test_being_told_of_nothing_new_does_not_put_the_timeout_off(
-    let_pass: Callable[[float], None], store: SessionStore
+    clock: Clock, store: SessionStore
 ) -> None:
-    follower = store.events.follow("s", idle_timeout_s=10)
+    follower = store.events.follow("s", idle_timeout_s=3_600)
     following = asyncio.create_task(collect(follower))
     for _ in range(2):
         await waits(store)
-        let_pass(6)
+        clock.advance(2_000)
         store._followers.touched("s")
     assert await following == []
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.children import Child, finished, go, line
-from tests.support.forcing import until
-from tests.support.watching import NEVER_S, SOON_S, take, taken, waits
-from turnstore import BackendError, SessionNotFound, SessionStore, StoreOptions
+from tests.support.patience import patient, until, without_polls
+from tests.support.watching import SOON_S, take, taken, waits
+from turnstore import BackendError, SessionNotFound, SessionStore
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 async def reader(store: SessionStore, store_path: Path) -> AsyncIterator[SessionStore]:
     """Another store on the file of ``store``, which polls all the time."""
     await store.sessions.create(id="s")
-    async with SessionStore(store_path, StoreOptions(poll_interval_s=SOON_S)) as opened:
+    async with SessionStore(store_path, patient(poll_interval_s=SOON_S)) as opened:
         yield opened
 
 
@@ -39,7 +39,7 @@ async def test_what_another_store_commits(
 
 async def test_a_store_that_only_reads(store: SessionStore, store_path: Path) -> None:
     await store.sessions.create(id="s")
-    options = StoreOptions(poll_interval_s=SOON_S, read_only=True)
+    options = patient(poll_interval_s=SOON_S, read_only=True)
     async with SessionStore(store_path, options) as reader:
         follower = reader.events.follow("s")
         everything = reader.events.follow_all()
@@ -58,7 +58,7 @@ async def test_what_another_process_commits(
     store_path: Path,
     start: Callable[..., Child],
 ) -> None:
-    child = start("appending.py", store_path, "s", 100)
+    child = start("appending", store_path, "s", 100)
     assert line(child) == "ready"
     followers = [reader.events.follow("s"), reader.events.follow_all()]
     following = [asyncio.create_task(take(each, 150)) for each in followers]
@@ -89,9 +89,7 @@ async def test_a_session_that_another_store_makes_again(
     """It is another one, however many events it has."""
     await store.sessions.create(id="s")
     await store.events.append("s", "t")
-    async with SessionStore(
-        store_path, StoreOptions(poll_interval_s=NEVER_S)
-    ) as reader:
+    async with SessionStore(store_path, without_polls()) as reader:
         follower = reader.events.follow("s")
         assert await taken(follower, 1) == [1]
         await store.sessions.delete("s")
@@ -109,9 +107,7 @@ async def test_appending_to_a_session_that_another_store_made_again(
     """What is appended has the next number, but of another session."""
     await store.sessions.create(id="s")
     await store.events.append("s", "t")
-    async with SessionStore(
-        store_path, StoreOptions(poll_interval_s=NEVER_S)
-    ) as reader:
+    async with SessionStore(store_path, without_polls()) as reader:
         follower = reader.events.follow("s")
         assert await taken(follower, 1) == [1]
         await store.sessions.delete("s")

@@ -9,16 +9,9 @@ from typing import Any
 import pytest
 
 from tests.support import watching
-from tests.support.watching import (
-    NEVER_S,
-    SOON_S,
-    append,
-    busy_readers,
-    reader_waits,
-    taken,
-    waits,
-)
-from turnstore import AcquireTimeout, BackendError, SessionStore, StoreOptions
+from tests.support.patience import without_polls
+from tests.support.watching import append, busy_readers, reader_waits, taken, waits
+from turnstore import AcquireTimeout, BackendError, SessionStore
 
 pytestmark = pytest.mark.anyio
 
@@ -96,7 +89,7 @@ async def test_a_batch_that_failed_after_its_commit(
 
 
 async def test_a_read_that_failed_is_made_again(store_path: Path) -> None:
-    options = StoreOptions(poll_interval_s=NEVER_S, readers=1, acquire_timeout_s=SOON_S)
+    options = without_polls(readers=1, acquire_timeout_s=0)
     async with SessionStore(store_path, options) as store:
         await store.sessions.create(id="s")
         await append(store, 3)

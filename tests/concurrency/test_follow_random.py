@@ -8,8 +8,9 @@ from random import Random
 
 import pytest
 
+from tests.support.patience import patient
 from tests.support.watching import SOON_S
-from turnstore import Event, NewEvent, SessionStore, StoreOptions
+from turnstore import Event, NewEvent, SessionStore
 from turnstore.store.events.following.follower import Follower
 from turnstore.store.events.writes import AppendEvents
 from turnstore.store.turns.command import Turn
@@ -91,12 +92,11 @@ def checked(reader: Reader, log: dict[str, list[Event]]) -> None:
         assert [event for event in found if event.seq >= first] == there
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("round", range(3))
 async def test_each_event_once_and_in_order(
     store_path: Path, rng: Random, round: int
 ) -> None:
-    options = StoreOptions(poll_interval_s=SOON_S)
+    options = patient(poll_interval_s=SOON_S)
     async with (
         SessionStore(store_path, options) as first,
         SessionStore(store_path, options) as second,

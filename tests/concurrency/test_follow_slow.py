@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.forcing import opened, until
-from tests.support.watching import NEVER_S, SOON_S, take, taken, waits
-from turnstore import NewEvent, SessionStore, StoreOptions
+from tests.support.forcing import opened
+from tests.support.patience import patient, until, without_polls
+from tests.support.watching import SOON_S, take, taken, waits
+from turnstore import NewEvent, SessionStore
 from turnstore.store.events.following.followers import Followers
 from turnstore.store.events.following.subscription import (
     BUFFER_BYTES,
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def store(store_path: Path) -> AsyncIterator[SessionStore]:
-    async with SessionStore(store_path, StoreOptions(poll_interval_s=NEVER_S)) as store:
+    async with SessionStore(store_path, without_polls()) as store:
         await store.sessions.create(id="s")
         yield store
 
@@ -109,7 +110,7 @@ async def test_an_abandoned_follower_is_forgotten(store: SessionStore) -> None:
 
 
 async def test_a_poll_forgets_it_too(store_path: Path) -> None:
-    async with SessionStore(store_path, StoreOptions(poll_interval_s=SOON_S)) as store:
+    async with SessionStore(store_path, patient(poll_interval_s=SOON_S)) as store:
         await store.sessions.create(id="s")
         await append(store)
         follower = store.events.follow("s")
@@ -152,7 +153,7 @@ async def test_a_task_that_nobody_holds_waits_on(store: SessionStore) -> None:
 
 async def test_a_timer_does_not_keep_what_polls(store_path: Path) -> None:
     async with opened(store_path) as backend:
-        followers = Followers(backend, StoreOptions(poll_interval_s=NEVER_S))
+        followers = Followers(backend, without_polls())
         subscription = Subscription(["s"], {})
         followers.add(subscription)
         assert followers._polling is not None

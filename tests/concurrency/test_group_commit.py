@@ -15,9 +15,9 @@ from tests.support.forcing import (
     opened,
     submitted,
     texts,
-    until,
     works,
 )
+from tests.support.patience import until
 from turnstore import BackendError, DiskFull, QueueFull, SessionStore
 from turnstore.engine.sqlite.backend import SqliteBackend
 

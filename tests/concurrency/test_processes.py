@@ -19,7 +19,7 @@ async def test_two_processes_append_to_one_session(
     store: SessionStore, store_path: Path, start: Callable[..., Child]
 ) -> None:
     await store.sessions.create(id="s")
-    child = start("appending.py", store_path, "s", 100)
+    child = start("appending", store_path, "s", 100)
     assert line(child) == "ready"
     go(child)
     assert line(child) == "open"
@@ -36,7 +36,7 @@ async def test_two_processes_append_to_one_session(
 async def test_eight_processes_open_one_new_file_at_once(
     store_path: Path, start: Callable[..., Child], connect: Callable[[Path], Any]
 ) -> None:
-    children = [start("appending.py", store_path, "s", 0) for _ in range(8)]
+    children = [start("appending", store_path, "s", 0) for _ in range(8)]
     for child in children:
         assert line(child) == "ready"
     for child in children:
@@ -57,7 +57,7 @@ async def test_a_write_waits_for_another_process(
     store: SessionStore, store_path: Path, start: Callable[..., Child]
 ) -> None:
     await store.sessions.create(id="s")
-    child = start("locking.py", store_path)
+    child = start("locking", store_path)
     assert line(child) == "locked"
     append = asyncio.create_task(store.events.append("s", "t"))
     # Reading does not wait for it.
@@ -73,7 +73,7 @@ async def test_a_lock_kept_too_long_and_then_let_go(
 ) -> None:
     async with SessionStore(store_path, StoreOptions(busy_timeout_s=0.05)) as store:
         await store.sessions.create(id="s")
-        child = start("locking.py", store_path)
+        child = start("locking", store_path)
         assert line(child) == "locked"
         with pytest.raises(DatabaseBusy, match="write lock") as caught:
             await store.events.append("s", "t")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from tests.support.forcing import GATE_TIMEOUT_S, Note, opened, texts, until, works
+from tests.support.forcing import Note, opened, texts, works
+from tests.support.patience import LIMIT_S, until
 from turnstore import AcquireTimeout, BackendError, StoreClosed
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +30,7 @@ class Blocking:
 
     def __call__(self, connection: Connection) -> str:
         self.entered.set()
-        assert self.opened.wait(GATE_TIMEOUT_S), "nobody opened the gate"
+        assert self.opened.wait(LIMIT_S), "nobody opened the gate"
         return "read"
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.forcing import held, new_gate, submitted, until
+from tests.support.forcing import held, new_gate, submitted
+from tests.support.patience import until
 from turnstore import SessionStore
 from turnstore.engine.backend import Backend
 from turnstore.store.turns import OpenTurn

@@ -4,6 +4,7 @@ it returned and wrote."""
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,10 +21,11 @@ from tests.support.forcing import (
     opened,
     submitted,
     texts,
-    until,
     works,
 )
+from tests.support.patience import LIMIT_S, until
 from turnstore import DatabaseBusy
+from turnstore.engine.sqlite import transactions
 from turnstore.engine.sqlite.backend import SqliteBackend
 
 pytestmark = pytest.mark.anyio
@@ -86,11 +88,11 @@ async def test_withdrawing_a_queued_one_lets_a_waiting_one_in(store_path: Path) 
 
 @asynccontextmanager
 async def waiting_for_the_lock(
-    path: Path, connect: Callable[[Path], Any], notes: str, busy_timeout_s: float
+    path: Path, connect: Callable[[Path], Any], notes: str
 ) -> AsyncIterator[tuple[SqliteBackend, list[asyncio.Task[int]], Callable[[], None]]]:
     """A batch of notes that another connection keeps from being begun, and what lets
     it go on. The backend works on afterwards."""
-    async with opened(path, busy_timeout_s=busy_timeout_s) as backend:
+    async with opened(path) as backend:
         other = connect(path)
         other.execute("BEGIN IMMEDIATE")
         tasks = [note(backend, text) for text in notes]
@@ -103,10 +105,10 @@ async def test_taken_while_another_process_has_the_lock(
     store_path: Path, connect: Callable[[Path], Any]
 ) -> None:
     """Who is cancelled leaves the batch, the others are committed."""
-    waiting = waiting_for_the_lock(store_path, connect, "abc", 60)
+    waiting = waiting_for_the_lock(store_path, connect, "abc")
     async with waiting as (backend, tasks, release):
         tasks[1].cancel("stop")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LIMIT_S):
             with pytest.raises(asyncio.CancelledError, match="stop"):
                 await tasks[1]
         assert not tasks[0].done()
@@ -118,11 +120,11 @@ async def test_taken_while_another_process_has_the_lock(
 async def test_all_taken_while_another_process_has_the_lock(
     store_path: Path, connect: Callable[[Path], Any]
 ) -> None:
-    waiting = waiting_for_the_lock(store_path, connect, "ab", 60)
+    waiting = waiting_for_the_lock(store_path, connect, "ab")
     async with waiting as (backend, tasks, release):
         for task in tasks:
             task.cancel()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LIMIT_S):
             await asyncio.wait(tasks)
         behind = note(backend, "behind")
         await submitted(backend, 1)
@@ -132,13 +134,16 @@ async def test_all_taken_while_another_process_has_the_lock(
 
 
 async def test_taken_where_the_lock_is_not_had_in_time(
-    store_path: Path, connect: Callable[[Path], Any]
+    store_path: Path, connect: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waiting = waiting_for_the_lock(store_path, connect, "ab", 0.2)
+    waiting = waiting_for_the_lock(store_path, connect, "ab")
     async with waiting as (backend, tasks, release):
         tasks[0].cancel("stop")
-        with pytest.raises(DatabaseBusy):
-            await tasks[1]
+        await asyncio.wait(tasks[:1])
+        with monkeypatch.context() as patched:
+            patched.setattr(transactions, "monotonic", lambda: math.inf)
+            with pytest.raises(DatabaseBusy):
+                await tasks[1]
         assert tasks[0].cancelled()
         release()
         assert await backend.read(texts) == []

@@ -9,17 +9,16 @@ from __future__ import annotations
 import asyncio
 import random
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.programs import PROGRAMS
+from tests.support.programs import ROOT, command
 from turnstore import SessionStore
 
-pytestmark = [pytest.mark.crash, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.crash
 
 CALLERS = 8
 
@@ -27,9 +26,9 @@ CALLERS = 8
 def run_and_kill(path: Path, durability: str, lines: int, padding_bytes: int) -> Any:
     """Let a child append, kill it after some acknowledgements; return the last
     acknowledged seq of each session."""
-    arguments = [path, durability, CALLERS, padding_bytes]
     child = subprocess.Popen(
-        [sys.executable, PROGRAMS / "summing.py", *map(str, arguments)],
+        command("summing", path, durability, CALLERS, padding_bytes),
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,12 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, inspect
 
-from tests.support.programs import PROGRAMS
+from tests.support.patience import LIMIT_S
+from tests.support.programs import ROOT, command
 from turnstore import SchemaTooNew, SchemaTooOld, SessionStore
 from turnstore.engine.sqlite.library import library
 from turnstore.sql import migrations
 from turnstore.sql.schema import metadata
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -173,9 +171,11 @@ def test_scripts_in_a_folder_with_percent_signs(
 
 def upgrade_until(path: Path, statement: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, PROGRAMS / "opening.py", str(path), str(statement)],
+        command("opening", path, statement),
+        cwd=ROOT,
         capture_output=True,
         text=True,
+        timeout=LIMIT_S,
     )
 
 
@@ -185,8 +185,6 @@ async def open_and_append(path: Path) -> None:
         assert await store.events.append("s", "t") == 1
 
 
-# Each statement costs the start of a process.
-@pytest.mark.timeout(60)
 def test_an_interrupted_upgrade_leaves_a_file_that_opens(
     tmp_path: Path, rng: random.Random, connect: Callable[[Path], Any]
 ) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from tests.support.patience import patient
 from tests.support.postgres.server import PostgresServer
 from tests.support.postgres.standby import (
     REPLICA_OPTIONS,
@@ -18,14 +19,14 @@ from turnstore import SessionStore, StoreOptions
 
 @pytest.fixture
 async def store(database: str) -> AsyncIterator[SessionStore]:
-    async with SessionStore(database) as opened:
+    async with SessionStore(database, patient()) as opened:
         yield opened
 
 
 @pytest.fixture
 async def second_store(database: str) -> AsyncIterator[SessionStore]:
     """Another store on the database of ``store``."""
-    async with SessionStore(database) as opened:
+    async with SessionStore(database, patient()) as opened:
         yield opened
 
 

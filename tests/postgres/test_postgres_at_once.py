@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.clock import Clock
+from tests.support.patience import LIMIT_S, patient, until
 from tests.support.postgres.cutting import Proxy, proxied
-from tests.support.postgres.posting import TIMEOUT_S, until
 from tests.support.postgres.server import PostgresServer
 from tests.support.postgres.standby import connected
 from turnstore import (
@@ -20,14 +21,19 @@ from turnstore import (
     OutcomeUnknown,
     SessionNotFound,
     SessionStore,
-    StoreOptions,
 )
-from turnstore.engine.postgres.lanes import FRESH_S
+from turnstore.engine.postgres import lanes
 
 pytestmark = pytest.mark.anyio
 
 IDS = ["a", "b", "c"]
 MARK = "seen by the proxy"
+
+
+@pytest.fixture(autouse=True)
+def _connections_stay_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long ago they have answered."""
+    monkeypatch.setattr(lanes, "FRESH_S", 10 * LIMIT_S)
 
 
 @pytest.fixture
@@ -46,7 +52,7 @@ async def made(store: SessionStore) -> SessionStore:
 
 @pytest.fixture
 async def one_lane(database: str) -> AsyncIterator[SessionStore]:
-    async with SessionStore(database, StoreOptions(lanes=1)) as store:
+    async with SessionStore(database, patient(lanes=1)) as store:
         yield await made(store)
 
 
@@ -55,7 +61,7 @@ async def cut_store(
     postgres: PostgresServer, proxy: Proxy, database: str
 ) -> AsyncIterator[SessionStore]:
     url = database.replace(f":{postgres.port}/", f":{proxy.port}/")
-    async with SessionStore(url, StoreOptions(lanes=1)) as store:
+    async with SessionStore(url, patient(lanes=1)) as store:
         yield await made(store)
 
 
@@ -97,7 +103,7 @@ async def test_its_transaction_is_set_as_any_other(
 ) -> None:
     """But for what a transaction that waits for its client would need."""
     await watch(database)
-    options = StoreOptions(lanes=1, durability=durability, busy_timeout_s=7)
+    options = patient(lanes=1, durability=durability, busy_timeout_s=7)
     async with SessionStore(database, options) as store:
         await made(store)
         assert await append(store) == [1, 1, 1]
@@ -116,7 +122,7 @@ async def test_a_connection_that_was_idle_goes_by_steps(
 ) -> None:
     await watch(database)
     lane: Any = one_lane._backend._lanes[0]  # type: ignore[attr-defined]
-    lane._answered_s -= FRESH_S
+    lane._answered_s -= lanes.FRESH_S
     assert await append(one_lane) == [1, 1, 1]
     assert await append(one_lane) == [2, 2, 2]
     idle = [each[4] for each in await seen(database)]
@@ -137,7 +143,7 @@ async def test_a_server_whose_transactions_begin_otherwise(
     name = database.rsplit("/", 1)[1]
     async with connected(database) as admin:
         await admin.execute(f"ALTER DATABASE {name} SET {default}")
-    async with SessionStore(database, StoreOptions(lanes=1)) as store:
+    async with SessionStore(database, patient(lanes=1)) as store:
         await made(store)
         assert await append(store) == [1, 1, 1]
     assert {each[5] for each in await seen(database)} == {"read committed"}
@@ -184,23 +190,32 @@ async def test_a_row_that_the_server_refuses_fails_alone(
 
 
 @pytest.mark.parametrize(
-    ("busy_timeout_s", "answer_timeout_s"), [(0.1, 30), (5, 0.5)], ids=str
+    ("busy_timeout_s", "answer_timeout_s", "lock_timeout"),
+    [(0.1, 30, "100ms"), (5, 2.5, "2s")],
+    ids=str,
 )
 async def test_a_lock_that_somebody_keeps(
-    database: str, busy_timeout_s: float, answer_timeout_s: float
+    database: str,
+    busy_timeout_s: float,
+    answer_timeout_s: float,
+    lock_timeout: str,
+    clock: Clock,
 ) -> None:
     """The server gives up before its client does, who could not tell the outcome."""
-    options = StoreOptions(
+    await watch(database)
+    options = patient(
         lanes=1, busy_timeout_s=busy_timeout_s, answer_timeout_s=answer_timeout_s
     )
-    async with SessionStore(database, options) as store, connected(database) as other:
-        await made(store)
-        async with other.transaction():
-            await other.execute("SELECT FROM session_heads FOR UPDATE")
-            found = await append(store)
-        assert [type(each) for each in found] == [DatabaseBusy] * 3
-        assert await heads(store) == [0, 0, 0]
-        assert await append(store) == [1, 1, 1]
+    with clock.stopped():  # it is the server's time that is up
+        async with SessionStore(database, options) as store:
+            await made(store)
+            async with connected(database) as other, other.transaction():
+                await other.execute("SELECT FROM session_heads FOR UPDATE")
+                found = await append(store)
+            assert [type(each) for each in found] == [DatabaseBusy] * 3
+            assert await heads(store) == [0, 0, 0]
+            assert await append(store) == [1, 1, 1]
+    assert {each[2] for each in await seen(database)} == {lock_timeout}
 
 
 @pytest.mark.parametrize("has_sent", [False, True], ids=["before", "after"])
@@ -256,10 +271,10 @@ async def test_a_warning_is_not_the_servers_that_no_standby_has_it(
 
 
 async def test_what_had_not_begun_when_its_outcome_was_told_never_will(
-    database: str,
+    database: str, clock: Clock
 ) -> None:
     """Its process has not read the statement yet, so nothing is locked."""
-    options = StoreOptions(lanes=1, answer_timeout_s=0.5)
+    options = patient(lanes=1, answer_timeout_s=LIMIT_S)
     async with SessionStore(database, options) as store:
         await made(store)
         assert await append(store) == [1, 1, 1]
@@ -267,15 +282,17 @@ async def test_what_had_not_begun_when_its_outcome_was_told_never_will(
         pid = lane._process.pid
         os.kill(pid, signal.SIGSTOP)
         try:
-            found = await append(store)
+            appending = asyncio.create_task(append(store))
+            await until(lambda: lane.writer.depth == 0 and not lane.writer.idle)
+            clock.advance(LIMIT_S)
+            found = await appending
             assert [type(each) for each in found] == [OutcomeUnknown] * 3
             assert await heads(store) == [1, 1, 1]
         finally:
             os.kill(pid, signal.SIGCONT)
-        async with connected(database) as admin, asyncio.timeout(TIMEOUT_S):
-            gone = f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}"
-            while await admin.fetchval(gone):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        async with connected(database) as admin:
+            gone = f"SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = {pid}"
+            await until(lambda: admin.fetchval(gone))
         assert await heads(store) == [1, 1, 1]
         assert await append(store) == [2, 2, 2]
 
@@ -293,7 +310,7 @@ async def test_who_may_not_see_the_servers_processes_goes_by_steps(
         )
         try:
             url = database.replace("postgres@", "guest@")
-            async with SessionStore(url, StoreOptions(lanes=1)) as store:
+            async with SessionStore(url, patient(lanes=1)) as store:
                 await made(store)
                 assert await append(store) == [1, 1, 1]
         finally:
@@ -304,7 +321,7 @@ async def test_who_may_not_see_the_servers_processes_goes_by_steps(
 async def test_behind_a_pooler_it_goes_by_steps(database: str) -> None:
     """As nobody could tell which process to end."""
     await watch(database)
-    options = StoreOptions(lanes=1, behind_pooler=True)
+    options = patient(lanes=1, behind_pooler=True)
     async with SessionStore(database, options) as store:
         await made(store)
         assert await append(store) == [1, 1, 1]
@@ -319,19 +336,18 @@ async def test_what_the_server_ended_is_written_once(
         async with other.transaction():
             await other.execute("SELECT FROM session_heads FOR UPDATE")
             appending = asyncio.create_task(append(one_lane))
-            ended = 0
-            async with asyncio.timeout(TIMEOUT_S):
-                while not ended:
-                    ended = await other.fetchval(
-                        "SELECT count(pg_terminate_backend(pid)) FROM pg_locks "
-                        "WHERE NOT granted"
-                    )
+            await until(
+                lambda: other.fetchval(
+                    "SELECT count(pg_terminate_backend(pid)) FROM pg_locks "
+                    "WHERE NOT granted"
+                )
+            )
         assert await appending == [1, 1, 1]
     assert await heads(one_lane) == [1, 1, 1]
 
 
 async def test_closing_cuts_off_what_is_late(database: str) -> None:
-    options = StoreOptions(lanes=1, close_timeout_s=0.05)
+    options = patient(lanes=1, close_timeout_s=0.05)
     async with connected(database) as other, other.transaction():
         async with SessionStore(database, options) as store:
             await made(store)
@@ -345,7 +361,7 @@ async def test_closing_cuts_off_what_is_late(database: str) -> None:
 
 async def test_writers_of_several_stores_number_on(database: str) -> None:
     """A statement that waits for another store's lock goes on from what that wrote."""
-    options = StoreOptions(lanes=2)
+    options = patient(lanes=2)
     async with (
         SessionStore(database, options) as first,
         SessionStore(database, options) as second,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from typing import Any
 
 import pytest
 
+from tests.support.clock import Clock
+from tests.support.patience import LIMIT_S, until
 from tests.support.postgres.posting import (
     Barred,
     Note,
@@ -17,9 +18,9 @@ from tests.support.postgres.posting import (
     held,
     opened,
     sleep,
+    sleeping,
     submitted,
     texts,
-    until,
     waiting_for_a_lock,
     works,
 )
@@ -86,15 +87,15 @@ async def test_a_write_that_waits_for_another_lane(database: str) -> None:
 
 
 async def test_a_write_that_has_waited_for_another_lane_too_long(
-    database: str,
+    database: str, clock: Clock
 ) -> None:
     """The cancellation comes when its time is up, and it has not gone on yet."""
-    async with opened(database, lanes=4, queue_timeout_s=0.05) as backend:
+    async with opened(database, lanes=4, queue_timeout_s=LIMIT_S) as backend:
         async with held(backend, database, "a", 1), held(backend, database, "b", 2):
             both = asyncio.create_task(backend.write(Note("a", 1, "both", ("b",))))
             await submitted(backend, 1)
-            asyncio.get_running_loop().call_later(0.05, both.cancel)
-            time.sleep(0.1)  # noqa: ASYNC251 - so that both are due at once
+            asyncio.get_running_loop().call_later(LIMIT_S, both.cancel)
+            clock.advance(2 * LIMIT_S)  # so that both are due at once
             await asyncio.wait([both])
             assert both.cancelled()
             after = asyncio.create_task(backend.write(Note("b", 1, "after")))
@@ -110,7 +111,7 @@ async def test_a_read_that_goes_on_too_long(
     async with opened(database, readers=1) as backend:
         before = await connections(database, postgres.url())
         task = asyncio.create_task(backend.read(sleep))
-        await asyncio.sleep(0.05)
+        await sleeping(database)
         task.cancel("stop")
         with pytest.raises(asyncio.CancelledError, match="stop"):
             await task
@@ -198,6 +199,8 @@ async def test_a_storm(store: SessionStore, rng: random.Random) -> None:
     found = await store.events.list("s")
     assert [each.seq for each in found] == list(range(1, len(found) + 1))
     assert {each.data for each in found} == returned
+    readers: Any = store._backend._readers  # type: ignore[attr-defined]
+    await until(lambda: not readers._running)  # a cancelled read ends soon
     waits = (await store.statistics()).reader_waits
     await asyncio.gather(*(store.events.head("s") for _ in range(2)))
     assert (await store.statistics()).reader_waits == waits

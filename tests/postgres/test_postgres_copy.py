@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.patience import LIMIT_S, patient
 from tests.support.transfer.full_store import fill, records, rows
-from turnstore import SessionStore, StoreOptions
+from turnstore import SessionStore
 from turnstore.transfer import copy_store
 from turnstore.transfer.copy.walk import GROUP_SESSIONS
 
@@ -121,7 +122,7 @@ async def test_what_the_target_refuses_is_reported_and_the_rest_copied(
 async def test_a_pooler_may_lie_between(
     file: SessionStore, database: str, tmp_path: Path
 ) -> None:
-    options = StoreOptions(behind_pooler=True)
+    options = patient(behind_pooler=True)
     async with SessionStore(database, options) as store:
         assert (await copy_store(file, store)).problems == ()
         assert await rows(store) == await rows(file)
@@ -136,7 +137,7 @@ async def test_the_command(file: SessionStore, database: str, tmp_path: Path) ->
             [sys.executable, "-m", "turnstore", "copy", from_url, to_url],
             capture_output=True,
             text=True,
-            timeout=15,
+            timeout=LIMIT_S,
         )
 
     there = copy(source, database)

@@ -15,18 +15,15 @@ from typing import NamedTuple
 import asyncpg
 import pytest
 
+from tests.support.patience import patient
+from tests.support.postgres.posting import blocked
 from tests.support.postgres.server import PostgresServer
-from turnstore import NewEvent, SessionStore, StoreOptions, Usage
+from turnstore import NewEvent, SessionStore, Usage
 from turnstore.cli.citus import DISTRIBUTED
 from turnstore.engine.postgres.connections import _Dialect
 from turnstore.store.events.following.reads import list_blocks
 
 pytestmark = pytest.mark.anyio
-
-WAITING = (
-    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-    "AND wait_event_type = 'Lock'"
-)
 
 
 @pytest.fixture(autouse=True)
@@ -85,13 +82,8 @@ async def test_a_fork_gets_no_copy_of_what_it_deletes_meanwhile(
     database: str, is_distributed: bool, first: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_Dialect, "is_distributed", is_distributed)
-    other, watching = [await asyncpg.connect(database) for _ in range(2)]
-
-    async def waiting(count: int) -> None:
-        while await watching.fetchval(WAITING) < count:  # noqa: ASYNC110 - the server says
-            await asyncio.sleep(0.005)
-
-    async with SessionStore(database, StoreOptions(lanes=2)) as store:
+    other = await asyncpg.connect(database)
+    async with SessionStore(database, patient(lanes=2)) as store:
         await store.sessions.create(id="p")
         await store.events.append_many("p", [NewEvent(type="t")] * 4)
         await store.sessions.fork("p", new_id="f")
@@ -103,14 +95,13 @@ async def test_a_fork_gets_no_copy_of_what_it_deletes_meanwhile(
             for name, before, _ in calls if first == "fork" else calls[::-1]:
                 call = store.events.delete_before(name, before)
                 made.append((name, both.create_task(call)))
-                await waiting(len(made))
+                await blocked(other, len(made))
             await other.execute("COMMIT")
         found = {name: task.result() for name, task in made}
         assert found == {name: deleted for name, _, deleted in calls}
         assert [each.seq for each in await store.events.list("f")] == [4]
         assert [each.seq for each in await store.events.list("p")] == [3, 4]
     await other.close()
-    await watching.close()
 
 
 # The form of the statements
@@ -229,7 +220,7 @@ async def statements(postgres: PostgresServer, database: str) -> list[Logged]:
     )
     await connection.close()
     start = len(postgres.log())
-    async with SessionStore(database, StoreOptions(lanes=1)) as store:
+    async with SessionStore(database, patient(lanes=1)) as store:
         await talk(store)
     return logged(postgres.log()[start:])
 

@@ -24,6 +24,7 @@ import asyncpg
 import pytest
 from sqlalchemy import Connection
 
+from tests.support.patience import LIMIT_S
 from tests.support.postgres.server import PostgresServer
 from turnstore import (
     BackendError,
@@ -166,7 +167,7 @@ def turnstore(*arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "turnstore", *arguments],
         capture_output=True,
         text=True,
-        timeout=15,
+        timeout=LIMIT_S,
     )
 
 

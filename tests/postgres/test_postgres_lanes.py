@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,18 +11,19 @@ from datetime import UTC, datetime
 import asyncpg
 import pytest
 
+from tests.support.patience import LIMIT_S, patient, until
 from tests.support.postgres.posting import (
-    TIMEOUT_S,
     Broken,
     Note,
     Poison,
+    blocked,
     held,
     opened,
     submitted,
     texts,
-    until,
     works,
 )
+from tests.support.postgres.standby import connected
 from turnstore import (
     BackendError,
     InvalidArgument,
@@ -31,8 +31,9 @@ from turnstore import (
     SessionNotFound,
     SessionStore,
     StoreClosed,
-    StoreOptions,
 )
+from turnstore.engine.postgres import lanes
+from turnstore.engine.postgres.lanes import Lane
 from turnstore.sql.codec import to_micros
 
 pytestmark = pytest.mark.anyio
@@ -193,19 +194,28 @@ async def test_closing_gives_up_on_what_is_late(database: str) -> None:
         assert await backend.read(texts) == []
 
 
-async def test_closing_gives_lanes_no_more_than_what_is_left(database: str) -> None:
+async def test_closing_gives_lanes_no_more_than_what_is_left(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of the time that was spent on a command that waits for its sessions."""
-    async with opened(database, lanes=LANES, close_timeout_s=0.8) as backend:
+    given_s: list[float] = []
+    close = Lane.close
+
+    async def note_time(self: Lane, timeout_s: float) -> None:
+        given_s.append(timeout_s)
+        await close(self, timeout_s)
+
+    monkeypatch.setattr(Lane, "close", note_time)
+    async with opened(database, lanes=LANES, close_timeout_s=0.1) as backend:
         try:
             async with held(backend, database, A, 1), held(backend, database, B, 2):
                 both = asyncio.create_task(backend.write(Note(A, 1, "both", (B,))))
                 await submitted(backend, 1)
-                began_s = time.monotonic()
                 await backend.close()
-                took_s = time.monotonic() - began_s
         except BackendError:
             pass  # what was under way was cut off
-        assert took_s < 1.5
+        assert len(given_s) == LANES
+        assert max(given_s) < 0.01
         with pytest.raises(StoreClosed):
             await both
 
@@ -224,9 +234,6 @@ async def test_who_writes_to_no_session_is_told(store: SessionStore) -> None:
 
 
 async def test_durability_is_set_in_each_transaction(database: str) -> None:
-    def commits(durability: str) -> StoreOptions:
-        return StoreOptions(durability=durability, lanes=1)  # type: ignore[arg-type]
-
     from sqlalchemy import Connection
 
     from turnstore.engine.commands import Command
@@ -244,24 +251,19 @@ async def test_durability_is_set_in_each_transaction(database: str) -> None:
     assert found == ["off", "on"]
 
 
-async def blocked(connection: asyncpg.Connection) -> None:
-    """Wait until somebody waits for a lock."""
-    async with asyncio.timeout(TIMEOUT_S):
-        while not await connection.fetchval(  # noqa: ASYNC110
-            "SELECT count(*) FROM pg_locks WHERE NOT granted"
-        ):
-            await asyncio.sleep(0.002)
-
-
 async def test_what_waited_for_another_lane_has_the_later_time(
-    store: SessionStore, database: str
+    database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One session's and a batch of several: time goes on while they wait."""
+    monkeypatch.setattr(lanes, "FRESH_S", LIMIT_S)
     names = ["a", "b", "c"]
-    for name in names:
-        await store.sessions.create(id=name)
-    connection = await asyncpg.connect(database)
-    try:
+    loop = asyncio.get_running_loop()
+    async with (
+        SessionStore(database, patient(lanes=1)) as store,
+        connected(database) as connection,
+    ):
+        for name in names:
+            await store.sessions.create(id=name)
         for several in (["a"], names):
             # Before, by steps and at once, as statements are made when first used.
             for _ in range(2):
@@ -270,26 +272,26 @@ async def test_what_waited_for_another_lane_has_the_later_time(
                 )
             async with connection.transaction():
                 await connection.execute("SELECT FROM session_heads FOR UPDATE")
+                sent_s = loop.time()
                 appends = [
                     asyncio.create_task(store.events.append(each, "t"))
                     for each in several
                 ]
                 await blocked(connection)
+                on_its_way_s = loop.time() - sent_s
                 other = datetime.now(UTC)
                 await connection.execute(
                     "UPDATE session_heads SET updated_at = $1",
                     to_micros(other, "other"),
                 )
-                # More than a statement is on its way, which nobody can count.
-                await asyncio.sleep(0.2)
+                # Nobody can count how long the statement was on its way.
+                await asyncio.sleep(on_its_way_s)
             await asyncio.gather(*appends)
             for each in several:
                 event = (await store.events.list(each))[-1]
                 session = await store.sessions.get(each)
                 assert session is not None
                 assert event.created_at == session.updated_at >= other
-    finally:
-        await connection.close()
 
 
 @asynccontextmanager

@@ -5,19 +5,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
+from tests.support.patience import LIMIT_S, patient, until, without_polls
 from tests.support.postgres.cutting import Proxy, proxied
-from tests.support.postgres.posting import until
+from tests.support.postgres.posting import barred, blocked
 from tests.support.postgres.server import PostgresServer
 from tests.support.postgres.standby import (
     REPLICA_OPTIONS,
     Standby,
     back_at,
     connected,
-    paused,
+    lagging,
 )
 from turnstore import (
     NewEvent,
@@ -42,7 +44,7 @@ async def cut_store(
 ) -> AsyncIterator[SessionStore]:
     """A store whose connections go through the proxy."""
     url = database.replace(f":{postgres.port}/", f":{proxy.port}/")
-    async with SessionStore(url, StoreOptions(lanes=1)) as opened:
+    async with SessionStore(url, patient(lanes=1)) as opened:
         await opened.sessions.create(id="s")
         yield opened
 
@@ -53,15 +55,18 @@ def has_sent(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
-async def commit_slowly(database: str, time_s: float) -> None:
-    """Have commits that append events take that long."""
-    async with connected(database) as admin:
-        await admin.execute(
-            "CREATE FUNCTION nap() RETURNS trigger LANGUAGE plpgsql AS "
-            f"'BEGIN PERFORM pg_sleep({time_s}); RETURN NULL; END';"
-            "CREATE CONSTRAINT TRIGGER nap AFTER INSERT ON events "
-            "INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION nap()"
+@asynccontextmanager
+async def slow_commits(database: str) -> AsyncIterator[Any]:
+    """Have commits that append events wait for a lock; give the connection that holds
+    it."""
+    async with barred(database) as holder:
+        await holder.execute(
+            "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END';"
+            "CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON events "
+            "INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait()"
         )
+        yield holder
 
 
 async def test_the_outcome_is_unknown(
@@ -78,10 +83,15 @@ async def test_the_outcome_shows_where_the_server_goes_on_committing(
     cut_store: SessionStore, proxy: Proxy, database: str
 ) -> None:
     """It has not noticed yet that nobody waits for it any more."""
-    await commit_slowly(database, 0.5)
-    proxy.has_sent, proxy.cuts = True, 1
+    async with slow_commits(database) as holder:
+        proxy.has_sent, proxy.cuts = True, 1
+        writing = asyncio.create_task(cut_store.events.append("s", "t", 1))
+        await blocked(holder)  # the commit
+        proxy.may_cut.set()
+        await blocked(holder, 2)  # and the one who looks what became of it
+        assert await cut_store.events.head("s") == 0
     with pytest.raises(OutcomeUnknown):
-        await cut_store.events.append("s", "t", 1)
+        await writing
     assert proxy.cuts == 0
     assert await cut_store.events.head("s") == 1
 
@@ -98,24 +108,26 @@ async def test_the_outcome_shows_on_a_replica_that_was_far_enough_before(
     options = StoreOptions(read_url=read_url, **REPLICA_OPTIONS)
     async with SessionStore(url, options) as cut_store:
         await cut_store.sessions.create(id="s")
-        await commit_slowly(database, 1.5)
-        proxy.has_sent, proxy.cuts = True, 1
-        writing = asyncio.create_task(cut_store.events.append("s", "t", 1))
-        await until(lambda: proxy.cuts == 0)
-        await asyncio.sleep(0.1)
-        await back_at(cut_store, standby)
-        assert await cut_store.events.head("s") == 0
-        async with paused(standby):
-            with pytest.raises(OutcomeUnknown):
-                await writing
-            assert await cut_store.events.head("s") == 1
+        async with slow_commits(database) as holder:
+            proxy.has_sent, proxy.cuts = True, 1
+            writing = asyncio.create_task(cut_store.events.append("s", "t", 1))
+            await blocked(holder)
+            proxy.may_cut.set()
+            await blocked(holder, 2)
+            await back_at(cut_store, standby)
+            assert await cut_store.events.head("s") == 0
+            async with lagging(standby, cut_store):
+                await holder.execute("SELECT pg_advisory_unlock_all()")
+                with pytest.raises(OutcomeUnknown):
+                    await writing
+                assert await cut_store.events.head("s") == 1
 
 
 async def test_followers_are_told_of_what_may_be_written(
     postgres: PostgresServer, proxy: Proxy, database: str
 ) -> None:
     """Those of this store and, by a notice, of others. None of these polls."""
-    options = StoreOptions(poll_interval_s=60)
+    options = without_polls()
     url = database.replace(f":{postgres.port}/", f":{proxy.port}/")
     async with (
         SessionStore(url, options) as cut_store,
@@ -129,11 +141,13 @@ async def test_followers_are_told_of_what_may_be_written(
         following = [asyncio.create_task(anext(each)) for each in followers]
         notices: Any = other._backend._notices  # type: ignore[attr-defined]
         await until(lambda: notices._is_listening)
-        await asyncio.sleep(0.1)  # until it has looked for what it missed before
+        # Until it has looked for what it missed before.
+        polling: Any = other._followers
+        await until(lambda: isinstance(polling._polling, asyncio.TimerHandle))
         proxy.has_sent, proxy.cuts = True, 1
         with pytest.raises(OutcomeUnknown):
             await cut_store.events.append("s", "t", 2)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LIMIT_S):
             found = await asyncio.gather(*following)
         assert [each.data for each in found] == [2, 2]
         for follower in followers:
@@ -222,12 +236,16 @@ async def test_a_server_that_stays_away_leaves_the_outcome_unknown(
     postgres: PostgresServer, proxy: Proxy, database: str
 ) -> None:
     url = database.replace(f":{postgres.port}/", f":{proxy.port}/")
-    async with SessionStore(url, StoreOptions(busy_timeout_s=0.1)) as cut_store:
+    options = patient(busy_timeout_s=0.1)
+    async with SessionStore(url, options) as cut_store, connected(database) as admin:
         await cut_store.sessions.create(id="s")
         proxy.cuts, proxy.refuses = 1, True
         with pytest.raises(OutcomeUnknown):
             await cut_store.events.append("s", "t", 1, idempotency_key="k")
         proxy.refuses = False
+        # Until the server has given up what was cut, and its locks.
+        locks = "SELECT count(*) = 0 FROM pg_locks WHERE relation = $1::regclass"
+        await until(lambda: admin.fetchval(locks, "session_heads"))
         assert await cut_store.events.append("s", "t", 1, idempotency_key="k") == 1
 
 

@@ -14,14 +14,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from tests.support.patience import LIMIT_S, patient
 from tests.support.postgres.server import PostgresServer
-from turnstore import (
-    InvalidArgument,
-    SchemaTooOld,
-    SessionFilter,
-    SessionStore,
-    StoreOptions,
-)
+from turnstore import InvalidArgument, SchemaTooOld, SessionFilter, SessionStore
 from turnstore.sql import migrations
 from turnstore.sql.schema import metadata
 
@@ -65,7 +60,7 @@ def turnstore(*arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "turnstore", *arguments],
         capture_output=True,
         text=True,
-        timeout=15,
+        timeout=LIMIT_S,
     )
 
 
@@ -157,7 +152,7 @@ async def test_a_database_takes_every_text_or_is_refused(
         f"CREATE DATABASE encoded ENCODING {encoding} LOCALE 'C' TEMPLATE template0"
     )
     url = postgres.url("encoded")
-    store = SessionStore(url, StoreOptions(migrate="auto"))
+    store = SessionStore(url, patient(migrate="auto"))
     if encoding == "LATIN1":
         with pytest.raises(InvalidArgument, match="LATIN1"):
             await store.open()

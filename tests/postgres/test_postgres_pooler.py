@@ -8,16 +8,11 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
+from tests.support.patience import patient
 from tests.support.postgres.pooler import Pooler, missing
 from tests.support.postgres.server import PostgresServer
 from tests.support.postgres.standby import connected
-from turnstore import (
-    BackendUnavailable,
-    InvalidArgument,
-    NewEvent,
-    SessionStore,
-    StoreOptions,
-)
+from turnstore import BackendUnavailable, InvalidArgument, NewEvent, SessionStore
 
 pytestmark = pytest.mark.anyio
 
@@ -46,9 +41,7 @@ async def test_no_prepared_statement_and_no_setting_outlives_a_transaction(
     database: str,
 ) -> None:
     """Of no connection that the store has used."""
-    store = SessionStore(
-        database, StoreOptions(behind_pooler=True, durability="normal")
-    )
+    store = SessionStore(database, patient(behind_pooler=True, durability="normal"))
     async with store:
         await use(store)
         lanes = [lane._connection for lane in store._backend._lanes]  # type: ignore[attr-defined]
@@ -68,7 +61,7 @@ async def test_no_prepared_statement_and_no_setting_outlives_a_transaction(
 
 
 async def test_without_a_pooler_statements_are_prepared_once(database: str) -> None:
-    async with SessionStore(database, StoreOptions(lanes=1)) as store:
+    async with SessionStore(database, patient(lanes=1)) as store:
         await store.sessions.create(id="s")
         for n in range(5):
             await store.events.append("s", "t", n)
@@ -105,7 +98,7 @@ async def test_two_stores_behind_pgbouncer(
     pooler: Pooler, database: str, behind_pooler: bool | None
 ) -> None:
     """Whether they are told of it or not."""
-    options = StoreOptions(behind_pooler=behind_pooler)
+    options = patient(behind_pooler=behind_pooler)
     async with (
         SessionStore(pooler.url(database), options) as one,
         SessionStore(pooler.url(database), options) as two,
@@ -127,7 +120,7 @@ async def test_two_stores_behind_pgbouncer(
 async def test_who_says_that_there_is_no_pooler_is_told_of_it(
     pooler: Pooler, database: str
 ) -> None:
-    options = StoreOptions(behind_pooler=False)
+    options = patient(behind_pooler=False)
     with pytest.raises(InvalidArgument, match="behind_pooler"):
         async with SessionStore(pooler.url(database), options):
             pass
@@ -164,7 +157,7 @@ async def test_a_pooler_that_refuses_nothing_is_found_too(
 async def test_a_pooler_that_leaves_a_client_its_connection_is_used_as_a_server(
     lenient_pooler: Pooler, database: str
 ) -> None:
-    options = StoreOptions(behind_pooler=False, lanes=2)
+    options = patient(behind_pooler=False, lanes=2)
     async with SessionStore(lenient_pooler.url(database), options) as store:
         await use(store)
         follower = store.events.follow("s1", after=4)
@@ -183,7 +176,7 @@ async def test_what_else_a_pooler_refuses_may_pass(
     lenient_pooler: Pooler, database: str
 ) -> None:
     """By the same code as a setting that it does not know."""
-    options = StoreOptions(behind_pooler=False)
+    options = patient(behind_pooler=False)
     client = await asyncpg.connect(lenient_pooler.url(database))
     try:
         with pytest.raises(BackendUnavailable) as caught:
@@ -197,7 +190,7 @@ async def test_what_else_a_pooler_refuses_may_pass(
 async def test_servers_that_are_ended_behind_the_pooler_are_not_missed(
     pooler: Pooler, postgres: PostgresServer, database: str
 ) -> None:
-    options = StoreOptions(behind_pooler=True, lanes=2)
+    options = patient(behind_pooler=True, lanes=2)
     admin = await asyncpg.connect(postgres.url())
     try:
         async with SessionStore(pooler.url(database), options) as store:

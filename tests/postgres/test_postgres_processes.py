@@ -10,28 +10,22 @@ import threading
 
 import pytest
 
+from tests.support.patience import patient
 from tests.support.postgres.server import PostgresServer
-from tests.support.programs import PROGRAMS
-from turnstore import SchemaTooOld, SessionStore, StoreClosed, StoreError, StoreOptions
+from tests.support.programs import ROOT, command
+from turnstore import SchemaTooOld, SessionStore, StoreClosed, StoreError
 
 pytestmark = pytest.mark.anyio
 
 PROCESSES, SESSIONS, ROUNDS = 4, 5, 300
 
 
-@pytest.mark.timeout(60)
 async def test_sequences_of_four_processes(store: SessionStore, database: str) -> None:
     """Consecutive and unique; no deadlock reaches a caller: all of them end well."""
-    arguments = [str(SESSIONS), str(ROUNDS)]
     processes = [
         await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-W",
-            "error",
-            str(PROGRAMS / "sharing.py"),
-            database,
-            f"p{n}",
-            *arguments,
+            *command("sharing", database, f"p{n}", SESSIONS, ROUNDS),
+            cwd=ROOT,
             stderr=subprocess.PIPE,
         )
         for n in range(PROCESSES)
@@ -52,7 +46,6 @@ async def test_sequences_of_four_processes(store: SessionStore, database: str) -
     assert messages == PROCESSES * third
 
 
-@pytest.mark.timeout(60)
 async def test_stores_that_open_an_empty_database_at_once(
     postgres: PostgresServer,
 ) -> None:
@@ -65,7 +58,7 @@ async def test_stores_that_open_an_empty_database_at_once(
         url = postgres.url("empty")
         with pytest.raises(SchemaTooOld):
             await SessionStore(url).open()
-        stores = [SessionStore(url, StoreOptions(migrate="auto")) for _ in range(5)]
+        stores = [SessionStore(url, patient(migrate="auto")) for _ in range(5)]
         await asyncio.gather(*(each.open() for each in stores))
         made = await asyncio.gather(*(each.sessions.create() for each in stores))
         assert await stores[0].sessions.count() == len({each.id for each in made}) == 5

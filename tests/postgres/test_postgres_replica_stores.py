@@ -5,12 +5,13 @@ are given a standby, or several hosts.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from tests.support.clock import Clock
+from tests.support.patience import LIMIT_S, patient, until
 from tests.support.postgres.cutting import proxied
 from tests.support.postgres.server import PostgresServer, free_port
 from tests.support.postgres.standby import (
@@ -19,7 +20,7 @@ from tests.support.postgres.standby import (
     back_at,
     caught_up,
     connected,
-    paused,
+    lagging,
     server,
 )
 from turnstore import (
@@ -46,7 +47,7 @@ async def test_each_read_asks_the_server_that_it_reads(
         await store.sessions.create(id="s")
         await back_at(store, standby)
         assert await server(store, snapshot=True) == standby.port
-        async with paused(standby):
+        async with lagging(standby, store):
             for n in range(1, 4):
                 await store.events.append("s", "t")
                 assert await store.events.head("s") == n
@@ -63,7 +64,7 @@ async def test_each_read_asks_the_server_that_it_reads(
 
 async def collect(events: AsyncIterator[Event], count: int) -> list[Event]:
     found: list[Event] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT_S):
         async for event in events:
             found.append(event)
             if len(found) == count:
@@ -96,7 +97,7 @@ async def test_a_follower_waits_for_no_replica_that_lags(
             assert [each.seq for each in await collect(follower, begun)] == list(
                 range(1, begun + 1)
             )
-            async with paused(standby):
+            async with lagging(standby, following):
                 seq = await store.events.append("s", "t")
                 [event] = await collect(follower, 1)
                 assert event.seq == seq
@@ -110,16 +111,14 @@ async def test_followers_miss_nothing_while_the_replica_comes_and_goes(
     follower = reading.events.follow("s")
     following = asyncio.create_task(collect(follower, 200))
 
-    async def write(by: SessionStore) -> None:
-        for n in range(100):
+    async def write(by: SessionStore, count: int) -> None:
+        for n in range(count):
             await by.events.append("s", "t", n)
-            await asyncio.sleep(0.001)
 
-    writing = [asyncio.create_task(write(each)) for each in (reading, store)]
-    for _ in range(3):
-        async with paused(standby):
-            await asyncio.sleep(0.05)
-    await asyncio.gather(*writing)
+    for _ in range(4):
+        async with lagging(standby, reading):
+            await asyncio.gather(write(reading, 20), write(store, 20))
+        await asyncio.gather(write(reading, 5), write(store, 5))
     assert [each.seq for each in await following] == list(range(1, 201))
     await follower.aclose()
 
@@ -137,7 +136,7 @@ async def test_a_store_that_only_reads_has_a_replica_too(
         assert await reader.events.head("s") == 0
         with pytest.raises(ReadOnlyStore):
             await reader.events.append("s", "t")
-    options = StoreOptions(
+    options = patient(
         read_only=True, read_url=f"postgresql://postgres@127.0.0.1:{free_port()}/x"
     )
     async with SessionStore(database, options) as reader:
@@ -145,13 +144,17 @@ async def test_a_store_that_only_reads_has_a_replica_too(
 
 
 async def test_a_store_that_only_reads_opens_a_standby(
-    read_url: str, store: SessionStore, standby: Standby, postgres: PostgresServer
+    read_url: str,
+    store: SessionStore,
+    standby: Standby,
+    postgres: PostgresServer,
+    clock: Clock,
 ) -> None:
     await store.sessions.create(id="s", title="a")
     await store.messages.append("s", "user", "hello")
     await store.events.append("s", "t", 1)
     await caught_up(postgres, standby)
-    options = StoreOptions(read_only=True, poll_interval_s=0.01)
+    options = patient(read_only=True, poll_interval_s=0.01)
     async with SessionStore(read_url, options) as reader:
         assert await server(reader) == standby.port
         found = await reader.sessions.load("s")
@@ -166,16 +169,16 @@ async def test_a_store_that_only_reads_opens_a_standby(
         await store.events.append("s", "t", 2)
         await store.events.append("s", "t", 3)
         assert [each.data for each in await following] == [2, 3]
-        began_s = time.monotonic()
-        await follower.aclose()
-    assert time.monotonic() - began_s < 0.9  # nothing waited for its time to be up
+        with clock.stopped():  # what waits for its time to be up would hang
+            await follower.aclose()
+            await reader.close()
 
 
 async def test_a_standby_shows_that_an_older_transaction_has_ended(
     database: str, read_url: str, standby: Standby, postgres: PostgresServer
 ) -> None:
     """One that began before others that ended before it."""
-    options = StoreOptions(read_only=True)
+    options = patient(read_only=True)
     async with (
         SessionStore(read_url, options) as reader,
         connected(database) as oldest,
@@ -189,9 +192,11 @@ async def test_a_standby_shows_that_an_older_transaction_has_ended(
         await caught_up(postgres, standby)
         before = await reader._backend.data_version()
         await older.execute("COMMIT")
-        async with asyncio.timeout(10):
-            while await reader._backend.data_version() == before:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
+
+        async def is_newer() -> bool:
+            return await reader._backend.data_version() != before
+
+        await until(is_newer)
         await oldest.execute("COMMIT")
 
 
@@ -202,27 +207,30 @@ async def test_a_store_that_writes_does_not_settle_on_a_standby(
         await SessionStore(read_url).open()
     name = database.rsplit("/", 1)[1]
     both = f"127.0.0.1:{standby.port},127.0.0.1:{postgres.port}"
-    async with SessionStore(f"postgresql://postgres@{both}/{name}") as store:
+    async with SessionStore(f"postgresql://postgres@{both}/{name}", patient()) as store:
         await store.sessions.create(id="s")
         assert await server(store) == postgres.port
     wanted = "?target_session_attrs=prefer-standby"
     url = f"postgresql://postgres@127.0.0.1:{postgres.port},127.0.0.1:{standby.port}/"
-    async with SessionStore(url + name + wanted, StoreOptions(read_only=True)) as store:
+    async with SessionStore(url + name + wanted, patient(read_only=True)) as store:
         assert await server(store) == standby.port
 
 
 async def test_a_host_that_is_silent_does_not_keep_the_others_from_being_tried(
-    database: str, postgres: PostgresServer
+    database: str, postgres: PostgresServer, clock: Clock
 ) -> None:
     async with proxied(postgres.port) as proxy:
         proxy.is_silent = True
         name = database.rsplit("/", 1)[1]
         hosts = f"127.0.0.1:{proxy.port},127.0.0.1:{postgres.port}"
         url = f"postgresql://postgres@{hosts}/{name}"
-        options = StoreOptions(busy_timeout_s=0.5)
-        began_s = time.monotonic()
-        async with SessionStore(url, options) as store:
-            await store.sessions.create(id="s")
-            assert await store.events.append("s", "t") == 1
-        # One second for the one, once.
-        assert 1 <= time.monotonic() - began_s < 3
+        store = SessionStore(url, patient(busy_timeout_s=2 * LIMIT_S))
+        opening = asyncio.create_task(store.open())
+        await until(lambda: proxy.swallowed)
+        assert not opening.done()
+        clock.advance(LIMIT_S)  # its share
+        await opening
+        await store.sessions.create(id="s")
+        assert await store.events.append("s", "t") == 1
+        await store.close()
+        assert proxy.met == 1

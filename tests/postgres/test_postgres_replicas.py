@@ -3,28 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import math
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests.support.patience import patient, until
 from tests.support.postgres.server import PostgresServer
 from tests.support.postgres.standby import (
     REPLICA_OPTIONS,
-    WAIT_S,
     Standby,
     back_at,
     caught_up,
     connected,
+    lagging,
+    leave_for_long,
     paused,
     port_and_count,
+    replayed,
     resume,
     server,
 )
 from turnstore import SessionFilter, SessionNotFound, SessionStore, StoreOptions
 
 pytestmark = pytest.mark.anyio
+
+
+def count_looks(store: SessionStore) -> dict[Any, int]:
+    """Count, of each connection to the replica from now on, how often the store asks
+    how far it is."""
+    readers: Any = store._backend._replica._readers  # type: ignore[attr-defined]
+    look = readers._look
+    looks: Counter[Any] = Counter()
+
+    async def count(connection: Any) -> Any:
+        looks[connection] += 1
+        return await look(connection)
+
+    readers._look = count
+    return looks
 
 
 async def test_reads_come_from_the_replica(
@@ -48,26 +67,30 @@ async def test_what_another_store_wrote_is_as_old_as_the_replica(
         assert await store.events.head("s") == 1
         assert await reading.events.head("s") == 0
         assert await server(reading) == standby.port
-    async with asyncio.timeout(10):
-        while await reading.events.head("s") != 1:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
+    await until(lambda: reading.events.head("s"))
+    assert await reading.events.head("s") == 1
     assert await server(reading) == standby.port
 
 
 async def test_own_writes_are_seen_while_the_replica_lags(
-    reading: SessionStore, standby: Standby, postgres: PostgresServer
+    reading: SessionStore,
+    standby: Standby,
+    postgres: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await back_at(reading, standby)
-    async with paused(standby):
-        began_s = time.monotonic()
+    replica: Any = reading._backend._replica  # type: ignore[attr-defined]
+    leave_for_long(monkeypatch)
+    absences = replica._absences
+    async with lagging(standby, reading):
         for n in range(1, 6):
             assert await reading.events.append("s", "t", n) == n
             assert await reading.events.head("s") == n
             [newest] = await reading.events.list("s", after=n - 1)
             assert newest.data == n
         assert await server(reading) == postgres.port
-        # Not each of the reads waits.
-        assert time.monotonic() - began_s < 10 * WAIT_S
+        assert replica._absences == absences + 1  # not each of the reads tried it
+    replica._until_s = 0.0  # the next read tries it again
     await back_at(reading, standby)
     assert await reading.events.head("s") == 5
 
@@ -76,7 +99,7 @@ async def test_a_snapshot_and_a_listing_have_own_writes_too(
     reading: SessionStore, standby: Standby
 ) -> None:
     await back_at(reading, standby)
-    async with paused(standby):
+    async with lagging(standby, reading):
         await reading.messages.append("s", "user", "hello")
         await reading.tool_calls.create("s", "ls", {})
         await reading.sessions.update("s", title="new")
@@ -91,18 +114,18 @@ async def test_a_snapshot_and_a_listing_have_own_writes_too(
 async def test_a_read_waits_for_the_replica_that_is_soon_there(
     database: str, read_url: str, standby: Standby
 ) -> None:
-    options = StoreOptions(read_url=read_url, replica_wait_s=15)
-    async with SessionStore(database, options) as store:
+    async with SessionStore(database, patient(read_url=read_url)) as store:
         await store.sessions.create(id="s")
-        await server(store)
+        await back_at(store, standby)
+        looks = count_looks(store)
         async with paused(standby):
             await store.events.append("s", "t")
             counting = [
                 asyncio.create_task(store._backend.read(port_and_count, snapshot=each))
                 for each in (False, True)
             ]
-            done, _ = await asyncio.wait(counting, timeout=0.1)
-            assert not done
+            await until(lambda: len(looks) == 2 and min(looks.values()) > 1)
+            assert not any(each.done() for each in counting)
             await resume(standby)
             assert await asyncio.gather(*counting) == [(standby.port, 1)] * 2
 
@@ -114,10 +137,11 @@ async def test_reads_do_not_go_back_when_the_replica_comes_back(
     await back_at(reading, standby)
     replica: Any = reading._backend._replica  # type: ignore[attr-defined]
     heads = []
-    async with paused(standby):
+    async with lagging(standby, reading):
         await store.events.append("s", "t")
         heads.append(await reading.events.head("s"))
         replica._leave("for the test")
+        replica._until_s = math.inf
         heads.append(await reading.events.head("s"))
         replica._until_s = 0.0  # the next read tries the replica again
         heads.append(await reading.events.head("s"))
@@ -158,32 +182,36 @@ async def test_a_primary_that_has_written_half_of_what_can_wait(
     database: str, read_url: str, standby: Standby
 ) -> None:
     """What belongs to no commit is sent with the next one: none may come for long."""
-    options = StoreOptions(read_url=read_url, replica_wait_s=15)
+    options = patient(read_url=read_url)
     async with SessionStore(database, options) as store, connected(database) as admin:
         await store.sessions.create(id="s")
-        await store.events.append("s", "t")
         await back_at(store, standby)
-        await asyncio.sleep(0.2)  # until the notices are sent, which are commits
+        await store.events.append("s", "t")
+        notices: Any = store._backend._notices  # type: ignore[attr-defined]
+        # Until those are sent, which are commits.
+        await until(lambda: notices._wake is not None and not notices._wake.done())
+        committed = await admin.fetchval("SELECT pg_current_wal_flush_lsn()::text")
+        await replayed(standby, committed)
+        looks = count_looks(store)
         await admin.execute(
             "SELECT pg_logical_emit_message(false, '', repeat('x', 12345))"
         )
-        async with asyncio.timeout(10):
-            while not await admin.fetchval(  # noqa: ASYNC110
+        await until(
+            lambda: admin.fetchval(
                 "SELECT pg_current_wal_flush_lsn() < pg_current_wal_insert_lsn() AND "
                 "mod(pg_current_wal_flush_lsn() - '0/0'::pg_lsn, 8192) = 0"
-            ):
-                await asyncio.sleep(0.02)
+            )
+        )
         store._backend._replica.mark()  # type: ignore[attr-defined]
-        began_s = time.monotonic()
         assert await store._backend.read(port_and_count) == (standby.port, 1)
-        assert time.monotonic() - began_s < 2
+        assert [*looks.values()] == [1]
 
 
 @pytest.mark.parametrize("durability", ["normal", "full"])
 async def test_own_writes_come_from_the_replica_soon(
     database: str, read_url: str, standby: Standby, durability: Any
 ) -> None:
-    options = StoreOptions(read_url=read_url, replica_wait_s=15, durability=durability)
+    options = patient(read_url=read_url, durability=durability)
     async with SessionStore(database, options) as store:
         await store.sessions.create(id="s")
         await back_at(store, standby)
@@ -217,14 +245,16 @@ async def test_cancelled_reads_leave_nothing(
     reading: SessionStore, standby: Standby
 ) -> None:
     await back_at(reading, standby)
+    looks = count_looks(reading)
     async with paused(standby):
         await reading.events.append("s", "t")
         waiting = [asyncio.create_task(reading.events.head("s")) for _ in range(6)]
-        await asyncio.sleep(0.02)
+        await until(lambda: len(looks) == reading.options.readers)
         for task in waiting:
             task.cancel()
         found = await asyncio.gather(*waiting, return_exceptions=True)
         assert all(isinstance(each, asyncio.CancelledError) for each in found)
+    async with lagging(standby, reading):
         assert await reading.events.head("s") == 1
     await back_at(reading, standby)
 
@@ -240,7 +270,7 @@ async def test_a_store_of_a_role_without_rights_of_an_administrator(
             "GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO plain"
         )
     await caught_up(postgres, standby)
-    options = StoreOptions(read_url=read_url.replace("postgres@", "plain@"))
+    options = patient(read_url=read_url.replace("postgres@", "plain@"))
     async with SessionStore(database.replace("postgres@", "plain@"), options) as store:
         await store.sessions.create(id="s")
         await back_at(store, standby)

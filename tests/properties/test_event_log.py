@@ -202,7 +202,5 @@ EventLog.TestCase.settings = settings(
 )
 
 
-# The time limit is for the whole search: 25 runs, each with two stores.
-@pytest.mark.timeout(60)
 class TestEventLog(EventLog.TestCase):  # type: ignore[misc, valid-type]
     pass

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
 
-from turnstore import StoreOptions
+from tests.support.patience import LIMIT_S, patient, until
 from turnstore.engine.commands import Command
 from turnstore.engine.sqlite.backend import SqliteBackend
-
-GATE_TIMEOUT_S = 15.0
 
 
 class Note(Command[int]):
@@ -60,7 +58,7 @@ class Gate(Command[str]):
     def apply(connection: Connection, commands: Sequence[Gate]) -> list[Any]:
         for command in commands:
             command.entered.set()
-            assert command.opened.wait(GATE_TIMEOUT_S), "nobody opened the gate"
+            assert command.opened.wait(LIMIT_S), "nobody opened the gate"
         return ["passed"] * len(commands)
 
 
@@ -83,7 +81,7 @@ def texts(connection: Connection) -> list[str]:
 
 @asynccontextmanager
 async def opened(path: Path | None, **options: Any) -> AsyncIterator[SqliteBackend]:
-    backend = SqliteBackend(path, StoreOptions(**options))
+    backend = SqliteBackend(path, patient(**options))
     await backend.open(make_table)
     try:
         yield backend
@@ -102,15 +100,6 @@ async def held(backend: SqliteBackend) -> AsyncIterator[None]:
     finally:
         gate.opened.set()
         assert await passing == "passed"
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let others run until a condition holds that they are bound to bring about."""
-    async with asyncio.timeout(GATE_TIMEOUT_S):
-        # What is waited for happens on another thread, which needs the GIL for it,
-        # so not sleep(0).
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.000_5)
 
 
 async def submitted(backend: SqliteBackend, depth: int) -> None:

@@ -12,31 +12,28 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from tests.support.forcing import GATE_TIMEOUT_S, until
-from turnstore import Event, NewEvent, SessionStore, StoreOptions
+from tests.support.patience import LIMIT_S, until, without_polls
+from turnstore import Event, NewEvent, SessionStore
 from turnstore.store.events.following.follower import Follower
 
-NEVER_S = 60.0
-"""As ``poll_interval_s``: in the time of a test there is no poll."""
 SOON_S = 0.001
+"""As ``poll_interval_s``: the shortest there is."""
 
 
 @pytest.fixture(params=["file", "memory"])
 async def store(
     request: pytest.FixtureRequest, store_path: Path
 ) -> AsyncIterator[SessionStore]:
-    """A store that does not poll while a test runs."""
+    """A store that does not poll."""
     url = store_path if request.param == "file" else "sqlite://"
-    options = StoreOptions(poll_interval_s=NEVER_S, readers=1)
-    async with SessionStore(url, options) as opened:
+    async with SessionStore(url, without_polls(readers=1)) as opened:
         await opened.sessions.create(id="s")
         yield opened
 
 
 @pytest.fixture
 async def file_store(store_path: Path) -> AsyncIterator[SessionStore]:
-    options = StoreOptions(poll_interval_s=NEVER_S, readers=1)
-    async with SessionStore(store_path, options) as opened:
+    async with SessionStore(store_path, without_polls(readers=1)) as opened:
         await opened.sessions.create(id="s")
         yield opened
 
@@ -48,7 +45,7 @@ async def append(store: SessionStore, count: int = 1, session_id: str = "s") -> 
 
 async def take(follower: Follower, count: int) -> list[Event]:
     """Return the next events."""
-    async with asyncio.timeout(GATE_TIMEOUT_S):
+    async with asyncio.timeout(LIMIT_S):
         return [await anext(follower) for _ in range(count)]
 
 
@@ -74,7 +71,7 @@ async def busy_readers(store: SessionStore) -> AsyncIterator[None]:
 
     def block(connection: Connection, entered: threading.Event) -> None:
         entered.set()
-        assert opened.wait(GATE_TIMEOUT_S), "nobody opened the gate"
+        assert opened.wait(LIMIT_S), "nobody opened the gate"
 
     reading = [
         asyncio.create_task(store._backend.read(partial(block, entered=each)))

@@ -4,7 +4,6 @@ changed, written whole or not at all."""
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import anyio
 import pytest
 
 from tests.support.files import microagents_files, nocodo_files
+from tests.support.programs import ROOT, command
 from tests.support.transfer.round_trip import check_round_trip, connect, dump, make
 from turnstore.engine.sqlite.library import library
 from turnstore.errors import (
@@ -29,7 +29,6 @@ from turnstore.transfer import export_file, import_file
 from turnstore.transfer.files import importing
 from turnstore.transfer.files.source import Source
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.anyio
 
 Bytes = Callable[[Path], bytes]
@@ -398,18 +397,16 @@ async def test_an_exported_file_is_private(store: SessionStore, tmp_path: Path) 
     assert modes == [0o600, 0o600]
 
 
-@pytest.mark.timeout(300)
 async def test_memory_is_bounded(tmp_path: Path) -> None:
     """The peak of child processes that import and export some thousand sessions.
 
     With 100,000 it is below the bound too: see large_program.py.
     """
-    program = "tests.support.programs.large_program"
     peaks_mib: list[float] = []
 
     for step in ("make", "import", "export"):
         done = await anyio.run_process(
-            [sys.executable, "-m", program, step, str(tmp_path), "3000"],
+            command("large_program", step, tmp_path, 3_000),
             cwd=ROOT,
             check=False,
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from tests.support.patience import LIMIT_S
 from turnstore.store import SessionStore
 from turnstore.transfer import import_file
 
@@ -42,7 +43,7 @@ def turnstore() -> Callable[..., subprocess.CompletedProcess[str]]:
             capture_output=True,
             text=True,
             encoding="utf-8",
-            timeout=30,
+            timeout=LIMIT_S,
             env={**os.environ, **environment},
         )
 

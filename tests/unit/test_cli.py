@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tests.support.patience import LIMIT_S
 from turnstore.cli import app
 
 SAMPLE = str(resources.files("turnstore").joinpath("sample.jsonl"))
@@ -125,7 +126,7 @@ def test_import_shows_a_bar_on_a_terminal(tmp_path: Path) -> None:
         check=False,
         stdout=subprocess.PIPE,
         stderr=theirs,
-        timeout=30,
+        timeout=LIMIT_S,
         env={**os.environ, "TERM": "xterm"},
     )
     os.close(theirs)

@@ -8,14 +8,21 @@ from contextlib import asynccontextmanager
 
 COMMIT = b"COMMIT\x00"
 
+Pair = tuple[asyncio.StreamWriter, asyncio.StreamWriter]
+"""To the store and to the server."""
+
 
 class Proxy:
     """Passes bytes on between its own port and the server's.
 
     ``cut_at``: the connection that sends this to the server is cut. ``has_sent``: only
-    after the server has got it and answered, else before. ``cuts``: how many times.
-    ``is_silent``: nothing is passed on in either direction, and nothing is closed;
-    ``silent_at``: so from when this is sent.
+    after the server has got it and answered, or ``may_cut`` is set, else before.
+    ``cuts``: how many times. ``is_silent``: nothing is passed on in either direction,
+    and nothing is closed; ``silent_at``: so from when this is sent. ``refuses``:
+    connections are closed as they come.
+
+    ``met``: how many connections have come. ``swallowed``: how many times a silent
+    proxy was sent something by a store.
     """
 
     def __init__(self, port: int) -> None:
@@ -27,8 +34,12 @@ class Proxy:
         self.is_silent = False
         self.silent_at: bytes | None = None
         self.refuses = False
+        self.may_cut = asyncio.Event()
+        self.met = 0
+        self.swallowed = 0
         self._listener: asyncio.Server | None = None
-        self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
+        self._pairs: set[Pair] = set()
+        self._unheard: Pair | None = None  # whose answer is waited for
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -47,7 +58,7 @@ class Proxy:
         for pair in list(self._pairs):
             self._cut(pair)
 
-    def _cut(self, pair: tuple[asyncio.StreamWriter, asyncio.StreamWriter]) -> None:
+    def _cut(self, pair: Pair) -> None:
         for writer in pair:
             writer.transport.abort()
         self._pairs.discard(pair)
@@ -58,6 +69,7 @@ class Proxy:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self.met += 1
         try:
             if self.refuses:
                 writer.transport.abort()
@@ -78,38 +90,37 @@ class Proxy:
         finally:
             self._tasks.discard(task)
 
-    async def _pass_up(
-        self,
-        reader: asyncio.StreamReader,
-        pair: tuple[asyncio.StreamWriter, asyncio.StreamWriter],
-    ) -> None:
+    async def _pass_up(self, reader: asyncio.StreamReader, pair: Pair) -> None:
         while data := await reader.read(65_536):
             if self.cuts and self.cut_at in data:
                 self.cuts -= 1
                 if self.has_sent:
                     pair[0].transport.abort()  # the answer will reach nobody
+                    self._unheard = pair
+                    self.may_cut.clear()
                     pair[1].write(data)
                     await pair[1].drain()
-                    # Long enough for the server to do it.
-                    await asyncio.sleep(0.05)
+                    await self.may_cut.wait()
                 self._cut(pair)
                 return
             if self.silent_at is not None and self.silent_at in data:
                 self.is_silent = True
-            if not self.is_silent:
+            if self.is_silent:
+                self.swallowed += 1
+            else:
                 pair[1].write(data)
                 await pair[1].drain()
         self._cut(pair)
 
-    async def _pass_down(
-        self,
-        reader: asyncio.StreamReader,
-        pair: tuple[asyncio.StreamWriter, asyncio.StreamWriter],
-    ) -> None:
+    async def _pass_down(self, reader: asyncio.StreamReader, pair: Pair) -> None:
         while data := await reader.read(65_536):
+            if pair is self._unheard:
+                break
             if not self.is_silent and not pair[0].transport.is_closing():
                 pair[0].write(data)
                 await pair[0].drain()
+        if pair is self._unheard:
+            self.may_cut.set()
         self._cut(pair)
 
 

@@ -15,10 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.support.patience import LIMIT_S
 from tests.support.postgres.server import UNPRIVILEGED, PostgresServer, free_port
 
 SERVERS = 3
-START_TIMEOUT_S = 10.0
 
 
 def missing() -> str | None:
@@ -67,7 +67,7 @@ class Pooler:
                 stdout=log,
                 stderr=log,
             )
-        until_s = time.monotonic() + START_TIMEOUT_S
+        until_s = time.monotonic() + LIMIT_S
         while not self._is_ready():
             code = self._process.poll()
             assert code is None, f"pgbouncer ended with {code}:\n{self.log()}"
@@ -92,7 +92,7 @@ class Pooler:
     def remove(self) -> None:
         if self._process is not None:
             self._process.terminate()  # at once, unlike SIGINT
-            self._process.wait(START_TIMEOUT_S)
+            self._process.wait(LIMIT_S)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def log(self) -> str:

@@ -7,18 +7,16 @@ The commands need no table of the store, so the backend is tested without its ro
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
 from sqlalchemy import Connection
 
-from turnstore import StoreOptions
+from tests.support.patience import patient, until
 from turnstore.engine.commands import Command
 from turnstore.engine.postgres.backend import PostgresBackend
-
-TIMEOUT_S = 10.0
 
 
 class Note(Command[int]):
@@ -96,12 +94,36 @@ def texts(connection: Connection) -> list[str]:
 
 
 def sleep(connection: Connection) -> None:
-    connection.exec_driver_sql("SELECT pg_sleep(5)")
+    """Read for longer than any test takes."""
+    connection.exec_driver_sql("SELECT pg_sleep(86400)")
+
+
+async def sleeping(url: str) -> None:
+    """Wait until a read sleeps."""
+    connection = await asyncpg.connect(url)
+    try:
+        await until(
+            lambda: connection.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' "
+                "AND datname = current_database()"
+            )
+        )
+    finally:
+        await connection.close()
+
+
+async def blocked(connection: asyncpg.Connection, count: int = 1) -> None:
+    """Wait until so many processes of the database wait for a lock."""
+    await until(
+        lambda: connection.fetchval(
+            "SELECT count(DISTINCT pid) >= $1 FROM pg_locks WHERE NOT granted", count
+        )
+    )
 
 
 @asynccontextmanager
 async def opened(url: str, **options: Any) -> AsyncIterator[PostgresBackend]:
-    backend = PostgresBackend(url, StoreOptions(**options), lock_nothing)
+    backend = PostgresBackend(url, patient(**options), lock_nothing)
     await backend.open(make_table)
     try:
         yield backend
@@ -136,20 +158,13 @@ async def held(
 
 
 async def waiting_for_a_lock(connection: asyncpg.Connection, key: int) -> None:
-    async with asyncio.timeout(TIMEOUT_S):
-        while not await connection.fetchval(  # noqa: ASYNC110
+    await until(
+        lambda: connection.fetchval(
             "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' "
             "AND NOT granted AND objid = $1",
             key,
-        ):
-            await asyncio.sleep(0.002)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let others run until a condition holds that they are bound to bring about."""
-    async with asyncio.timeout(TIMEOUT_S):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+        )
+    )
 
 
 async def submitted(backend: PostgresBackend, depth: int) -> None:

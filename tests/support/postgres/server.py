@@ -22,8 +22,9 @@ from pathlib import Path
 
 import psutil
 
+from tests.support.patience import LIMIT_S
+
 UNPRIVILEGED = "nobody"
-START_TIMEOUT_S = 15.0
 SETTINGS = {
     "max_connections": "200",
     "shared_buffers": "32MB",
@@ -83,6 +84,7 @@ class PostgresServer:
             cwd=self._folder,
             capture_output=True,
             text=True,
+            timeout=LIMIT_S,
         )
         assert done.returncode == 0, f"{program}:\n{done.stdout}{done.stderr}"
 
@@ -138,7 +140,7 @@ class PostgresServer:
                 stdout=log,
                 stderr=log,
             )
-        until_s = time.monotonic() + START_TIMEOUT_S
+        until_s = time.monotonic() + LIMIT_S
         while not self._is_ready():
             code = self._process.poll()
             assert code is None, f"the server ended with {code}:\n{self.log()}"
@@ -162,8 +164,8 @@ class PostgresServer:
         if how is signal.SIGKILL:
             for child in children:
                 child.kill()
-        self._process.wait(START_TIMEOUT_S)
-        psutil.wait_procs(children, START_TIMEOUT_S)
+        self._process.wait(LIMIT_S)
+        psutil.wait_procs(children, LIMIT_S)
         (self._data / "postmaster.pid").unlink(missing_ok=True)
         self._process = None
 

@@ -6,19 +6,20 @@ replay can be paused, which makes it as old as the test wants.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+import msgspec
+import pytest
 from sqlalchemy import Connection
 
+from tests.support.patience import LIMIT_S, PATIENT, until
 from tests.support.postgres.server import WITHOUT_SYNC, PostgresServer
 from turnstore import SessionStore
+from turnstore.engine.postgres import replica
 
-TIMEOUT_S = 10.0
-WAIT_S = 0.2
-REPLICA_OPTIONS: dict[str, Any] = {"migrate": "check", "replica_wait_s": WAIT_S}
+REPLICA_OPTIONS: dict[str, Any] = {"migrate": "check", **PATIENT}
 
 
 class Standby(PostgresServer):
@@ -79,15 +80,33 @@ async def paused(standby: PostgresServer) -> AsyncIterator[None]:
     """Keep a standby from replaying anything that was not replayed before."""
     async with connected(standby.url()) as admin:
         await admin.execute("SELECT pg_wal_replay_pause()")
-        async with asyncio.timeout(TIMEOUT_S):
-            while not await admin.fetchval(  # noqa: ASYNC110
-                "SELECT pg_get_wal_replay_pause_state() = 'paused'"
-            ):
-                await asyncio.sleep(0.002)
+        await until(
+            lambda: admin.fetchval("SELECT pg_get_wal_replay_pause_state() = 'paused'")
+        )
         try:
             yield
         finally:
             await resume(standby)
+
+
+@contextmanager
+def impatient(store: SessionStore) -> Iterator[None]:
+    """Have a store's reads not wait for its replica."""
+    readers = store._backend._replica._readers  # type: ignore[attr-defined]
+    patient = readers._options
+    readers._options = msgspec.structs.replace(patient, replica_wait_s=0)
+    try:
+        yield
+    finally:
+        readers._options = patient
+
+
+@asynccontextmanager
+async def lagging(standby: PostgresServer, store: SessionStore) -> AsyncIterator[None]:
+    """Pause a standby that a store's reads do not wait for."""
+    async with paused(standby):
+        with impatient(store):
+            yield
 
 
 async def resume(standby: PostgresServer) -> None:
@@ -101,11 +120,17 @@ async def caught_up(primary: PostgresServer, standby: PostgresServer) -> None:
         position = await admin.fetchval("SELECT pg_current_wal_insert_lsn()::text")
         # A commit, before which all of that is sent.
         await admin.execute("SELECT pg_logical_emit_message(true, '', '')")
-    async with connected(standby.url()) as admin, asyncio.timeout(TIMEOUT_S):
-        while not await admin.fetchval(  # noqa: ASYNC110
-            "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn", position
-        ):
-            await asyncio.sleep(0.002)
+    await replayed(standby, position)
+
+
+async def replayed(standby: PostgresServer, position: str) -> None:
+    """Wait until a standby has replayed the log up to there."""
+    async with connected(standby.url()) as admin:
+        await until(
+            lambda: admin.fetchval(
+                "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn", position
+            )
+        )
 
 
 def port(connection: Connection) -> int:
@@ -121,9 +146,17 @@ async def server(store: SessionStore, *, snapshot: bool = False) -> int:
 
 async def back_at(store: SessionStore, standby: Standby) -> None:
     """Wait until a store reads from the replica again."""
-    async with asyncio.timeout(15):
-        while await server(store) != standby.port:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+
+    async def is_back() -> bool:
+        return await server(store) == standby.port
+
+    await until(is_back)
+
+
+def leave_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have stores leave a replica that failed alone for as long as a test takes."""
+    for name in ("FIRST_ABSENCE_S", "LONGEST_ABSENCE_S"):
+        monkeypatch.setattr(replica, name, 10 * LIMIT_S)
 
 
 def port_and_count(connection: Connection) -> tuple[int, int]:

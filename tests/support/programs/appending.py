@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
+from tests.support.patience import patient
 from turnstore import SessionStore
 
 
@@ -13,7 +14,7 @@ async def main() -> None:
     path, session_id, count = sys.argv[1:]
     print("ready", flush=True)
     sys.stdin.readline()
-    async with SessionStore(f"sqlite:///{path}") as store:
+    async with SessionStore(f"sqlite:///{path}", patient()) as store:
         print("open", flush=True)
         for at in range(int(count)):
             seq = await store.events.append(session_id, "t", {"at": at})

@@ -9,12 +9,13 @@ import asyncio
 import random
 import sys
 
+from tests.support.patience import patient
 from turnstore import NewEvent, SessionExists, SessionStore
 
 
 async def main(url: str, name: str, sessions: int, rounds: int) -> None:
     chance = random.Random(name)
-    async with SessionStore(url) as store:
+    async with SessionStore(url, patient()) as store:
         names = [f"s{n}" for n in range(sessions)]
         for each in names:
             try:
