@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nox
@@ -9,6 +10,14 @@ import nox
 nox.options.sessions = ["lint", "types", "tests"]
 nox.options.default_venv_backend = "venv"
 PROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def lowest() -> list[str]:
+    """The oldest release of each dependency that pyproject.toml allows."""
+    project = PROJECT["project"]
+    extras = project["optional-dependencies"].values()
+    ranges = [*project["dependencies"], *(each for extra in extras for each in extra)]
+    return [re.sub(r">=([0-9.]+)[^;]*", r"==\1", each) for each in ranges]
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -37,6 +46,25 @@ def tests(session: nox.Session) -> None:
     """Does it do what it says? Takes pytest's arguments."""
     install(session, "test")
     session.run("pytest", *session.posargs)
+
+
+@nox.session(python=nox.project.python_versions(PROJECT))
+@nox.parametrize(
+    "pins",
+    [
+        nox.param(lowest(), id="lowest"),
+        nox.param(["sqlalchemy==2.0.*"], id="sqlalchemy-2.0"),
+        nox.param([], id="newest"),
+    ],
+)
+def versions(session: nox.Session, pins: list[str]) -> None:
+    """Does the contract hold with old and new dependencies, on each Python?
+
+    A Python that is not installed is skipped, and reported so.
+    """
+    groups = nox.project.dependency_groups(PROJECT, "test")
+    session.install("-e", ".", *groups, *pins)
+    session.run("pytest", *(session.posargs or ["tests/unit", "tests/contract"]))
 
 
 @nox.session

@@ -31,7 +31,8 @@ class StoreError(Exception):
     """Base of every error of this package.
 
     Raised itself where a store, a turn or a follower is used out of order (opened
-    twice, on another event loop, outside its block, by two tasks): nothing written.
+    twice, on another event loop, outside its block, by two tasks), or where a library
+    that a store runs on is not one it can use: nothing written.
 
     ``retryable`` is True where the same call may succeed later and nothing of this
     one was written.

@@ -23,6 +23,10 @@ from turnstore.sql.schema import metadata
 pytestmark = pytest.mark.anyio
 
 NEWEST = migrations.REVISIONS[-1]
+STORAGE = (
+    "SELECT relname, reloptions FROM pg_class WHERE relkind = 'r' "
+    "AND relnamespace = 'public'::regnamespace AND reloptions IS NOT NULL"
+)
 INDEX = (
     "SELECT indexdef FROM pg_indexes "
     "WHERE schemaname = 'public' AND indexname = 'session_titles'"
@@ -105,10 +109,13 @@ async def test_an_upgrade_from_nothing_equals_the_schema(empty: str) -> None:
     await by_sqlalchemy(empty, migrate)
     assert await by_sqlalchemy(empty, compared) == []
     made = await by_sqlalchemy(empty, constraints)
+    stored = await fetch(empty, STORAGE)
+    assert stored != []
     await fetch(empty, "DROP SCHEMA public CASCADE")
     await fetch(empty, "CREATE SCHEMA public")
     await by_sqlalchemy(empty, metadata.create_all)
     assert made == await by_sqlalchemy(empty, constraints)
+    assert stored == await fetch(empty, STORAGE)
 
 
 async def test_titles_are_indexed(empty: str) -> None:

@@ -14,6 +14,7 @@ since 1970 UTC.
 from __future__ import annotations
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Column,
     Computed,
@@ -26,6 +27,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    event,
     literal_column,
     text,
 )
@@ -171,8 +173,10 @@ session_heads = Table(
     _listed_by(
         "created_at", name="ix_session_heads_settled", where="pending_tool_calls = 0"
     ),
-    postgresql_with={"fillfactor": 70},
 )
+_ROOM = DDL("ALTER TABLE %(table)s SET (fillfactor = 70)")  # type: ignore[no-untyped-call]
+# SQLAlchemy 2.0 has no such argument of a table.
+event.listen(session_heads, "after_create", _ROOM.execute_if(dialect="postgresql"))
 
 HEAD_COLUMNS = tuple(each for each in session_heads.c if each.computed is None)
 """What is written of a head."""

@@ -11,13 +11,16 @@ from __future__ import annotations
 import asyncio
 import ctypes
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from threading import Thread
+from types import SimpleNamespace
 from typing import Any, Final, TypeVar
 
 import aiosqlite
 from sqlalchemy import Connection, Engine, StaticPool, create_engine
 
 from turnstore.engine.sqlite.library import library
-from turnstore.errors import BackendError
+from turnstore.errors import BackendError, StoreError
 
 T = TypeVar("T")
 
@@ -25,22 +28,29 @@ Done = Callable[[Any, BaseException | None], None]
 """Called with a result or an error."""
 
 STATEMENTS_CACHED: Final = 256
+AIOSQLITE_KNOWN: Final = "aiosqlite>=0.19,<0.23"
+"""The releases whose inside is known, as the package's dependency says."""
 
 
-class SqliteThread(aiosqlite.Connection):
+class SqliteThread:
     """One connection. Its functions run one after another, in the order given.
 
     :param address: a SQLite URI.
     :param pragmas: set in this order on connecting, then read back.
+    :raises StoreError: the inside of this aiosqlite is not the known one.
     """
 
     def __init__(self, address: str, pragmas: Mapping[str, int | str]) -> None:
-        super().__init__(self._open, iter_chunk_size=64)
+        # aiosqlite only ever closes what it holds as its connection. The real one is
+        # opened as the first work, so that every release ends a failed one alike.
+        held: Any = SimpleNamespace(close=self._close)
+        self._aiosqlite = aiosqlite.Connection(lambda: held, iter_chunk_size=64)
+        self._queue, thread = _inside(self._aiosqlite)
         # A store that is never closed must not keep the process alive.
-        self._thread.daemon = True
+        thread.daemon = True
         self._address = address
         self._pragmas = dict(pragmas)
-        self._stopped: asyncio.Future[Any] | None = None
+        self._driver: Any = None
         self._engine: Engine | None = None
         self._bound: Connection | None = None
 
@@ -53,29 +63,26 @@ class SqliteThread(aiosqlite.Connection):
     @property
     def driver(self) -> Any:
         """The driver's connection. For use on this thread only."""
-        return self._conn
+        assert self._driver is not None, "not connected"
+        return self._driver
 
     @property
     def is_connected(self) -> bool:
-        return self._connection is not None
-
-    def stop(self) -> asyncio.Future[Any] | None:
-        self._stopped = super().stop()
-        return self._stopped
+        return self._driver is not None
 
     async def connect(self) -> None:
         """Start the thread and connect on it. A failure ends the thread first."""
+        await self._aiosqlite
         try:
-            await self
+            await self.submit(self._open)
         except BaseException:
-            if self._stopped is not None:
-                await self._stopped
+            await self._aiosqlite.close()
             raise
 
     def submit(self, work: Callable[[], T]) -> asyncio.Future[T]:
         """Run ``work`` on the thread. Cancelling the future does not stop it."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._tx.put_nowait((future, work))
+        self._queue.put_nowait((future, work))
         return future
 
     def call(self, work: Callable[[], T], done: Done) -> None:
@@ -84,37 +91,34 @@ class SqliteThread(aiosqlite.Connection):
         A future's callbacks run one turn of the loop later than this, and in a busy
         process a turn takes milliseconds.
         """
-        answer: Any = _Answer(asyncio.get_running_loop(), done)
-        self._tx.put_nowait((answer, work))
+        answer = _Answer(asyncio.get_running_loop(), done)
+        self._queue.put_nowait((answer, work))
 
-    def interrupt(self) -> None:  # type: ignore[override]
+    def interrupt(self) -> None:
         """Stop the statement that is running, from any thread."""
-        if self._connection is not None:
-            self._connection.interrupt()
+        driver = self._driver
+        if driver is not None:
+            driver.interrupt()
 
     def keep_for_ever(self) -> None:
         """Keep the driver's connection from ever being finalized in this process."""
-        if self._connection is not None:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
+        if self._driver is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._driver))
 
     async def close(self, timeout_s: float = 30.0) -> None:
         """Disconnect once the functions given so far have run.
 
         Those that run longer than ``timeout_s`` are interrupted.
         """
-        if self._connection is None:
+        if self._driver is None:
             return
-        closed = self.submit(self._close)
-        done, _ = await asyncio.wait([closed], timeout=timeout_s)
+        have_run = self.submit(lambda: None)
+        done, _ = await asyncio.wait([have_run], timeout=timeout_s)
         if not done:
             self.interrupt()
-        await closed
-        self._connection = None
-        stopped = self.stop()
-        if stopped is not None:
-            await stopped
+        await self._aiosqlite.close()
 
-    def _open(self) -> Any:
+    def _open(self) -> None:
         module = library().module
         driver = module.connect(
             self._address,
@@ -127,24 +131,24 @@ class SqliteThread(aiosqlite.Connection):
         try:
             for name, value in self._pragmas.items():
                 set_pragma(driver, name, value)
-            self._engine = create_engine(
+            engine = create_engine(
                 "sqlite://",
                 module=module,
                 creator=lambda: driver,
                 poolclass=StaticPool,
                 hide_parameters=True,
             )
-            self._bound = self._engine.connect()
+            bound = engine.connect()
         except BaseException:
             driver.close()
             raise
-        return driver
+        self._driver, self._engine, self._bound = driver, engine, bound
 
     def reopen(self) -> None:
         """Replace the connection, on its thread: after an I/O error SQLite's view of
         the file can't be trusted. Where it fails, the old one is as it was."""
-        old = (self._bound, self._engine, self._connection)
-        self._connection = self._open()
+        old = (self._bound, self._engine, self._driver)
+        self._open()
         _dispose(*old)
 
     def set_pragma(self, name: str, value: int | str) -> None:
@@ -153,7 +157,30 @@ class SqliteThread(aiosqlite.Connection):
         self._pragmas[name] = value
 
     def _close(self) -> None:
-        _dispose(self._bound, self._engine, self._conn)
+        try:
+            _dispose(self._bound, self._engine, self._driver)
+        finally:
+            self._driver = self._engine = self._bound = None
+
+
+def _inside(connection: aiosqlite.Connection) -> tuple[Any, Thread]:
+    """Return the queue and the thread of a connection, which aiosqlite keeps private.
+
+    :raises StoreError: there is no such queue or thread in this release.
+    """
+    queue: Any = getattr(connection, "_tx", None)
+    # Before 0.22 the connection is itself the thread.
+    thread: Any = getattr(connection, "_thread", connection)
+    for name, is_there in (
+        ("queue, Connection._tx", hasattr(queue, "put_nowait")),
+        ("thread, Connection._thread", isinstance(thread, Thread)),
+    ):
+        if not is_there:
+            raise StoreError(
+                f"aiosqlite {version('aiosqlite')} lacks the {name}, that a SQLite "
+                f"store runs on: pip install '{AIOSQLITE_KNOWN}'"
+            )
+    return queue, thread
 
 
 class _Answer:
@@ -182,7 +209,7 @@ def _dispose(bound: Connection | None, engine: Engine | None, driver: Any) -> No
     if bound is not None and engine is not None:
         bound.close()
         engine.dispose()
-    driver.close()
+        driver.close()
 
 
 def set_pragma(driver: Any, name: str, value: int | str) -> None:
