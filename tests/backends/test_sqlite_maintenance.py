@@ -182,7 +182,7 @@ async def test_closing_ends_a_backup(
     await store.sessions.create(id="s")
     backup = asyncio.create_task(store.admin.backup(tmp_path / "copy.db"))
     await reached.wait()
-    stops = [*store._backend._beside.values()]  # type: ignore[attr-defined]
+    stops = [*store._backend._extra.values()]  # type: ignore[attr-defined]
     assert len(stops) == 1
     closing = asyncio.create_task(store.close())
     await until(lambda: all(each.is_set() for each in stops))
