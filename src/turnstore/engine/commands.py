@@ -118,11 +118,17 @@ def apply_each_in_savepoint(
             if is_fatal(outcome):
                 raise outcome from outcome.__cause__
             connection.exec_driver_sql("ROLLBACK TO SAVEPOINT command")
-            # What was read since may never have been committed.
-            connection.info.clear()
+            forget(connection)
         connection.exec_driver_sql("RELEASE SAVEPOINT command")
         outcomes.append(outcome)
     return outcomes
+
+
+def forget(connection: Connection) -> None:
+    """Drop what is remembered of the database in ``connection.info``. Every rollback
+    must do so: what was read before may never have been committed, and keys that it
+    gave to sessions are given again to others."""
+    connection.info.clear()
 
 
 def runs(commands: Sequence[C], place: Callable[[C], Hashable]) -> Iterator[list[C]]:

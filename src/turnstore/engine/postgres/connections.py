@@ -25,6 +25,7 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from turnstore.engine.commands import forget
 from turnstore.engine.postgres.errors import NoHostWillDo, NoSuchServer, sqlstate
 from turnstore.engine.postgres.hosts import MISSING, Host, Hosts, Purpose
 from turnstore.engine.postgres.running import KeptGreenlet
@@ -121,13 +122,12 @@ class PostgresConnection:
         )
 
     async def roll_back(self) -> None:
-        # What was read inside it may never have been committed.
         self.forget()
         await self.driver.execute("ROLLBACK")
 
     def forget(self) -> None:
         assert self._connection.sync_connection is not None
-        self._connection.sync_connection.info.clear()
+        forget(self._connection.sync_connection)
 
     @property
     def is_closed(self) -> bool:

@@ -29,6 +29,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from turnstore.engine.backend import LockSessions
+from turnstore.engine.cancellation import mark_seen
 from turnstore.engine.commands import (
     Command,
     Outcome,
@@ -372,5 +373,4 @@ def _unknown(cause: BaseException) -> OutcomeUnknown:
 async def _settle(task: asyncio.Future[Any]) -> None:
     """Wait for a task, whatever becomes of it."""
     await asyncio.wait([task])
-    if not task.cancelled():
-        task.exception()
+    mark_seen(task)

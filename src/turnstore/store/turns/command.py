@@ -13,6 +13,7 @@ from turnstore.engine.commands import (
     Outcome,
     Published,
     apply_together,
+    forget,
 )
 
 
@@ -51,8 +52,7 @@ class Turn(Published[list[Any]]):
         )
         if failed is not None:
             connection.exec_driver_sql("ROLLBACK TO SAVEPOINT turns")
-            # Keys of sessions that were undone are given again.
-            connection.info.clear()
+            forget(connection)
         connection.exec_driver_sql("RELEASE SAVEPOINT turns")
         if failed is None:
             return outcomes
