@@ -21,7 +21,7 @@ from turnstore.engine.sqlite.backend import SqliteBackend
 GATE_TIMEOUT_S = 15.0
 
 
-class Note(Command[int]):
+class Note(Command[int], frozen=True):
     """Writes a row; the result is its number, from 1."""
 
     text: str = ""
@@ -37,7 +37,7 @@ class Note(Command[int]):
         ]
 
 
-class Poison(Command[None]):
+class Poison(Command[None], frozen=True):
     """Writes a row, then raises."""
 
     error: Exception
@@ -50,7 +50,7 @@ class Poison(Command[None]):
         return []
 
 
-class Gate(Command[str]):
+class Gate(Command[str], frozen=True):
     """Keeps its batch from being committed until ``opened`` is set."""
 
     entered: threading.Event

@@ -34,7 +34,7 @@ import msgspec
 
 from turnstore.engine.backend import Listener
 from turnstore.engine.cancellation import mark_seen, redeliver_cancellation
-from turnstore.engine.commands import Command, Outcome
+from turnstore.engine.commands import Command, Outcome, Published
 from turnstore.engine.waiters import Waiters
 from turnstore.errors import BackendError, OutcomeUnknown, QueueFull, StoreClosed
 from turnstore.options import StoreOptions
@@ -57,8 +57,8 @@ class _State(Enum):
 class Entry(msgspec.Struct, eq=False):
     """A command on its way, and the future that its caller waits for.
 
-    The outcome is kept here as well as in the future, because a cancelled caller's
-    future is lost before the caller runs again and can replace it.
+    ``outcome``: its result or error. It is kept here as well as in the future, because
+    a cancelled caller's future is lost before the caller runs again and can replace it.
     """
 
     command: Any
@@ -272,6 +272,8 @@ class Writer:
         else:
             done = _State.DONE
             for entry, outcome in zip(batch, outcomes, strict=True):
+                if isinstance(outcome, Published):
+                    outcome = outcome.result
                 entry.state = done
                 entry.outcome = outcome
                 future = entry.future

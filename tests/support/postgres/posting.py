@@ -21,7 +21,7 @@ from turnstore.engine.postgres.backend import PostgresBackend
 TIMEOUT_S = 10.0
 
 
-class Note(Command[int]):
+class Note(Command[int], frozen=True):
     """Writes a row; the result is its number, from 1."""
 
     text: str = ""
@@ -42,7 +42,7 @@ class Note(Command[int]):
         ]
 
 
-class Poison(Command[None]):
+class Poison(Command[None], frozen=True):
     """Writes a row, then raises."""
 
     error: Exception
@@ -55,7 +55,7 @@ class Poison(Command[None]):
         return []
 
 
-class Broken(Command[None]):
+class Broken(Command[None], frozen=True):
     """Sends what the server refuses."""
 
     @staticmethod
@@ -64,7 +64,7 @@ class Broken(Command[None]):
         return [None] * len(commands)
 
 
-class Barred(Command[str]):
+class Barred(Command[str], frozen=True):
     """Waits for an advisory lock, by number, that somebody else holds."""
 
     key: int

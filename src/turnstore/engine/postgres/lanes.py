@@ -10,7 +10,7 @@ instead, on a connection that has just answered; that is a transaction by itself
 rows and commit.
 
 A commit whose answer is lost may have happened or not. Commands that find out by
-themselves (``Command.is_repeatable``) are then applied again, which writes nothing
+themselves (``Command.after_lost_commit``) are then applied again, which writes nothing
 where they were committed; the others get ``OutcomeUnknown`` when their heads could be
 locked, or time was up: a head that is read while the server still commits shows nothing
 of it. A statement by itself may not have begun, and hold no lock yet: its process is
@@ -62,10 +62,17 @@ FRESH_S: Final = 1.0
 
 
 class _CommitLost(Exception):
-    """The connection was lost during the commit."""
+    """The connection was lost during the commit, which may have happened.
+
+    :param outcomes: that it was to make true; None each where they are not known.
+    """
+
+    def __init__(self, outcomes: Sequence[Outcome]) -> None:
+        super().__init__()
+        self.outcomes = outcomes
 
 
-class _Probe(Command[None]):
+class _Probe(Command[None], frozen=True):
     """Writes nothing for a command whose commit was lost. Once the heads are locked
     that has ended, and who reads them learns whether it was written."""
 
@@ -153,7 +160,10 @@ class Lane:
             except _CommitLost as error:
                 lost = error
                 # The commit is perhaps still under way: heads are locked after it.
-                commands = [_repeatable(each) for each in commands]
+                commands = [
+                    _after_lost_commit(command, outcome)
+                    for command, outcome in zip(commands, error.outcomes, strict=True)
+                ]
                 if self._is_late or not await retries.wait():
                     break
             except Exception as error:
@@ -201,7 +211,7 @@ class Lane:
         except BaseException as error:
             await self._drop()
             if is_lost(error) or not isinstance(error, Exception):
-                raise _CommitLost from error
+                raise _CommitLost(outcomes) from error
             raise
         if not is_committed:
             connection.forget()
@@ -236,7 +246,7 @@ class Lane:
             if not isinstance(error, Exception) or is_unanswered(error):
                 self._unanswered = self._process
                 await self._drop()
-                raise _CommitLost from error
+                raise _CommitLost([None] * len(commands)) from error
             if is_lost(error):
                 await self._drop()
             elif not is_conflict(error) and not is_fatal(translate(error)):
@@ -324,10 +334,9 @@ class Lane:
             await connection.discard()
 
 
-def _repeatable(command: Command[Any]) -> Command[Any]:
-    if command.is_repeatable:
-        return command
-    return _Probe(command.session_id, 0, command.session_ids)
+def _after_lost_commit(command: Command[Any], outcome: Outcome) -> Command[Any]:
+    again = command.after_lost_commit(outcome)
+    return again or _Probe(command.session_id, 0, command.session_ids)
 
 
 def _together(
