@@ -28,7 +28,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from turnstore.engine.commands import forget
 from turnstore.engine.postgres.errors import NoHostWillDo, NoSuchServer, sqlstate
 from turnstore.engine.postgres.hosts import MISSING, Host, Hosts, Purpose
-from turnstore.engine.postgres.running import KeptGreenlet
 from turnstore.errors import InvalidArgument
 from turnstore.options import StoreOptions
 
@@ -79,7 +78,6 @@ class PostgresConnection:
         self, connection: AsyncConnection, driver: Any, ended: Callable[[], None]
     ) -> None:
         self._connection = connection
-        self._greenlet = KeptGreenlet()
         self.driver = driver
         self._ended = ended
         self._is_alone = False
@@ -89,10 +87,7 @@ class PostgresConnection:
         await self.driver.execute(text)
 
     async def run(self, work: Callable[[Connection], T]) -> T:
-        assert self._connection.sync_connection is not None
-        return await self._greenlet.perform(
-            partial(work, self._connection.sync_connection)
-        )
+        return await self._connection.run_sync(work)
 
     async def commit(self) -> bool:
         """Tell whether it was; not so where the transaction had failed before."""

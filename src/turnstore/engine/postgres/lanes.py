@@ -50,7 +50,6 @@ from turnstore.engine.postgres.errors import (
     translate,
 )
 from turnstore.engine.postgres.processes import Process, end, process_of
-from turnstore.engine.postgres.running import start_now
 from turnstore.engine.writer import Batch, Done, Writer
 from turnstore.errors import BackendError, OutcomeUnknown, StoreError
 from turnstore.options import StoreOptions
@@ -116,7 +115,7 @@ class Lane:
         self._loop = loop
         self._connection: PostgresConnection | None = None
         self._connecting: asyncio.Task[PostgresConnection] | None = None
-        self._task: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._answered_s = -math.inf
         self._process: Process | None = None  # that serves the connection
         self._unanswered: Process | None = None  # whose answer was lost
@@ -140,7 +139,7 @@ class Lane:
             await self._connection.close()
 
     def _start(self, batch: Batch, done: Done) -> None:
-        self._task = start_now(self._loop, self._commit(batch.begin(), done))
+        self._task = self._loop.create_task(self._commit(batch.begin(), done))
 
     async def _commit(self, commands: list[Command[Any]], done: Done) -> None:
         try:
@@ -379,7 +378,7 @@ def _unknown(cause: BaseException) -> OutcomeUnknown:
     return error
 
 
-async def _settle(task: asyncio.Future[Any]) -> None:
+async def _settle(task: asyncio.Task[Any]) -> None:
     """Wait for a task, whatever becomes of it."""
     await asyncio.wait([task])
     mark_seen(task)

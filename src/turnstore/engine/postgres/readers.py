@@ -20,7 +20,6 @@ from turnstore.engine.postgres.connections import (
     PostgresConnection,
 )
 from turnstore.engine.postgres.errors import is_conflict, is_lost, translate
-from turnstore.engine.postgres.running import start_now
 from turnstore.engine.waiters import ReadWaiters
 from turnstore.errors import StoreClosed
 from turnstore.options import StoreOptions
@@ -47,7 +46,7 @@ class PostgresReaders:
         self._idle = idle
         self._free = options.readers  # places that nobody has
         self._waiters: ReadWaiters[None] = ReadWaiters(options.acquire_timeout_s, loop)
-        self._running: set[asyncio.Future[Any]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
 
     @property
@@ -67,11 +66,7 @@ class PostgresReaders:
             await self._waiters.wait(self._release)
             self._check_open()  # it may be closed since the place came free
         # The place is the task's now, whatever becomes of its caller.
-        reading = self._read(work, snapshot)
-        if self._idle and not self._idle[-1].is_closed:
-            task = start_now(self._loop, reading)
-        else:  # it connects first, within a timeout, which takes a task
-            task = self._loop.create_task(reading)
+        task = self._loop.create_task(self._read(work, snapshot))
         self._running.add(task)
         task.add_done_callback(self._ended)
         try:
@@ -88,7 +83,7 @@ class PostgresReaders:
         if self._closed:
             raise StoreClosed("the store was closed")
 
-    def _ended(self, task: asyncio.Future[Any]) -> None:
+    def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         mark_seen(task)
         self._release()
