@@ -17,7 +17,7 @@ from turnstore.engine.sqlite.backend import SqliteBackend
 MIB = 1024 * 1024
 
 
-class Grow(Command[int]):
+class Grow(Command[int], frozen=True):
     """Inserts ``size_bytes`` of zeros."""
 
     @staticmethod
@@ -30,7 +30,7 @@ class Grow(Command[int]):
         ]
 
 
-class Bound(Command[None]):
+class Bound(Command[None], frozen=True):
     """Bounds the file to ``size_bytes`` pages."""
 
     @staticmethod

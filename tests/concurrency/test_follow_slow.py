@@ -105,7 +105,7 @@ async def test_an_abandoned_follower_is_forgotten(store: SessionStore) -> None:
         {},
         set(),
     )
-    assert store._backend._writer.listener is None  # type: ignore[attr-defined]
+    assert store._backend._writers[0].listener is None  # type: ignore[attr-defined]
     assert followers._polling is None
 
 

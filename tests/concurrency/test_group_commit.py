@@ -96,7 +96,7 @@ async def test_a_command_that_breaks_a_constraint_fails_alone(
         await backend.write(Note("s", 1, "there"))
         twice = "INSERT INTO notes VALUES (1, 's', 'again')"
 
-        class Clash(Note):
+        class Clash(Note, frozen=True):
             @staticmethod
             def apply(connection, commands):  # type: ignore[no-untyped-def]
                 connection.exec_driver_sql(twice)
@@ -119,7 +119,7 @@ async def test_a_command_that_breaks_a_constraint_fails_alone(
 async def test_a_disk_that_is_full_beside_a_poisoned_command_is_told_with_its_cause(
     store_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Full(Note):
+    class Full(Note, frozen=True):
         @staticmethod
         def apply(connection, commands):  # type: ignore[no-untyped-def]
             connection.exec_driver_sql("PRAGMA max_page_count = 1").close()

@@ -37,7 +37,7 @@ def note(backend: SqliteBackend, text: str) -> asyncio.Task[int]:
 
 def is_taken(backend: SqliteBackend) -> bool:
     """Whether a batch is on its way."""
-    return backend._writer is not None and backend._writer._batch is not None
+    return backend._writers[0]._batch is not None
 
 
 async def test_waiting_for_room(store_path: Path) -> None:

@@ -30,7 +30,7 @@ def create(agent_name: str = "") -> CreateSession:
     return CreateSession("s", 100, {"agent_name": agent_name, "status": "idle"}, {})
 
 
-class Broken(Command[None]):
+class Broken(Command[None], frozen=True):
     """Raises, as a defect or a driver would."""
 
     @staticmethod

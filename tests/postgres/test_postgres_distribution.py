@@ -384,7 +384,7 @@ async def test_a_store_finds_out_for_its_own_connections_alone(
         assert await store._backend.read(is_distributed)
 
 
-class _Ask(Command[bool]):
+class _Ask(Command[bool], frozen=True):
     """Asks on the connection of a lane."""
 
     @staticmethod

@@ -238,7 +238,7 @@ async def test_durability_is_set_in_each_transaction(database: str) -> None:
 
     from turnstore.engine.commands import Command
 
-    class Ask(Command[str]):
+    class Ask(Command[str], frozen=True):
         @staticmethod
         def apply(connection: Connection, commands: list[Ask]) -> list[str]:
             asked = connection.exec_driver_sql("SHOW synchronous_commit")

@@ -19,7 +19,7 @@ from turnstore.engine.commands import Command
 from turnstore.engine.sqlite.backend import SqliteBackend
 
 
-class Note(Command[int]):
+class Note(Command[int], frozen=True):
     """Writes a row; the result is its number, from 1."""
 
     text: str = ""
@@ -35,7 +35,7 @@ class Note(Command[int]):
         ]
 
 
-class Poison(Command[None]):
+class Poison(Command[None], frozen=True):
     """Writes a row, then raises."""
 
     error: Exception
@@ -48,7 +48,7 @@ class Poison(Command[None]):
         return []
 
 
-class Gate(Command[str]):
+class Gate(Command[str], frozen=True):
     """Keeps its batch from being committed until ``opened`` is set."""
 
     entered: threading.Event

@@ -13,7 +13,7 @@ from turnstore.engine.commands import Command, apply_together, stages
 from turnstore.engine.sqlite.library import library
 
 
-class Traced(Command[str]):
+class Traced(Command[str], frozen=True):
     place: int
     others: str = ""
 
@@ -27,19 +27,19 @@ class Traced(Command[str]):
         return [f"{cls.__name__}{command.place}" for command in commands]
 
 
-class A(Traced):
+class A(Traced, frozen=True):
     @staticmethod
     def apply(connection: Connection, commands: Sequence[A]) -> list[Any]:
         return [*A.trace(connection, commands)]
 
 
-class B(Traced):
+class B(Traced, frozen=True):
     @staticmethod
     def apply(connection: Connection, commands: Sequence[B]) -> list[Any]:
         return [*B.trace(connection, commands)]
 
 
-class C(Traced):
+class C(Traced, frozen=True):
     @staticmethod
     def apply(connection: Connection, commands: Sequence[C]) -> list[Any]:
         return [*C.trace(connection, commands)]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import (
-    Awaitable,
-)
+from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -26,14 +24,20 @@ async def run_to_completion(work: Awaitable[T]) -> T:
             cancellation = cancellation or error
     if cancellation is None:
         return task.result()
-    if not task.cancelled():
-        task.exception()  # seen, so that asyncio does not report it
+    mark_seen(task)
     raise cancellation
 
 
+def mark_seen(future: asyncio.Future[Any]) -> None:
+    """Retrieve the outcome of work whose caller takes no interest in it any more, so
+    that asyncio does not report its error."""
+    if not future.cancelled():
+        future.exception()
+
+
 def redeliver_cancellation(cancellation: asyncio.CancelledError) -> None:
-    """Have the next await of the running task raise a cancellation that came too late
-    for the call that met it, whose work is done."""
+    """Re-raise a cancellation at the task's next await: it arrived after the commit
+    that it was meant to stop."""
     task = asyncio.current_task()
     assert task is not None, "a cancellation reaches only a task"
     # Behind what is ready now, and so not before the caller waits for something: were

@@ -1,8 +1,9 @@
 """What a write is, and how a batch of writes is applied to a connection.
 
-A write is a *command*: a small object that knows its session, its size and, as a class,
-one function that applies any number of its kind in bulk. An *outcome* is what a command
-gets: its result, or its own error.
+A write is a *command*: a small immutable object that knows its session, its size and,
+as a class, one function that applies any number of its kind in bulk. An *outcome* is
+what that function gives for each: a result, a result that is to be published
+(``Published``), or the command's own error.
 """
 
 from __future__ import annotations
@@ -28,10 +29,49 @@ R = TypeVar("R")
 C = TypeVar("C", bound="Command[Any]")
 
 Outcome: TypeAlias = Any
-"""A command's result, or the exception that its caller gets."""
+"""A command's result, ``Published`` with it, or the exception that its caller gets."""
 
 
-class Command(msgspec.Struct, Generic[R], gc=False):
+class Audience(Protocol):
+    """Whoever wants to know what was committed, by session."""
+
+    def appended(
+        self,
+        session_id: str,
+        session_key: int,
+        seqs: range,
+        size_bytes: int,
+        make: Callable[[], Sequence[Event]],
+    ) -> None:
+        """Take events; ``make`` builds their records, and is called only if needed."""
+
+    def touched(self, session_id: str) -> None:
+        """Read the session again: it changed in a way that is not said."""
+
+
+class Published(msgspec.Struct, Generic[R], frozen=True, gc=False):
+    """The outcome of a command whose effect is published after its commit.
+
+    ``result``: what the command's caller gets.
+    """
+
+    result: R
+
+    def publish(self, audience: Audience) -> None:
+        """Tell what was written. Called on the event loop, in the order of commits."""
+        raise NotImplementedError
+
+
+class Touched(Published[R], Generic[R], frozen=True):
+    """A session changed, and who follows it has to read how."""
+
+    session_id: str
+
+    def publish(self, audience: Audience) -> None:
+        audience.touched(self.session_id)
+
+
+class Command(msgspec.Struct, Generic[R], frozen=True, gc=False):
     """One write, to be committed together with others.
 
     ``session_id``: writes to one session keep their order. ``size_bytes``: about the
@@ -59,18 +99,21 @@ class Command(msgspec.Struct, Generic[R], gc=False):
     where several write at a time."""
 
     single_statement: ClassVar[Callable[..., list[Outcome] | None] | None] = None
-    """``at_once(connection, commands, settings)`` applies commands of this kind, where
-    several write at a time, by one statement that is a transaction by itself.
+    """``single_statement(connection, commands, settings)`` applies commands of this
+    kind, where several write at a time, by one statement that is its own transaction.
 
     Returns an outcome for each, or None where it takes more: then nothing was written.
     ``settings``: what the transaction is to be set to, by name.
     """
 
-    @property
-    def is_repeatable(self) -> bool:
-        """Whether applying it again, when it may have been committed or not, has its
-        effect once and gives the outcome that it had."""
-        return False
+    def after_lost_commit(self, outcome: Outcome) -> Command[R] | None:
+        """Return what is applied next where the answer to a commit was lost: a command
+        that has this one's effect once, whether that commit happened or not, and gives
+        its result. None: there is no such command.
+
+        :param outcome: that the commit was to make true; None where it is not known.
+        """
+        return None
 
     @property
     def session_ids(self) -> Collection[str]:
@@ -118,11 +161,17 @@ def apply_each_in_savepoint(
             if is_fatal(outcome):
                 raise outcome from outcome.__cause__
             connection.exec_driver_sql("ROLLBACK TO SAVEPOINT command")
-            # What was read since may never have been committed.
-            connection.info.clear()
+            forget(connection)
         connection.exec_driver_sql("RELEASE SAVEPOINT command")
         outcomes.append(outcome)
     return outcomes
+
+
+def forget(connection: Connection) -> None:
+    """Drop what is remembered of the database in ``connection.info``. Every rollback
+    must do so: what was read before may never have been committed, and keys that it
+    gave to sessions are given again to others."""
+    connection.info.clear()
 
 
 def runs(commands: Sequence[C], place: Callable[[C], Hashable]) -> Iterator[list[C]]:
@@ -169,28 +218,3 @@ def stages(
         for each in touched:
             reached[each] = stage
     return found
-
-
-class Audience(Protocol):
-    """Whoever wants to know what was committed, by session."""
-
-    def appended(
-        self,
-        session_id: str,
-        session_key: int,
-        seqs: range,
-        size_bytes: int,
-        make: Callable[[], Sequence[Event]],
-    ) -> None:
-        """Take events; ``make`` builds their records, and is called only if needed."""
-
-    def touched(self, session_id: str) -> None:
-        """Read the session again: it changed in a way that is not said."""
-
-
-class Published(Command[R], Generic[R]):
-    """A command whose effect is published to an audience after its commit."""
-
-    def publish(self, outcome: R, audience: Audience) -> None:
-        """Tell what it wrote. Called on the event loop, in the order of commits."""
-        raise NotImplementedError

@@ -33,8 +33,9 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from turnstore.engine.backend import Listener
-from turnstore.engine.cancellation import redeliver_cancellation
-from turnstore.engine.commands import Command, Outcome
+from turnstore.engine.cancellation import mark_seen, redeliver_cancellation
+from turnstore.engine.commands import Command, Outcome, Published
+from turnstore.engine.waiters import Waiters
 from turnstore.errors import BackendError, OutcomeUnknown, QueueFull, StoreClosed
 from turnstore.options import StoreOptions
 
@@ -56,15 +57,14 @@ class _State(Enum):
 class Entry(msgspec.Struct, eq=False):
     """A command on its way, and the future that its caller waits for.
 
-    The outcome is kept here as well as in the future, because a cancelled caller's
-    future is lost before the caller runs again and can replace it.
+    ``outcome``: its result or error. It is kept here as well as in the future, because
+    a cancelled caller's future is lost before the caller runs again and can replace it.
     """
 
     command: Any
     future: asyncio.Future[Any]
     state: _State
     outcome: Outcome = None
-    timer: asyncio.TimerHandle | None = None
 
 
 class Batch:
@@ -115,8 +115,10 @@ class Writer:
         self._queue: deque[Entry] = deque()
         self._queued_max = options.queue_commands_max
         self._queued = 0  # entries of the queue that were not withdrawn
-        self._waiting: deque[Entry] = deque()  # callers beyond queue_commands_max
-        self._waiters = 0  # entries of it that were neither withdrawn nor refused
+        # Callers beyond queue_commands_max. While there is one, the queue is full.
+        self._waiting: Waiters[Entry] = Waiters(
+            options.queue_timeout_s, self._refuse, loop
+        )
         self._batch: Batch | None = None
         self._began_s = 0.0
         self._scheduled = False
@@ -131,7 +133,7 @@ class Writer:
     @property
     def depth(self) -> int:
         """Commands that wait to be taken."""
-        return self._queued + self._waiters
+        return self._queued + len(self._waiting)
 
     @property
     def idle(self) -> bool:
@@ -151,43 +153,37 @@ class Writer:
         if self._closing:
             raise StoreClosed("the store is closing: nothing was written")
         future = self._loop.create_future()
-        if self._queued < self._queued_max and not self._waiters:
+        if self._queued < self._queued_max:
             entry = Entry(command, future, _State.QUEUED)
             self._queue.append(entry)
             self._queued += 1
             self._wake()
         else:
             entry = Entry(command, future, _State.WAITING)
-            self._waiting.append(entry)
-            self._waiters += 1
-            entry.timer = self._loop.call_later(
-                self._options.queue_timeout_s, self._refuse, entry
-            )
+            self._waiting.add(entry)
         return entry
 
     def _refuse(self, entry: Entry) -> None:
-        if entry.state is _State.WAITING:
-            self._waiters -= 1
-            waited_s = self._options.queue_timeout_s
-            self._settle(
-                entry,
-                QueueFull(
-                    f"the write queue stayed full ({self._queued} commands) for "
-                    f"{waited_s:g} s: slow down, or raise queue_commands_max"
-                ),
-            )
+        waited_s = self._options.queue_timeout_s
+        self._settle(
+            entry,
+            QueueFull(
+                f"the write queue stayed full ({self._queued} commands) for "
+                f"{waited_s:g} s: slow down, or raise queue_commands_max"
+            ),
+        )
 
     async def cancelled(
         self, entry: Entry, cancellation: asyncio.CancelledError
     ) -> Any:
         """Withdraw the entry if it still can be, else see it through."""
         if entry.state in (_State.WAITING, _State.QUEUED):
-            # A withdrawn entry stays where it is until it is passed by: looking for it
-            # would cost more the more callers are cancelled at once.
-            self._queued -= entry.state is _State.QUEUED
-            self._waiters -= entry.state is _State.WAITING
-            if entry.timer is not None:
-                entry.timer.cancel()
+            if entry.state is _State.WAITING:
+                self._waiting.remove(entry)
+            else:
+                # It stays in the queue until it is passed by: looking for it would
+                # cost more the more callers are cancelled together.
+                self._queued -= 1
             entry.state = _State.WITHDRAWN
             entry.command = None  # and with it the payload
             self._admit()
@@ -205,8 +201,7 @@ class Writer:
                 continue
             except Exception:
                 break
-        if not entry.future.cancelled():
-            entry.future.exception()  # seen, so that asyncio does not report it
+        mark_seen(entry.future)
         outcome = entry.outcome
         if isinstance(outcome, Exception) and not isinstance(outcome, OutcomeUnknown):
             raise cancellation
@@ -256,12 +251,7 @@ class Writer:
     def _admit(self) -> None:
         """Let waiting callers into the queue, first come first served."""
         while self._waiting and self._queued < self._queued_max:
-            entry = self._waiting.popleft()
-            if entry.state is not _State.WAITING:
-                continue
-            self._waiters -= 1
-            if entry.timer is not None:
-                entry.timer.cancel()
+            entry = self._waiting.pop()
             entry.state = _State.QUEUED
             self._queue.append(entry)
             self._queued += 1
@@ -282,6 +272,8 @@ class Writer:
         else:
             done = _State.DONE
             for entry, outcome in zip(batch, outcomes, strict=True):
+                if isinstance(outcome, Published):
+                    outcome = outcome.result
                 entry.state = done
                 entry.outcome = outcome
                 future = entry.future
@@ -314,16 +306,14 @@ class Writer:
         if not self.idle:
             self._drained = self._loop.create_future()
             await asyncio.wait([self._drained], timeout=timeout_s)
-        for entry in [*self._queue, *self._waiting]:
-            if entry.state in (_State.QUEUED, _State.WAITING):
-                if entry.timer is not None:
-                    entry.timer.cancel()
-                self._settle(
-                    entry, StoreClosed("the store closed first: nothing was written")
-                )
+        late = [each for each in self._queue if each.state is _State.QUEUED]
         self._queue.clear()
-        self._waiting.clear()
-        self._queued = self._waiters = 0
+        self._queued = 0
+        while self._waiting:
+            late.append(self._waiting.pop())
+        for entry in late:
+            error = StoreClosed("the store closed first: nothing was written")
+            self._settle(entry, error)
 
 
 def percentile(samples: Sequence[float], share: float) -> float:

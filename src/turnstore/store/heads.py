@@ -176,8 +176,8 @@ def _keys_anew(connection: Connection, gone: Iterable[str]) -> dict[str, int]:
 
 
 def _cache(connection: Connection) -> dict[str, int]:
-    # Kept with the connection: a rollback clears it there, as keys given to sessions
-    # that were never committed are given again.
+    # Kept with the connection, where every rollback drops it (``commands.forget``):
+    # keys given to sessions that were never committed are given again.
     cache: dict[str, int] = connection.info.setdefault(_CACHE, {})
     return cache
 

@@ -88,7 +88,7 @@ class Metadata:
         return await self._backend.read(work)
 
 
-class SetMetadata(Command[None]):
+class SetMetadata(Command[None], frozen=True):
     """Sets one pair of a session."""
 
     key: str
@@ -123,7 +123,7 @@ class SetMetadata(Command[None]):
         ]
 
 
-class DeleteMetadata(Command[bool]):
+class DeleteMetadata(Command[bool], frozen=True):
     """Deletes one pair of a session; the result tells if it was there."""
 
     key: str

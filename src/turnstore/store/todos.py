@@ -59,7 +59,7 @@ class Todos:
         )
 
 
-class SetTodo(Command[None]):
+class SetTodo(Command[None], frozen=True):
     """Replaces the to-do list of a session."""
 
     todo: str | None

@@ -130,7 +130,7 @@ class UsageLedger:
         return await self._backend.read(work)
 
 
-class RecordUsage(Command[None]):
+class RecordUsage(Command[None], frozen=True):
     """Adds a row to the ledger and to the totals of one session."""
 
     usage: Usage

@@ -19,7 +19,7 @@ from turnstore.engine.commands import Command
 from turnstore.engine.postgres.backend import PostgresBackend
 
 
-class Note(Command[int]):
+class Note(Command[int], frozen=True):
     """Writes a row; the result is its number, from 1."""
 
     text: str = ""
@@ -40,7 +40,7 @@ class Note(Command[int]):
         ]
 
 
-class Poison(Command[None]):
+class Poison(Command[None], frozen=True):
     """Writes a row, then raises."""
 
     error: Exception
@@ -53,7 +53,7 @@ class Poison(Command[None]):
         return []
 
 
-class Broken(Command[None]):
+class Broken(Command[None], frozen=True):
     """Sends what the server refuses."""
 
     @staticmethod
@@ -62,7 +62,7 @@ class Broken(Command[None]):
         return [None] * len(commands)
 
 
-class Barred(Command[str]):
+class Barred(Command[str], frozen=True):
     """Waits for an advisory lock, by number, that somebody else holds."""
 
     key: int

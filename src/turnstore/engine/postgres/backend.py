@@ -15,9 +15,7 @@ a session it reads after it has locked that session's head.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-import weakref
 from collections.abc import Callable, Coroutine, Hashable
 from functools import partial
 from pathlib import Path
@@ -27,15 +25,13 @@ from sqlalchemy import Connection, case, cast, column, exists, func, select, tab
 from sqlalchemy import Text as TextType
 
 from turnstore.engine.backend import (
-    Backend,
     IsReady,
     Listener,
     LockSessions,
     Prepare,
     Progress,
-    is_not_ready,
 )
-from turnstore.engine.cancellation import run_to_completion
+from turnstore.engine.base import Engine
 from turnstore.engine.commands import Command
 from turnstore.engine.postgres.connections import (
     READ,
@@ -50,8 +46,7 @@ from turnstore.engine.postgres.notices import Notices
 from turnstore.engine.postgres.readers import PostgresReaders
 from turnstore.engine.postgres.replica import Replica, connector_to
 from turnstore.engine.postgres.routes import LaneRouter
-from turnstore.engine.writer import percentile
-from turnstore.errors import InvalidArgument, ReadOnlyStore, StoreClosed, StoreError
+from turnstore.errors import InvalidArgument
 from turnstore.options import StoreOptions
 from turnstore.records import StoreStatistics
 
@@ -65,45 +60,35 @@ ENCODINGS: Final = ("UTF8", "SQL_ASCII")
 """Of databases that take every text; the second one keeps bytes as they come."""
 
 
-class PostgresBackend(Backend):
+class PostgresBackend(Engine):
     """:param url: of the database.
     :param lock: locks the heads of sessions, by id, in the order of their keys.
     """
 
+    forked_reason = "the store was opened before fork(): open another one in the child"
+
     def __init__(self, url: str, options: StoreOptions, lock: LockSessions) -> None:
-        self._options = options
+        super().__init__(options)
         self._lock = lock
         self._connector = Connector(url, options)
         self._replica_connector: Connector | None = None
         if options.read_url is not None:
             self._replica_connector = connector_to(options.read_url, options)
-        self._closed_reason: str | None = "the store is not open"
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._library = "PostgreSQL"
         self._lanes: list[Lane] = []
         self._routes: LaneRouter | None = None
         self._readers: PostgresReaders | None = None
         self._replica: Replica | None = None
         self._notices: Notices | None = None
-        self._closing: asyncio.Task[None] | None = None
         self._visible: str | None = None  # when it was last asked for
 
     # Opening and closing
 
-    async def open(self, prepare: Prepare, is_ready: IsReady = is_not_ready) -> None:
-        self._loop = asyncio.get_running_loop()
-        _OPEN.add(self)
-        try:
-            # A cancellation ends it: an upgrade may wait for an answer without end.
-            await self._open(prepare)
-        except BaseException:
-            await run_to_completion(self._close())
-            raise
-        self._closed_reason = None
-
-    async def _open(self, prepare: Prepare) -> None:
-        assert self._loop is not None
-        options, loop = self._options, self._loop
+    async def _open(
+        self, prepare: Prepare, is_ready: IsReady, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        # A cancellation ends it: an upgrade may wait for an answer without end.
+        options = self._options
         try:
             if options.migrate == "auto":
                 upgrading = await self._connector.connect(is_patient=True)
@@ -137,6 +122,7 @@ class PostgresBackend(Backend):
             )
             for _ in range(options.lanes)
         ]
+        self._writers = [lane.writer for lane in self._lanes]
 
     async def _using(self, connection: PostgresConnection, prepare: Prepare) -> _Server:
         try:
@@ -170,14 +156,7 @@ class PostgresBackend(Backend):
         self._library = f"PostgreSQL {server.version} by asyncpg"
         return server
 
-    async def close(self) -> None:
-        if self._closed_reason is None:
-            self._closed_reason = "the store was closed"
-            self._closing = asyncio.ensure_future(self._close())
-        if self._closing is not None:
-            await run_to_completion(self._closing)
-
-    async def _close(self) -> None:
+    async def _disconnect(self) -> None:
         timeout_s = self._options.close_timeout_s
         if self._routes is not None:
             began_s = time.monotonic()
@@ -193,7 +172,6 @@ class PostgresBackend(Backend):
         await self._connector.close()
         if self._replica_connector is not None:
             await self._replica_connector.close()
-        _OPEN.discard(self)
 
     # Reading
 
@@ -207,34 +185,21 @@ class PostgresBackend(Backend):
 
     # Writing
 
-    def write(self, command: Command[R]) -> Coroutine[Any, Any, R]:
-        self._check_open()
-        if self._routes is None:
-            raise ReadOnlyStore("the store was opened with read_only")
-        return self._write(command, self._routes)
-
-    async def _write(self, command: Command[R], routes: LaneRouter) -> R:
+    async def _write(self, command: Command[R]) -> R:
+        assert self._routes is not None
         ids = command.session_ids
-        lane = routes.enter(command, ids)
+        lane = self._routes.enter(command, ids)
         if lane is None:
-            lane = await routes.wait(command, ids)
+            lane = await self._routes.wait(command, ids)
         try:
-            # As ``Writer.write`` does, without one more coroutine for each write.
-            writer = self._lanes[lane].writer
-            entry = writer.submit(command)
-            try:
-                result: R = await entry.future
-            except asyncio.CancelledError as cancellation:
-                result = await writer.cancelled(entry, cancellation)
-            return result
+            return await self._writers[lane].write(command)
         finally:
-            routes.leave(ids)
+            self._routes.leave(ids)
 
     def listen(
         self, listener: Listener | None, heard: Callable[[], None] | None = None
     ) -> None:
-        for lane in self._lanes:
-            lane.writer.listener = listener
+        super().listen(listener, heard)
         if self._notices is not None:
             self._notices.listen(heard)
 
@@ -275,46 +240,13 @@ class PostgresBackend(Backend):
     # Facts
 
     def statistics(self) -> StoreStatistics:
-        self._check_open()
-        assert self._readers is not None
-        writers = [lane.writer for lane in self._lanes]
-        sizes = [size for each in writers for size in each.batch_sizes]
-        times_s = [time for each in writers for time in each.commit_times_s]
-        waiting = self._routes.depth if self._routes else 0
-        waits = self._readers.waits + (self._replica.waits if self._replica else 0)
-        return StoreStatistics(
+        waits = self._readers.waits if self._readers else 0
+        return self._statistics(
             library=self._library,
-            queue_depth=waiting + sum(each.depth for each in writers),
-            batches=sum(each.batches for each in writers),
-            commands=sum(each.commands for each in writers),
-            batch_size_p50=int(percentile(sizes, 0.5)),
-            batch_size_p99=int(percentile(sizes, 0.99)),
-            commit_ms_p50=percentile(times_s, 0.5) * 1_000,
-            commit_ms_p99=percentile(times_s, 0.99) * 1_000,
-            reader_waits=waits,
+            waiting=self._routes.depth if self._routes else 0,
+            reader_waits=waits + (self._replica.waits if self._replica else 0),
             wal_bytes=0,
         )
-
-    def _check_open(self) -> None:
-        if self._closed_reason is not None:
-            raise StoreClosed(self._closed_reason)
-        if asyncio.get_running_loop() is not self._loop:
-            raise StoreError(
-                "a store belongs to the event loop that opened it: open another one "
-                "in this loop"
-            )
-
-    def abandon(self) -> None:
-        """In a forked child: refuse every call and never touch the connections.
-
-        Closing one would stop the parent's event loop from hearing of it, so all is
-        kept for as long as the child lives.
-        """
-        self._closed_reason = (
-            "the store was opened before fork(): open another one in the child"
-        )
-        self._closing = None
-        _ABANDONED.append(self)
 
 
 def _prepare_alone(prepare: Prepare, conn: Connection) -> None:
@@ -375,13 +307,3 @@ _SNAPSHOT: Final = select(
         else_=cast(func.pg_current_snapshot(), TextType()),
     )
 )
-_OPEN: weakref.WeakSet[PostgresBackend] = weakref.WeakSet()
-_ABANDONED: Final[list[PostgresBackend]] = []
-
-
-def _after_fork_in_child() -> None:
-    for backend in list(_OPEN):
-        backend.abandon()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

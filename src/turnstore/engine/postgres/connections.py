@@ -25,9 +25,9 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from turnstore.engine.commands import forget
 from turnstore.engine.postgres.errors import NoHostWillDo, NoSuchServer, sqlstate
 from turnstore.engine.postgres.hosts import MISSING, Host, Hosts, Purpose
-from turnstore.engine.postgres.running import KeptGreenlet
 from turnstore.errors import InvalidArgument
 from turnstore.options import StoreOptions
 
@@ -78,7 +78,6 @@ class PostgresConnection:
         self, connection: AsyncConnection, driver: Any, ended: Callable[[], None]
     ) -> None:
         self._connection = connection
-        self._greenlet = KeptGreenlet()
         self.driver = driver
         self._ended = ended
         self._is_alone = False
@@ -88,10 +87,7 @@ class PostgresConnection:
         await self.driver.execute(text)
 
     async def run(self, work: Callable[[Connection], T]) -> T:
-        assert self._connection.sync_connection is not None
-        return await self._greenlet.perform(
-            partial(work, self._connection.sync_connection)
-        )
+        return await self._connection.run_sync(work)
 
     async def commit(self) -> bool:
         """Tell whether it was; not so where the transaction had failed before."""
@@ -121,13 +117,12 @@ class PostgresConnection:
         )
 
     async def roll_back(self) -> None:
-        # What was read inside it may never have been committed.
         self.forget()
         await self.driver.execute("ROLLBACK")
 
     def forget(self) -> None:
         assert self._connection.sync_connection is not None
-        self._connection.sync_connection.info.clear()
+        forget(self._connection.sync_connection)
 
     @property
     def is_closed(self) -> bool:

@@ -10,7 +10,7 @@ instead, on a connection that has just answered; that is a transaction by itself
 rows and commit.
 
 A commit whose answer is lost may have happened or not. Commands that find out by
-themselves (``Command.is_repeatable``) are then applied again, which writes nothing
+themselves (``Command.after_lost_commit``) are then applied again, which writes nothing
 where they were committed; the others get ``OutcomeUnknown`` when their heads could be
 locked, or time was up: a head that is read while the server still commits shows nothing
 of it. A statement by itself may not have begun, and hold no lock yet: its process is
@@ -29,6 +29,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from turnstore.engine.backend import LockSessions
+from turnstore.engine.cancellation import mark_seen
 from turnstore.engine.commands import (
     Command,
     Outcome,
@@ -49,7 +50,6 @@ from turnstore.engine.postgres.errors import (
     translate,
 )
 from turnstore.engine.postgres.processes import Process, end, process_of
-from turnstore.engine.postgres.running import start_now
 from turnstore.engine.writer import Batch, Done, Writer
 from turnstore.errors import BackendError, OutcomeUnknown, StoreError
 from turnstore.options import StoreOptions
@@ -61,10 +61,17 @@ FRESH_S: Final = 1.0
 
 
 class _CommitLost(Exception):
-    """The connection was lost during the commit."""
+    """The connection was lost during the commit, which may have happened.
+
+    :param outcomes: that it was to make true; None each where they are not known.
+    """
+
+    def __init__(self, outcomes: Sequence[Outcome]) -> None:
+        super().__init__()
+        self.outcomes = outcomes
 
 
-class _Probe(Command[None]):
+class _Probe(Command[None], frozen=True):
     """Writes nothing for a command whose commit was lost. Once the heads are locked
     that has ended, and who reads them learns whether it was written."""
 
@@ -108,7 +115,7 @@ class Lane:
         self._loop = loop
         self._connection: PostgresConnection | None = None
         self._connecting: asyncio.Task[PostgresConnection] | None = None
-        self._task: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._answered_s = -math.inf
         self._process: Process | None = None  # that serves the connection
         self._unanswered: Process | None = None  # whose answer was lost
@@ -132,7 +139,7 @@ class Lane:
             await self._connection.close()
 
     def _start(self, batch: Batch, done: Done) -> None:
-        self._task = start_now(self._loop, self._commit(batch.begin(), done))
+        self._task = self._loop.create_task(self._commit(batch.begin(), done))
 
     async def _commit(self, commands: list[Command[Any]], done: Done) -> None:
         try:
@@ -152,7 +159,10 @@ class Lane:
             except _CommitLost as error:
                 lost = error
                 # The commit is perhaps still under way: heads are locked after it.
-                commands = [_repeatable(each) for each in commands]
+                commands = [
+                    _after_lost_commit(command, outcome)
+                    for command, outcome in zip(commands, error.outcomes, strict=True)
+                ]
                 if self._is_late or not await retries.wait():
                     break
             except Exception as error:
@@ -200,7 +210,7 @@ class Lane:
         except BaseException as error:
             await self._drop()
             if is_lost(error) or not isinstance(error, Exception):
-                raise _CommitLost from error
+                raise _CommitLost(outcomes) from error
             raise
         if not is_committed:
             connection.forget()
@@ -235,7 +245,7 @@ class Lane:
             if not isinstance(error, Exception) or is_unanswered(error):
                 self._unanswered = self._process
                 await self._drop()
-                raise _CommitLost from error
+                raise _CommitLost([None] * len(commands)) from error
             if is_lost(error):
                 await self._drop()
             elif not is_conflict(error) and not is_fatal(translate(error)):
@@ -323,10 +333,9 @@ class Lane:
             await connection.discard()
 
 
-def _repeatable(command: Command[Any]) -> Command[Any]:
-    if command.is_repeatable:
-        return command
-    return _Probe(command.session_id, 0, command.session_ids)
+def _after_lost_commit(command: Command[Any], outcome: Outcome) -> Command[Any]:
+    again = command.after_lost_commit(outcome)
+    return again or _Probe(command.session_id, 0, command.session_ids)
 
 
 def _together(
@@ -369,8 +378,7 @@ def _unknown(cause: BaseException) -> OutcomeUnknown:
     return error
 
 
-async def _settle(task: asyncio.Future[Any]) -> None:
+async def _settle(task: asyncio.Task[Any]) -> None:
     """Wait for a task, whatever becomes of it."""
     await asyncio.wait([task])
-    if not task.cancelled():
-        task.exception()
+    mark_seen(task)

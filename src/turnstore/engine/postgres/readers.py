@@ -7,12 +7,12 @@ after an error of its own, and where a cancelled read did not end soon.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
 
+from turnstore.engine.cancellation import mark_seen
 from turnstore.engine.postgres.backoff import Backoff
 from turnstore.engine.postgres.connections import (
     SNAPSHOT,
@@ -20,8 +20,8 @@ from turnstore.engine.postgres.connections import (
     PostgresConnection,
 )
 from turnstore.engine.postgres.errors import is_conflict, is_lost, translate
-from turnstore.engine.postgres.running import start_now
-from turnstore.errors import AcquireTimeout, StoreClosed
+from turnstore.engine.waiters import ReadWaiters
+from turnstore.errors import StoreClosed
 from turnstore.options import StoreOptions
 
 T = TypeVar("T")
@@ -45,10 +45,14 @@ class PostgresReaders:
         self._loop = loop
         self._idle = idle
         self._free = options.readers  # places that nobody has
-        self._waiters: deque[asyncio.Future[None]] = deque()
-        self._running: set[asyncio.Future[Any]] = set()
+        self._waiters: ReadWaiters[None] = ReadWaiters(options.acquire_timeout_s, loop)
+        self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
-        self.waits = 0
+
+    @property
+    def waits(self) -> int:
+        """Reads that have had to wait."""
+        return self._waiters.total
 
     async def run(self, work: Callable[[Connection], T], snapshot: bool) -> T:
         """Run ``work`` on a free connection.
@@ -56,17 +60,13 @@ class PostgresReaders:
         :raises AcquireTimeout: none came free in time.
         """
         self._check_open()
-        if self._free and not self._waiters:
+        if self._free:
             self._free -= 1
         else:
-            await self._wait()
+            await self._waiters.wait(self._release)
             self._check_open()  # it may be closed since the place came free
         # The place is the task's now, whatever becomes of its caller.
-        reading = self._read(work, snapshot)
-        if self._idle and not self._idle[-1].is_closed:
-            task = start_now(self._loop, reading)
-        else:  # it connects first, within a timeout, which takes a task
-            task = self._loop.create_task(reading)
+        task = self._loop.create_task(self._read(work, snapshot))
         self._running.add(task)
         task.add_done_callback(self._ended)
         try:
@@ -83,49 +83,14 @@ class PostgresReaders:
         if self._closed:
             raise StoreClosed("the store was closed")
 
-    async def _wait(self) -> None:
-        self.waits += 1
-        waiter: asyncio.Future[None] = self._loop.create_future()
-        timeout_s = self._options.acquire_timeout_s
-        timer = self._loop.call_later(timeout_s, self._give_up, waiter)
-        self._waiters.append(waiter)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            # The place may have been handed over before the cancellation came.
-            if waiter.done() and not waiter.cancelled() and not waiter.exception():
-                self._release()
-            raise
-        finally:
-            timer.cancel()
-
-    def _give_up(self, waiter: asyncio.Future[None]) -> None:
-        if not waiter.done():
-            waiter.set_exception(
-                AcquireTimeout(
-                    f"no reader came free within {self._options.acquire_timeout_s:g} "
-                    f"s: raise readers, or read in smaller pages"
-                )
-            )
-
-    def _turn_away(self, kind: type[Exception], reason: str) -> None:
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_exception(kind(reason))
-
-    def _ended(self, task: asyncio.Future[Any]) -> None:
+    def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
-        if not task.cancelled():
-            task.exception()  # seen, where nobody waits for it any more
+        mark_seen(task)
         self._release()
 
-    def _release(self) -> None:
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
-        self._free += 1
+    def _release(self, _: None = None) -> None:
+        if not self._waiters.give(None):
+            self._free += 1
 
     async def _read(self, work: Callable[[Connection], T], snapshot: bool) -> T:
         """Read, again where the connection or another transaction was in the way."""
@@ -190,7 +155,7 @@ class PostgresReaders:
     async def close(self, timeout_s: float) -> None:
         """Turn away who waits, let running reads finish, disconnect."""
         self._closed = True
-        self._turn_away(StoreClosed, "the store was closed")
+        self._waiters.turn_away(lambda: StoreClosed("the store was closed"))
         if self._running:
             await asyncio.wait(self._running, timeout=timeout_s)
         for task in self._running:

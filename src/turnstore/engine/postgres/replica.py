@@ -199,7 +199,7 @@ class _ReplicaReaders(PostgresReaders):
 
     def turn_away(self, reason: str) -> None:
         """Let those that wait for a connection go elsewhere."""
-        self._turn_away(_Refused, reason)
+        self._waiters.turn_away(partial(_Refused, reason))
 
     async def _connect(self) -> PostgresConnection:
         try:

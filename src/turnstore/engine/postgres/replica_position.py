@@ -35,6 +35,8 @@ from sqlalchemy import (
     table,
 )
 
+from turnstore.engine.cancellation import mark_seen
+
 
 class ReplicaStatus(msgspec.Struct, frozen=True, gc=False):
     """Which database of which server system this is, and how far it is.
@@ -109,7 +111,7 @@ class Positions:
         while self._marks_known < marks:
             if self._asking is None:
                 self._asking = self._loop.create_task(self._ask_now())
-                self._asking.add_done_callback(_seen)
+                self._asking.add_done_callback(mark_seen)
             await asyncio.shield(self._asking)
         assert self._needed is not None
         return self._needed
@@ -126,11 +128,6 @@ class Positions:
         if self._asking is not None:
             self._asking.cancel()
             await asyncio.wait([self._asking])
-
-
-def _seen(task: asyncio.Task[None]) -> None:
-    if not task.cancelled():
-        task.exception()  # nobody may wait for it any more
 
 
 def _number(value: Any) -> Any:

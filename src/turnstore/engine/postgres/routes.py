@@ -14,20 +14,18 @@ from collections import Counter
 from collections.abc import Collection
 from typing import Any
 
+import msgspec
+
 from turnstore.engine.commands import Command
+from turnstore.engine.waiters import Waiters, received
 from turnstore.errors import QueueFull, StoreClosed
 from turnstore.options import StoreOptions
 
 
-class _Waiter:
-    __slots__ = ("command", "future", "ids")
-
-    def __init__(
-        self, command: Command[Any], ids: Collection[str], future: asyncio.Future[int]
-    ) -> None:
-        self.command = command
-        self.ids = ids
-        self.future = future
+class _Waiter(msgspec.Struct, eq=False):
+    command: Command[Any]
+    ids: Collection[str]
+    future: asyncio.Future[int]
 
 
 class LaneRouter:
@@ -41,7 +39,9 @@ class LaneRouter:
         self._loop = loop
         # Of each session with writes under way: the lane, and how many.
         self._under_way: dict[str, tuple[int, int]] = {}
-        self._waiters: list[_Waiter] = []
+        self._waiters: Waiters[_Waiter] = Waiters(
+            options.queue_timeout_s, self._refuse, loop
+        )
         # Sessions of those that wait, or were let in and have not gone on yet.
         self._awaited: Counter[str] = Counter()
         self._emptied: asyncio.Future[None] | None = None
@@ -99,27 +99,18 @@ class LaneRouter:
         :raises QueueFull: its sessions were under way in several lanes for too long.
         """
         waiter = _Waiter(command, ids, self._loop.create_future())
-        self._waiters.append(waiter)
-        self._awaited.update(waiter.ids)
-        timer = self._loop.call_later(
-            self._options.queue_timeout_s, self._refuse, waiter
-        )
+        self._waiters.add(waiter)
+        self._awaited.update(ids)
         try:
-            return await waiter.future
-        except asyncio.CancelledError:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
-            elif not (waiter.future.cancelled() or waiter.future.exception()):
-                self.leave(ids)  # it was let in before the cancellation came
-            raise
+            return await received(waiter.future, lambda _: self.leave(ids))
         finally:
-            timer.cancel()
+            self._waiters.remove(waiter)
             self._went_on(waiter)
 
     def _admit(self) -> None:
         """Let in who can go now, unless somebody before waits for the same session."""
         before: set[str] = set()
-        for waiter in list(self._waiters):
+        for waiter in self._waiters:
             lane = None
             if before.isdisjoint(waiter.ids) and not waiter.future.done():
                 lane = self._lane(waiter.command, waiter.ids)
@@ -140,17 +131,15 @@ class LaneRouter:
                 self._emptied.set_result(None)
 
     def _refuse(self, waiter: _Waiter) -> None:
-        if waiter in self._waiters:
-            self._fail(
-                waiter,
-                QueueFull(
-                    f"the sessions were written in several lanes for "
-                    f"{self._options.queue_timeout_s:g} s: slow down"
-                ),
-            )
+        self._fail(
+            waiter,
+            QueueFull(
+                f"the sessions were written in several lanes for "
+                f"{self._options.queue_timeout_s:g} s: slow down"
+            ),
+        )
 
     def _fail(self, waiter: _Waiter, error: Exception) -> None:
-        self._waiters.remove(waiter)
         if not waiter.future.done():
             waiter.future.set_exception(error)
 
@@ -159,7 +148,8 @@ class LaneRouter:
         if self._awaited:
             self._emptied = self._loop.create_future()
             await asyncio.wait([self._emptied], timeout=timeout_s)
-        for waiter in list(self._waiters):
+        while self._waiters:
             self._fail(
-                waiter, StoreClosed("the store closed first: nothing was written")
+                self._waiters.pop(),
+                StoreClosed("the store closed first: nothing was written"),
             )

@@ -15,9 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import weakref
-from asyncio import get_running_loop
 from collections.abc import Callable, Coroutine, Hashable
 from functools import partial
 from pathlib import Path
@@ -26,13 +23,15 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
 
-from turnstore.engine.backend import IsReady, Listener, Prepare, is_not_ready
+from turnstore.engine.backend import IsReady, Prepare, is_not_ready
+from turnstore.engine.base import INHERITED
 from turnstore.engine.cancellation import run_to_completion
 from turnstore.engine.commands import (
     Command,
     Outcome,
     apply_each_in_savepoint,
     apply_together,
+    forget,
     is_fatal,
 )
 from turnstore.engine.sqlite import files as files
@@ -43,8 +42,8 @@ from turnstore.engine.sqlite.readers import ReaderPool
 from turnstore.engine.sqlite.thread import SqliteThread, data_version, set_pragma
 from turnstore.engine.sqlite.transactions import begin, commit, enter_wal
 from turnstore.engine.sqlite.wal import Wal
-from turnstore.engine.writer import Batch, Done, Writer, percentile
-from turnstore.errors import ReadOnlyStore, SchemaTooOld, StoreClosed, StoreError
+from turnstore.engine.writer import Batch, Done, Writer
+from turnstore.errors import SchemaTooOld, StoreError
 from turnstore.options import StoreOptions
 from turnstore.records import StoreStatistics
 
@@ -61,42 +60,41 @@ CACHE_KIB: Final = 65_536
 class SqliteBackend(SqliteMaintenance):
     """:param path: absolute path of the file, None for a private store in memory."""
 
+    forked_reason = "the store was opened before fork(): start the process anew"
+
     def __init__(self, path: Path | None, options: StoreOptions) -> None:
-        super().__init__()
+        super().__init__(options)
         self._path = path
-        self._options = options
-        self._closed_reason: str | None = "the store is not open"
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._writer: Writer | None = None
         self._writing: SqliteThread | None = None
         self._readers: ReaderPool | None = None
         self._reading: list[SqliteThread] = []
         self._wal = Wal(path, options)
         self._is_suspect = False  # an I/O error since the writer connected
         self._stop = Event()  # ends waits for locks, when close is late
-        self._closing: asyncio.Task[None] | None = None
         self._written_s = 0.0  # when a batch was last begun, by the loop's clock
         self._idle_timer: asyncio.TimerHandle | None = None
 
     # Opening and closing
 
     async def open(self, prepare: Prepare, is_ready: IsReady = is_not_ready) -> None:
-        if _INHERITED:
+        # SQLite counts locks for each file and process. By the parent's counts a new
+        # connection would take itself for a holder of locks that the child has not,
+        # and another thread of the parent may have held its mutexes.
+        if any(isinstance(each, SqliteBackend) for each in INHERITED):
             raise StoreError(
                 "this process was forked while a store was open: SQLite can't be used "
                 "in it; start it by spawn, or fork before a store is opened"
             )
-        self._loop = asyncio.get_running_loop()
-        _OPEN.add(self)
-        try:
-            await run_to_completion(self._open(prepare, is_ready))
-        except BaseException:
-            await run_to_completion(self._disconnect())
-            raise
-        self._closed_reason = None
+        await super().open(prepare, is_ready)
 
-    async def _open(self, prepare: Prepare, is_ready: IsReady) -> None:
-        assert self._loop is not None
+    async def _open(
+        self, prepare: Prepare, is_ready: IsReady, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        await run_to_completion(self._connect_all(prepare, is_ready, loop))
+
+    async def _connect_all(
+        self, prepare: Prepare, is_ready: IsReady, loop: asyncio.AbstractEventLoop
+    ) -> None:
         if self._path is not None:
             if self._options.migrate == "check" and not self._path.exists():
                 raise SchemaTooOld(
@@ -110,7 +108,7 @@ class SqliteBackend(SqliteMaintenance):
         if not self._options.read_only:
             self._writing = await self._connect(read_only=False)
             await self._run(self._writing, partial(self._prepare, prepare, is_ready))
-            self._writer = Writer(self._commit, self._options, self._loop)
+            self._writers = [Writer(self._commit, self._options, loop)]
         if self._path is None and self._writing is not None:
             threads = [self._writing]
         else:
@@ -120,7 +118,7 @@ class SqliteBackend(SqliteMaintenance):
         self._readers = ReaderPool(
             threads,
             self._options.acquire_timeout_s,
-            self._loop,
+            loop,
             interruptible=self._path is not None,
         )
         if self._options.read_only:
@@ -168,41 +166,30 @@ class SqliteBackend(SqliteMaintenance):
                 self._roll_back(thread)
                 raise
         self._wal.remember_identity()
-        # From here on waits for the lock are made by _sqlite_transactions.
+        # From here on ``transactions`` waits for the lock.
         thread.set_pragma("busy_timeout", 0)
 
     def _check(self, prepare: Prepare, thread: SqliteThread) -> None:
         files.check_identity(thread.driver, self._path)
         _read(prepare, True, thread)
 
-    async def close(self) -> None:
-        if self._closed_reason is None:
-            self._closed_reason = "the store was closed"
-            self._closing = asyncio.ensure_future(self._close())
-        if self._closing is not None:
-            await run_to_completion(self._closing)
-
-    async def _close(self) -> None:
-        if self._writer is not None:
-            await self._writer.close(self._options.close_timeout_s)
+    async def _disconnect(self) -> None:
+        for writer in self._writers:
+            await writer.close(self._options.close_timeout_s)
         self._stop.set()
         if self._idle_timer is not None:
             self._idle_timer.cancel()
-        await self._disconnect()
-
-    async def _disconnect(self) -> None:
         timeout_s = self._options.close_timeout_s
-        await self._end_beside()
+        await self._end_extra()
         if self._readers is not None:
             await self._readers.close(timeout_s)
         for thread in self._reading:
             await thread.close(timeout_s)
         if self._writing is not None:
-            if self._writing.is_connected and self._writer is not None:
+            if self._writing.is_connected and self._writers:
                 self._writing.submit(partial(self._wal.truncate, self._writing))
             await self._writing.close(timeout_s)
         self._wal.close()
-        _OPEN.discard(self)
 
     # Reading
 
@@ -215,18 +202,8 @@ class SqliteBackend(SqliteMaintenance):
 
     # Writing
 
-    def write(self, command: Command[R]) -> Coroutine[Any, Any, R]:
-        if self._closed_reason is not None or get_running_loop() is not self._loop:
-            self._check_open()
-        if self._writer is None:
-            raise ReadOnlyStore("the store was opened with read_only")
-        return self._writer.write(command)
-
-    def listen(
-        self, listener: Listener | None, heard: Callable[[], None] | None = None
-    ) -> None:
-        if self._writer is not None:
-            self._writer.listener = listener
+    def _write(self, command: Command[R]) -> Coroutine[Any, Any, R]:
+        return self._writers[0].write(command)
 
     def _commit(self, batch: Batch, done: Done) -> None:
         """Start the commit of a batch; called on the loop."""
@@ -307,10 +284,8 @@ class SqliteBackend(SqliteMaintenance):
         return apply_each_in_savepoint(connection, commands, translate)
 
     def _roll_back(self, thread: SqliteThread) -> None:
-        # Some errors have ended the transaction already. What was read inside it may
-        # never have been committed, so nothing of it may be remembered.
-        thread.connection.info.clear()
-        if thread.driver.in_transaction:
+        forget(thread.connection)
+        if thread.driver.in_transaction:  # some errors have ended it already
             thread.driver.execute("ROLLBACK")
 
     # Facts
@@ -322,43 +297,16 @@ class SqliteBackend(SqliteMaintenance):
         return await self._run(self._writing or self._reading[0], data_version)
 
     def statistics(self) -> StoreStatistics:
-        self._check_open()
-        writer = self._writer
-        sizes = writer.batch_sizes if writer else ()
-        times_s = writer.commit_times_s if writer else ()
-        return StoreStatistics(
+        return self._statistics(
             library=library().name,
-            queue_depth=writer.depth if writer else 0,
-            batches=writer.batches if writer else 0,
-            commands=writer.commands if writer else 0,
-            batch_size_p50=int(percentile([*sizes], 0.5)),
-            batch_size_p99=int(percentile([*sizes], 0.99)),
-            commit_ms_p50=percentile([*times_s], 0.5) * 1_000,
-            commit_ms_p99=percentile([*times_s], 0.99) * 1_000,
+            waiting=0,
             reader_waits=self._readers.waits if self._readers else 0,
             wal_bytes=self._wal.size_bytes,
         )
 
-    def _check_open(self) -> None:
-        if self._closed_reason is not None:
-            raise StoreClosed(self._closed_reason)
-        if asyncio.get_running_loop() is not self._loop:
-            raise StoreError(
-                "a store belongs to the event loop that opened it: open another one "
-                "in this loop"
-            )
-
     def abandon(self) -> None:
-        """In a forked child: refuse every call and never touch the connections.
-
-        Even closing an inherited connection can corrupt the file, so they are kept
-        from being finalized for as long as the child lives.
-        """
-        self._closed_reason = (
-            "the store was opened before fork(): start the process anew"
-        )
-        _INHERITED.append(self)
-        for thread in [*self._reading, self._writing, *self._connected_beside]:
+        super().abandon()
+        for thread in [*self._reading, self._writing, *self._connected_extra]:
             if thread is not None:
                 thread.keep_for_ever()
 
@@ -392,19 +340,3 @@ def _read(work: Callable[[Connection], T], snapshot: bool, thread: SqliteThread)
     except Exception as error:
         translated = translate(error)
         raise translated from translated.__cause__
-
-
-_OPEN: weakref.WeakSet[SqliteBackend] = weakref.WeakSet()
-
-# In a forked child, the stores that were open. SQLite counts locks for each file and
-# process: with their counts a new connection would take itself for a holder of locks
-# that the child has not, and another thread of the parent may have held its mutexes.
-_INHERITED: Final[list[SqliteBackend]] = []
-
-
-def _after_fork_in_child() -> None:
-    for backend in list(_OPEN):
-        backend.abandon()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

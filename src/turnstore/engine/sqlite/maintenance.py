@@ -22,8 +22,9 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Final, TypeVar
 
-from turnstore.engine.backend import Backend, Progress
-from turnstore.engine.cancellation import run_to_completion
+from turnstore.engine.backend import Progress
+from turnstore.engine.base import Engine
+from turnstore.engine.cancellation import mark_seen, run_to_completion
 from turnstore.engine.sqlite import files as files
 from turnstore.engine.sqlite.errors import translate
 from turnstore.engine.sqlite.library import library
@@ -55,21 +56,18 @@ LOOK_OPCODES: Final = 100_000
 """Steps of SQLite's machine between two looks at whether a check is to go on."""
 
 
-class SqliteMaintenance(Backend):
+class SqliteMaintenance(Engine):
     """The part of a SQLite backend that maintains the file."""
 
     _path: Path | None
-    _options: StoreOptions
     _writing: SqliteThread | None
     _wal: Wal
     _stop: Event
 
-    def __init__(self) -> None:
+    def __init__(self, options: StoreOptions) -> None:
+        super().__init__(options)
         self._extra: dict[asyncio.Task[Any], Event] = {}
-        self._connected_beside: set[SqliteThread] = set()
-
-    @abstractmethod
-    def _check_open(self) -> None: ...
+        self._connected_extra: set[SqliteThread] = set()
 
     @abstractmethod
     async def _connect(self, *, read_only: bool) -> SqliteThread: ...
@@ -91,7 +89,7 @@ class SqliteMaintenance(Backend):
                 on_progress(copy.pages_done, copy.pages_total)
 
         try:
-            await self._run_beside(copy.make, copy.stop, tell)
+            await self._run_extra(copy.make, copy.stop, tell)
         except BaseException:
             copy.unmake()
             raise
@@ -102,7 +100,7 @@ class SqliteMaintenance(Backend):
     async def check(self) -> list[str]:
         self._check_open()
         stop = Event()
-        return await self._run_beside(partial(_problems, stop), stop)
+        return await self._run_extra(partial(_problems, stop), stop)
 
     async def reclaim(self) -> None:
         # What is freed meanwhile is left for the next time, so that this ends.
@@ -131,7 +129,7 @@ class SqliteMaintenance(Backend):
             raise ReadOnlyStore("the store was opened with read_only")
         return await self._writing.submit(partial(self._guard, work, self._writing))
 
-    async def _run_beside(
+    async def _run_extra(
         self,
         work: Callable[[SqliteThread], T],
         stop: Event,
@@ -160,14 +158,14 @@ class SqliteMaintenance(Backend):
             assert self._writing is not None
             return await self._run(self._writing, work)
         thread = await self._connect(read_only=True)
-        self._connected_beside.add(thread)
+        self._connected_extra.add(thread)
         try:
             return await self._run(thread, work)
         finally:
             await thread.close(self._options.close_timeout_s)
-            self._connected_beside.discard(thread)
+            self._connected_extra.discard(thread)
 
-    async def _end_beside(self) -> None:
+    async def _end_extra(self) -> None:
         for stop in self._extra.values():
             stop.set()
         if self._extra:
@@ -180,8 +178,7 @@ async def _ended(task: asyncio.Task[Any]) -> None:
         await run_to_completion(asyncio.wait([task]))
     except asyncio.CancelledError:
         pass  # the first one is raised
-    if not task.cancelled():
-        task.exception()  # seen, so that asyncio does not report it
+    mark_seen(task)
 
 
 class Copy:

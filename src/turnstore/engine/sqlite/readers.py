@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
 from turnstore.engine.sqlite.thread import SqliteThread
-from turnstore.errors import AcquireTimeout, StoreClosed
+from turnstore.engine.waiters import ReadWaiters
+from turnstore.errors import StoreClosed
 
 T = TypeVar("T")
 
@@ -35,22 +35,26 @@ class ReaderPool:
     ) -> None:
         self._threads = threads
         self._idle = [*threads]
-        self._waiters: deque[asyncio.Future[SqliteThread]] = deque()
-        self._acquire_timeout_s = acquire_timeout_s
-        self._loop = loop
+        self._waiters: ReadWaiters[SqliteThread] = ReadWaiters(acquire_timeout_s, loop)
         self._interruptible = interruptible
         self._closed = False
-        self.waits = 0
+
+    @property
+    def waits(self) -> int:
+        """Reads that have had to wait."""
+        return self._waiters.total
 
     async def run(self, work: Callable[[SqliteThread], T]) -> T:
         """Run ``work`` on a free connection's thread.
 
         :raises AcquireTimeout: none came free in time.
         """
-        # The one that read last: its caches hold what is read most.
-        thread = self._idle.pop() if self._idle else await self._wait()
-        if self._closed:
-            raise StoreClosed("the store was closed")
+        self._check_open()
+        if self._idle:
+            thread = self._idle.pop()  # it read last: its caches hold what is read most
+        else:
+            thread = await self._waiters.wait(self._release)
+            self._check_open()  # it may be closed since the connection came free
         job = thread.submit(partial(work, thread))
         try:
             result = await job
@@ -66,46 +70,18 @@ class ReaderPool:
         self._release(thread)
         return result
 
-    async def _wait(self) -> SqliteThread:
+    def _check_open(self) -> None:
         if self._closed:
-            raise StoreClosed("the store is closed")
-        self.waits += 1
-        waiter: asyncio.Future[SqliteThread] = self._loop.create_future()
-        timer = self._loop.call_later(self._acquire_timeout_s, self._give_up, waiter)
-        self._waiters.append(waiter)
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            # The connection may have been handed over before the cancellation came.
-            if waiter.done() and not waiter.cancelled() and not waiter.exception():
-                self._release(waiter.result())
-            raise
-        finally:
-            timer.cancel()
-
-    def _give_up(self, waiter: asyncio.Future[SqliteThread]) -> None:
-        if not waiter.done():
-            waiter.set_exception(
-                AcquireTimeout(
-                    f"no reader came free within {self._acquire_timeout_s:g} s: raise "
-                    f"readers, or read in smaller pages"
-                )
-            )
+            raise StoreClosed("the store was closed")
 
     def _release(self, thread: SqliteThread) -> None:
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(thread)
-                return
-        self._idle.append(thread)
+        if not self._waiters.give(thread):
+            self._idle.append(thread)
 
     async def close(self, timeout_s: float) -> None:
         """Turn away who waits, let running reads finish, disconnect."""
         self._closed = True
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_exception(StoreClosed("the store was closed"))
+        self._waiters.turn_away(lambda: StoreClosed("the store was closed"))
         for thread in self._threads:
             await thread.close(timeout_s)
 

@@ -131,7 +131,7 @@ class Admin:
         return await self._backend.write(Recover("", ROW_BYTES))
 
 
-class Recover(Command[RecoveryReport]):
+class Recover(Command[RecoveryReport], frozen=True):
     """Closes the sessions and tool calls that are open, of whatever session.
 
     It names no session, so nobody has locked their heads for it. Those it does itself

@@ -27,7 +27,7 @@ from turnstore.store.heads import lock_keys
 from turnstore.store.history import materialize, materialize_forks_of
 
 
-class Purge(Command[int]):
+class Purge(Command[int], frozen=True):
     """Deletes archived messages; the result is their count.
 
     :param before: only those archived by then, in microseconds.

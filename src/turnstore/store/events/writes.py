@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import ClassVar, Final
 
 import msgspec
@@ -51,56 +50,29 @@ class EventHead(Head):
     last_model: str | None
 
 
-class AppendEvents(Published[int]):
+class AppendEvents(Command[int], frozen=True):
     """Appends events to one session; the result is the first one's seq.
 
-    ``written``, set when it is applied: the key of the session and the time. None:
-    it wrote nothing, as its idempotency key was used before.
-
-    Applied again after a commit whose outcome is not known, it knows its own rows by
-    that time, which it gave them.
+    ``lost``: what an earlier attempt wrote, if its commit happened: the answer to that
+    was lost.
     """
 
     is_locking: ClassVar[bool] = True
     rows: Sequence[EventRow]
     expected_head: int | None = None
     idempotency_key: str | None = None
-    written: tuple[int, int] | None = None
+    lost: Appended | None = None
 
-    @property
-    def is_repeatable(self) -> bool:
+    def after_lost_commit(self, outcome: Outcome) -> AppendEvents | None:
         if self.idempotency_key is not None:
-            return True
-        # Rows of the caller's own times can't be told from another's.
-        return self.expected_head is not None and any(
-            row[4] is None for row in self.rows
-        )
-
-    def publish(self, outcome: int, audience: Audience) -> None:
-        if self.written is not None and self.rows:
-            audience.appended(
-                self.session_id,
-                self.written[0],
-                range(outcome, outcome + len(self.rows)),
-                self.size_bytes,
-                partial(self._events, outcome, self.written[1]),
-            )
-
-    def _events(self, first: int, now: int) -> list[Event]:
-        return [
-            Event(
-                session_id=self.session_id,
-                seq=seq,
-                type=kind,
-                data=codec.decode(data),
-                model=model,
-                turn_id=turn_id,
-                created_at=codec.from_micros(now if created_at is None else created_at),
-            )
-            for seq, (kind, data, model, turn_id, created_at) in enumerate(
-                self.rows, first
-            )
-        ]
+            return self
+        # Its own rows are known by the time that it gave them. Those that all have a
+        # time of the caller's can't be told from another's.
+        if self.expected_head is None or all(row[4] is not None for row in self.rows):
+            return None
+        if isinstance(outcome, Appended):
+            return msgspec.structs.replace(self, lost=outcome)
+        return self if isinstance(outcome, Exception) else None
 
     @staticmethod
     def single_statement(
@@ -136,14 +108,14 @@ class AppendEvents(Published[int]):
             if command.idempotency_key is not None:
                 place = (key, command.idempotency_key)
                 if place in written:
-                    command.written = None
                     outcomes.append(written[place])
                     continue
             if command.expected_head is not None and command.expected_head != seq:
                 outcomes.append(_conflict(connection, command, seq))
                 continue
-            outcomes.append(seq + 1)
-            command.written = (key, now)
+            outcomes.append(
+                Appended(seq + 1, command, key, now) if command.rows else seq + 1
+            )
             if command.idempotency_key is not None:
                 written[place] = seq + 1
                 fresh.append((place, seq + 1))
@@ -172,7 +144,45 @@ class AppendEvents(Published[int]):
         return outcomes
 
 
-class DeleteEvents(Command[int]):
+class Appended(Published[int], frozen=True):
+    """Events were appended.
+
+    ``now``: the time that those without one of their own were given.
+    """
+
+    command: AppendEvents
+    session_key: int
+    now: int
+
+    def publish(self, audience: Audience) -> None:
+        command = self.command
+        audience.appended(
+            command.session_id,
+            self.session_key,
+            range(self.result, self.result + len(command.rows)),
+            command.size_bytes,
+            self._events,
+        )
+
+    def _events(self) -> list[Event]:
+        now = self.now
+        return [
+            Event(
+                session_id=self.command.session_id,
+                seq=seq,
+                type=kind,
+                data=codec.decode(data),
+                model=model,
+                turn_id=turn_id,
+                created_at=codec.from_micros(now if created_at is None else created_at),
+            )
+            for seq, (kind, data, model, turn_id, created_at) in enumerate(
+                self.command.rows, self.result
+            )
+        ]
+
+
+class DeleteEvents(Command[int], frozen=True):
     """Deletes the events before a seq; the result is their count."""
 
     before: int
@@ -200,21 +210,24 @@ class DeleteEvents(Command[int]):
 
 
 def _conflict(connection: Connection, command: AppendEvents, head: int) -> Outcome:
-    """Return the conflict, unless it is the command's own rows that are in its way."""
-    expected = command.expected_head
+    """Return the conflict, unless the rows in the way are the command's own, by an
+    attempt whose commit was lost."""
+    expected, lost = command.expected_head, command.lost
     assert expected is not None
-    if command.written is None or head < expected + len(command.rows):
+    if lost is None or head < expected + len(command.rows):
         return SequenceConflict(command.session_id, expected, head)
-    key, now = command.written
     found = _WRITTEN(
-        connection, key=key, after=expected, upto=expected + len(command.rows)
+        connection,
+        key=lost.session_key,
+        after=expected,
+        upto=expected + len(command.rows),
     )
     own = [
-        _Row(kind, data, model, turn_id, now if created_at is None else created_at)
+        _Row(kind, data, model, turn_id, lost.now if created_at is None else created_at)
         for kind, data, model, turn_id, created_at in command.rows
     ]
     if found == own:
-        return expected + 1
+        return lost
     if len(found) < len(own):
         return OutcomeUnknown("the events that would tell were deleted meanwhile")
     return SequenceConflict(command.session_id, expected, head)
@@ -258,8 +271,7 @@ def _append(
     outcomes: list[Outcome] = []
     for command, (key, place) in zip(commands, places, strict=True):
         head, now = found[key]
-        command.written = (key, now)
-        outcomes.append(head + place)
+        outcomes.append(Appended(head + place, command, key, now))
     return outcomes
 
 

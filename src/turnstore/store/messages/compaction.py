@@ -36,7 +36,7 @@ from turnstore.store.messages.writes import AppendMessages, MessageRow
 from turnstore.store.selects import MESSAGE
 
 
-class Compact(Command[Compaction]):
+class Compact(Command[Compaction], frozen=True):
     """Archives all but the last active messages of a session and adds a summary.
 
     :param row: the summary.
@@ -50,7 +50,7 @@ class Compact(Command[Compaction]):
         return [_compact(connection, each) for each in commands]
 
 
-class Uncompact(Command[Compaction | None]):
+class Uncompact(Command[Compaction | None], frozen=True):
     """Takes the last compaction of a session back; the result is what it was."""
 
     @staticmethod

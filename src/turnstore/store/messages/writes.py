@@ -64,16 +64,15 @@ class _ActiveHead(Head):
     active_message_id: str | None
 
 
-class AppendMessages(Command[list[Message]]):
+class AppendMessages(Command[list[Message]], frozen=True):
     """Appends messages to one session; the result is their records."""
 
     is_locking: ClassVar[bool] = True
     rows: Sequence[MessageRow]
     idempotency_key: str | None = None
 
-    @property
-    def is_repeatable(self) -> bool:
-        return self.idempotency_key is not None
+    def after_lost_commit(self, outcome: Outcome) -> AppendMessages | None:
+        return None if self.idempotency_key is None else self
 
     @staticmethod
     def apply(
@@ -242,7 +241,7 @@ class _Batch:
         idempotency.remember(connection, "message", self._fresh)
 
 
-class SetActive(Command[None]):
+class SetActive(Command[None], frozen=True):
     """Makes a message the parent of the next one; None makes the next one a root."""
 
     message_id: str | None

@@ -19,7 +19,7 @@ from sqlalchemy import (
     select,
 )
 
-from turnstore.engine.commands import Audience, Outcome, Published
+from turnstore.engine.commands import Command, Outcome, Touched
 from turnstore.errors import InvalidArgument, SessionExists, SessionNotFound
 from turnstore.records import Session
 from turnstore.sql import codec
@@ -41,7 +41,7 @@ from turnstore.store.messages.writes import find_messages
 from turnstore.store.sessions.reads import read_sessions
 
 
-class ForkSession(Published[Session]):
+class ForkSession(Command[Session], frozen=True):
     """Forks a session; the result is the fork's record.
 
     :param upto_message: the last message shown; None for all. ``upto_event`` likewise.
@@ -54,9 +54,6 @@ class ForkSession(Published[Session]):
     @property
     def session_ids(self) -> Collection[str]:
         return self.session_id, self.new_id
-
-    def publish(self, outcome: Session, audience: Audience) -> None:
-        audience.touched(self.new_id)
 
     @staticmethod
     def apply(connection: Connection, commands: Sequence[ForkSession]) -> list[Outcome]:
@@ -94,7 +91,8 @@ def _fork(connection: Connection, command: ForkSession) -> Outcome:
     connection.execute(_COPY_METADATA, values)
     connection.execute(_COPY_COMPACTIONS, values | {"upto": upto_message})
     _insert_sources(connection, key, parent, sources, upto_message, upto_event)
-    return read_sessions(connection, {command.new_id: key})[command.new_id]
+    session = read_sessions(connection, {command.new_id: key})[command.new_id]
+    return Touched(session, command.new_id)
 
 
 def _upto(wanted: int | None, head: int) -> int | None:

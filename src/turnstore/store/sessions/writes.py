@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from sqlalchemy import BigInteger, Connection, bindparam, delete, select, type_coerce
 
-from turnstore.engine.commands import Audience, Command, Outcome, Published, runs
+from turnstore.engine.commands import Command, Outcome, Touched, runs
 from turnstore.errors import (
     MessageNotFound,
     SessionExists,
@@ -51,7 +51,7 @@ COLUMNS: Final = (
 """What a caller can write, in the order of ``_INSERT``."""
 
 
-class CreateSession(Command[Session]):
+class CreateSession(Command[Session], frozen=True):
     """Creates a session with its head; the result is its record.
 
     :param columns: values of some of ``COLUMNS`` by name.
@@ -83,7 +83,7 @@ class CreateSession(Command[Session]):
         ]
 
 
-class UpdateSession(Command[Session]):
+class UpdateSession(Command[Session], frozen=True):
     """Writes the given columns of a session; the result is its record after it.
 
     :param pairs: the whole metadata, UNSET to leave it.
@@ -111,12 +111,8 @@ class UpdateSession(Command[Session]):
         return outcomes
 
 
-class DeleteSession(Published[bool]):
+class DeleteSession(Command[bool], frozen=True):
     """Deletes a session and all that is its own; the result tells if it was there."""
-
-    def publish(self, outcome: bool, audience: Audience) -> None:
-        if outcome:
-            audience.touched(self.session_id)
 
     @staticmethod
     def apply(
@@ -125,7 +121,11 @@ class DeleteSession(Published[bool]):
         keys = find_keys(connection, {each.session_id for each in commands})
         materialize_forks_of(connection, keys.values())
         connection.execute(_DELETE, {"keys": codec.array(keys.values())})
-        return [keys.pop(each.session_id, None) is not None for each in commands]
+        outcomes: list[Outcome] = []
+        for command in commands:
+            was_there = keys.pop(command.session_id, None) is not None
+            outcomes.append(Touched(True, command.session_id) if was_there else False)
+        return outcomes
 
 
 class _State(msgspec.Struct, frozen=True):

@@ -59,7 +59,7 @@ class ToolCallHead(Head):
     pending_tool_calls: int
 
 
-class CreateToolCalls(Command[list[ToolCall]]):
+class CreateToolCalls(Command[list[ToolCall]], frozen=True):
     """Creates tool calls of one session; the result is their records."""
 
     is_locking: ClassVar[bool] = True
@@ -111,7 +111,7 @@ class CreateToolCalls(Command[list[ToolCall]]):
         return outcomes
 
 
-class UpdateToolCall(Command[ToolCall]):
+class UpdateToolCall(Command[ToolCall], frozen=True):
     """Writes the given columns of a tool call; the result is its record after it."""
 
     id: str
@@ -128,7 +128,7 @@ class UpdateToolCall(Command[ToolCall]):
         return outcomes
 
 
-class InterruptToolCalls(Command[list[ToolCall]]):
+class InterruptToolCalls(Command[list[ToolCall]], frozen=True):
     """Fails the open tool calls of a session; the result is their records."""
 
     @staticmethod

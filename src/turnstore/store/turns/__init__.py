@@ -7,6 +7,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from turnstore.engine.backend import Backend
@@ -64,8 +65,9 @@ class OpenTurn:
         self._bytes_max = options.payload_bytes_max
         self._session_id = codec.check_id(session_id, "session_id")
         self._state = "new"
-        self._commands: list[Command[Any]] = []
-        # Kind and session of the last command, where it takes more rows.
+        # The commands of a run differ in their rows alone: they are joined at the end.
+        self._runs: list[list[Any]] = []
+        # Kind and session of the last run, where it takes more rows.
         self._run: tuple[type, str] | None = None
         # Session and id of each that this turn appends.
         self._new_messages: set[tuple[str, str]] = set()
@@ -84,10 +86,11 @@ class OpenTurn:
         traceback: TracebackType | None,
     ) -> None:
         self._state = "ended"
-        commands, self._commands = self._commands, []
+        runs, self._runs = self._runs, []
         if kind is not None:
             return
-        if commands:
+        if runs:
+            commands = [_joined(run) for run in runs]
             size_bytes = sum(each.size_bytes for each in commands)
             outcomes = await self._backend.write(
                 Turn(self._session_id, size_bytes, commands)
@@ -354,18 +357,26 @@ class OpenTurn:
         return self._session_id if given is None else given
 
     def _collect(self, command: Command[Any], row: Any = None) -> None:
-        """Add a command, or its row to the command before, where that writes the same.
+        """Add a command, to the run before where that writes the same.
 
         :param row: the command's, where it holds nothing else.
         """
         run = None if row is None else (type(command), command.session_id)
         if run is not None and run == self._run:
-            last: Any = self._commands[-1]
-            last.rows.append(row)
-            last.size_bytes += command.size_bytes
+            self._runs[-1].append(command)
         else:
-            self._commands.append(command)
+            self._runs.append([command])
         self._run = run
+
+
+def _joined(run: list[Any]) -> Command[Any]:
+    """Return one command that writes the rows of all."""
+    first: Command[Any] = run[0]
+    if len(run) == 1:
+        return first
+    rows = [row for each in run for row in each.rows]
+    size_bytes = sum(each.size_bytes for each in run)
+    return msgspec.structs.replace(first, rows=rows, size_bytes=size_bytes)
 
 
 def _results(command: Command[Any], outcome: Any) -> Iterable[Any]:

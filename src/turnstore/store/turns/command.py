@@ -13,10 +13,11 @@ from turnstore.engine.commands import (
     Outcome,
     Published,
     apply_together,
+    forget,
 )
 
 
-class Turn(Published[list[Any]]):
+class Turn(Command[list[Any]], frozen=True):
     """Applies commands of several rooms, all or none; the result lists theirs.
 
     The outcome is the first command's error that has one, and nothing was written
@@ -28,11 +29,6 @@ class Turn(Published[list[Any]]):
     @property
     def session_ids(self) -> Collection[str]:
         return {self.session_id}.union(*(each.session_ids for each in self.commands))
-
-    def publish(self, outcome: list[Any], audience: Audience) -> None:
-        for command, result in zip(self.commands, outcome, strict=True):
-            if isinstance(command, Published):
-                command.publish(result, audience)
 
     @staticmethod
     def apply(connection: Connection, commands: Sequence[Turn]) -> list[Outcome]:
@@ -51,11 +47,10 @@ class Turn(Published[list[Any]]):
         )
         if failed is not None:
             connection.exec_driver_sql("ROLLBACK TO SAVEPOINT turns")
-            # Keys of sessions that were undone are given again.
-            connection.info.clear()
+            forget(connection)
         connection.exec_driver_sql("RELEASE SAVEPOINT turns")
         if failed is None:
-            return outcomes
+            return [_together(turn) for turn in outcomes]
         if len(commands) == 1:
             return [failed]
         half = len(commands) // 2
@@ -63,3 +58,20 @@ class Turn(Published[list[Any]]):
             *Turn.apply(connection, commands[:half]),
             *Turn.apply(connection, commands[half:]),
         ]
+
+
+class _PublishedTurn(Published[list[Any]], frozen=True):
+    parts: Sequence[Published[Any]]
+
+    def publish(self, audience: Audience) -> None:
+        for part in self.parts:
+            part.publish(audience)
+
+
+def _together(outcomes: list[Outcome]) -> Outcome:
+    """Return the outcome of a turn whose commands had these, none of them an error."""
+    parts = [each for each in outcomes if isinstance(each, Published)]
+    results = [
+        each.result if isinstance(each, Published) else each for each in outcomes
+    ]
+    return _PublishedTurn(results, parts) if parts else results

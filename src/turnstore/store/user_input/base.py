@@ -222,7 +222,7 @@ class UserInput(ABC, Generic[R]):
         return await self._backend.read(work)
 
 
-class StoreInput(Command[list[Any]]):
+class StoreInput(Command[list[Any]], frozen=True):
     """Stores records of one session; the result is what was stored.
 
     :param rows: values by column. Times that are None are those of the commit.
@@ -236,7 +236,7 @@ class StoreInput(Command[list[Any]]):
         return _apart(connection, commands, _store)
 
 
-class AnswerInput(Command[int]):
+class AnswerInput(Command[int], frozen=True):
     """Gives values to records of one session; the result is how many took one.
 
     :param values: encoded, by id.

@@ -20,6 +20,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from sqlalchemy import Connection
 from sqlalchemy.util import await_only
 
+from turnstore.engine.cancellation import mark_seen
 from turnstore.engine.commands import Command, is_fatal
 from turnstore.errors import InvalidArgument, StoreClosed, StoreError
 from turnstore.store import SessionStore
@@ -103,8 +104,7 @@ class _Copy:
             reading.cancel()
             with CancelScope(shield=True):
                 await asyncio.wait([reading])
-            if not reading.cancelled():
-                reading.exception()  # seen, where the target's error is raised
+            mark_seen(reading)  # where the target's error is raised
         return CopyReport(
             sessions=self._added["sessions"],
             deleted_sessions=self._added["usage"],

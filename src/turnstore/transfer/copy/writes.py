@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import Connection, Table, bindparam, delete
 
-from turnstore.engine.commands import Audience, Command, Outcome, Published
+from turnstore.engine.commands import Command, Outcome, Touched
 from turnstore.errors import SessionExists, SessionNotFound
 from turnstore.sql import codec
 from turnstore.sql.bulk import Insert
@@ -29,7 +29,7 @@ from turnstore.transfer.copy.stored_rows import (
 )
 
 
-class CopySession(Published[None]):
+class CopySession(Command[None], frozen=True):
     """Writes a session with all its rows.
 
     The outcome is ``SessionExists`` where it is there, ``SessionNotFound`` where a
@@ -42,9 +42,6 @@ class CopySession(Published[None]):
     def session_ids(self) -> tuple[str, ...]:
         return (self.session_id, *self.rows.sources)
 
-    def publish(self, outcome: None, audience: Audience) -> None:
-        audience.touched(self.session_id)
-
     @staticmethod
     def apply(connection: Connection, commands: Sequence[CopySession]) -> list[Outcome]:
         wanted = {name for each in commands for name in each.session_ids}
@@ -52,9 +49,9 @@ class CopySession(Published[None]):
         outcomes: list[Outcome] = []
         fresh: dict[str, CopySession] = {}
         for each in commands:
-            outcome = _refusal(each, keys, fresh)
-            outcomes.append(outcome)
-            if outcome is None:
+            refusal = _refusal(each, keys, fresh)
+            outcomes.append(refusal or Touched(None, each.session_id))
+            if refusal is None:
                 fresh[each.session_id] = each
         first, *rest = TABLES
         _insert(connection, first, ((None, each.rows) for each in fresh.values()), {})
@@ -65,7 +62,7 @@ class CopySession(Published[None]):
         return outcomes
 
 
-class CopyUsage(Command[int]):
+class CopyUsage(Command[int], frozen=True):
     """Writes the usage of a deleted session; the result is the key that it got."""
 
     rows: StoredRows
@@ -86,7 +83,7 @@ class CopyUsage(Command[int]):
         return [key for key, _ in placed]
 
 
-class CopyImport(Command[None]):
+class CopyImport(Command[None], frozen=True):
     """Writes what is known of an imported file, and its rows of no session."""
 
     rows: StoredRows

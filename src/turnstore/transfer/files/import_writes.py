@@ -17,7 +17,7 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from turnstore.engine.commands import Audience, Command, Outcome, Published
+from turnstore.engine.commands import Command, Outcome, Touched
 from turnstore.errors import SessionExists
 from turnstore.records import Usage
 from turnstore.sql import codec
@@ -54,7 +54,7 @@ from turnstore.transfer.rows import (
 )
 
 
-class ImportSession(Published[None]):
+class ImportSession(Command[None], frozen=True):
     """Stores a session with all its rows, which are checked and numbered already.
 
     The outcome is ``SessionExists`` where it is there; nothing was written then.
@@ -67,9 +67,6 @@ class ImportSession(Published[None]):
     batch: str
     position: int
     source: str
-
-    def publish(self, outcome: None, audience: Audience) -> None:
-        audience.touched(self.session_id)
 
     @staticmethod
     def apply(
@@ -115,14 +112,14 @@ class ImportSession(Published[None]):
             ],
         )
         return [
-            None
+            Touched(None, each.session_id)
             if fresh.get(each.session_id) is each
             else SessionExists(each.session_id)
             for each in commands
         ]
 
 
-class RecordImport(Command[bool]):
+class RecordImport(Command[bool], frozen=True):
     """Notes an imported file, unless it is known; the result tells if it was new."""
 
     batch: str
@@ -143,7 +140,7 @@ class RecordImport(Command[bool]):
         return outcomes
 
 
-class KeepRows(Command[bool]):
+class KeepRows(Command[bool], frozen=True):
     """Keeps rows of a file that belong to no session; the result tells if they are new.
 
     What an earlier import of the file kept in this place is replaced.

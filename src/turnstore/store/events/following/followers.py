@@ -112,8 +112,8 @@ class Followers:
             if isinstance(outcome, OutcomeUnknown):
                 for name in command.session_ids:
                     self.touched(name)
-            elif isinstance(command, Published) and not isinstance(outcome, Exception):
-                command.publish(outcome, self)
+            elif isinstance(outcome, Published):
+                outcome.publish(self)
 
     def appended(
         self,
