@@ -20,6 +20,8 @@ def go(child: Child) -> None:
 
 def finished(child: Child) -> list[int]:
     """Return the seqs that a child printed after it had opened."""
-    output, _ = child.communicate()
-    assert child.returncode == 0
+    # Not communicate(), which passes over what readline() has buffered.
+    assert child.stdout is not None
+    output = child.stdout.read()
+    assert child.wait() == 0
     return [int(each) for each in output.split() if each.isdigit()]
