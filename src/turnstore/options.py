@@ -69,11 +69,11 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     :param migrate: ``"auto"`` upgrades the schema on open, ``"check"`` refuses an
         older one. None: auto on SQLite, check on PostgreSQL.
     :param read_only: open without write access; writes raise ``ReadOnlyStore``.
-    :param behind_pooler: PostgreSQL: between store and server is a pooler that gives
-        each transaction another connection. The server then parses statements each
-        time, and followers learn of other stores' writes by polling alone. None: if
-        one is found there, of whatever kind. False: there is none, or one that leaves
-        a client its connection and lets ``plan_cache_mode`` pass or ignores it.
+    :param behind_pooler: PostgreSQL: whether a pooler gives each transaction another
+        server connection. The server then parses statements each time, and followers
+        learn of other stores' writes by polling alone. None: detect one, and take it
+        for such a pooler. False: direct connection, or a session-mode pooler that
+        accepts or ignores ``plan_cache_mode``.
     :param poll_interval_s: how often followers look for other processes' writes.
     :param read_url: PostgreSQL: a replica of the store's database, ``postgresql://``
         as the store's own URL. Reads go there and see what this store has written;

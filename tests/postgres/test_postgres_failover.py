@@ -225,7 +225,7 @@ async def test_a_listener_moves_over(pair: Pair, url: str) -> None:
         await taking
 
 
-@pytest.mark.parametrize("count", [1, 2], ids=["by steps", "at once"])
+@pytest.mark.parametrize("count", [1, 2], ids=["several statements", "one statement"])
 async def test_a_commit_that_no_standby_has_is_not_acknowledged(
     pair: Pair, url: str, count: int
 ) -> None:

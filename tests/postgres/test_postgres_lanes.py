@@ -265,7 +265,7 @@ async def test_what_waited_for_another_lane_has_the_later_time(
         for name in names:
             await store.sessions.create(id=name)
         for several in (["a"], names):
-            # Before, by steps and at once, as statements are made when first used.
+            # Before, as statements are made when they are first used.
             for _ in range(2):
                 await asyncio.gather(
                     *(store.events.append(each, "t") for each in several)

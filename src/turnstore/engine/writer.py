@@ -14,9 +14,14 @@ gathers: the slower the disk, the larger the batches.
 **Cancellation.** A command is withdrawn and the cancellation raised, until its batch
 is begun: before, perhaps for seconds, it may wait for another process's lock. A begun
 one can no longer be stopped (a cancelled commit is a committed commit), so its caller
-goes on waiting; if it succeeded, the result is returned and the cancellation is handed
-on at the caller's next real await, and if it failed, nothing was written and the
-cancellation is raised.
+goes on waiting. If it succeeded, the result is returned and the cancellation is raised
+at the caller's next real await; if it failed, nothing was written and the cancellation
+is raised now.
+
+**What holds between two callbacks of the loop.** One batch at most is on its way, and
+each entry in state TAKEN is of that batch. While a caller waits for room, the queue is
+full. While a command is queued, a dispatch is scheduled, or follows the batch that is
+on its way.
 """
 
 from __future__ import annotations
@@ -74,7 +79,9 @@ class Batch:
 
     def __init__(self, entries: list[Entry]) -> None:
         self.entries = entries
-        # Begun on the thread that commits, withdrawn from on the event loop.
+        # A batch is begun on the thread that commits, and withdrawn from on the event
+        # loop. Under the lock an entry is withdrawn either before the batch is begun,
+        # so that ``begin`` leaves it out, or not at all.
         self._lock = Lock()
         self._is_begun = False
 
@@ -82,10 +89,12 @@ class Batch:
         """Return the commands; from now on none can be withdrawn."""
         with self._lock:
             self._is_begun = True
+        # No state changes any more until the commit ends.
         self.entries = [each for each in self.entries if each.state is _State.TAKEN]
         return [each.command for each in self.entries]
 
     def withdraw(self, entry: Entry) -> bool:
+        """Take an entry out; False: the batch was begun."""
         with self._lock:
             if not self._is_begun:
                 entry.state = _State.WITHDRAWN
@@ -115,7 +124,7 @@ class Writer:
         self._queue: deque[Entry] = deque()
         self._queued_max = options.queue_commands_max
         self._queued = 0  # entries of the queue that were not withdrawn
-        # Callers beyond queue_commands_max. While there is one, the queue is full.
+        # Callers beyond queue_commands_max.
         self._waiting: Waiters[Entry] = Waiters(
             options.queue_timeout_s, self._refuse, loop
         )
@@ -149,7 +158,7 @@ class Writer:
         return result
 
     def submit(self, command: Command[Any]) -> Entry:
-        """Queue a command; what becomes of it its ``future`` tells."""
+        """Queue a command. The ``future`` of its entry gets the outcome."""
         if self._closing:
             raise StoreClosed("the store is closing: nothing was written")
         future = self._loop.create_future()
@@ -176,7 +185,7 @@ class Writer:
     async def cancelled(
         self, entry: Entry, cancellation: asyncio.CancelledError
     ) -> Any:
-        """Withdraw the entry if it still can be, else see it through."""
+        """Withdraw the entry if it still can be, else wait for its outcome."""
         if entry.state in (_State.WAITING, _State.QUEUED):
             if entry.state is _State.WAITING:
                 self._waiting.remove(entry)
@@ -193,7 +202,7 @@ class Writer:
                 raise cancellation
         while entry.state is not _State.DONE:
             # Some libraries cancel again at every turn of the loop until they are
-            # obeyed. The first cancellation is the one that is handed on.
+            # obeyed. The first cancellation is the one that is raised later.
             entry.future = self._loop.create_future()
             try:
                 await entry.future
@@ -211,6 +220,7 @@ class Writer:
         return outcome
 
     def _wake(self) -> None:
+        # Not dispatched here: what is ready to run now may write too, and joins.
         if not self._scheduled and self._batch is None:
             self._scheduled = True
             self._loop.call_soon(self._dispatch)
@@ -221,6 +231,7 @@ class Writer:
             return
         taken = self._take()
         if taken:
+            # Set before the commit starts, which may call ``_finish``.
             self._batch = Batch(taken)
             self._began_s = perf_counter()
             self._commit(self._batch, self._finish)
@@ -265,11 +276,14 @@ class Writer:
         self.commands += len(batch)
         self.batch_sizes.append(len(batch))
         self.commit_times_s.append(perf_counter() - self._began_s)
+        # In this order: the callers wake, the next batch is taken behind them, so that
+        # their next writes join it, and whoever listens holds up neither.
         if error is not None:
             for entry in batch:
-                if entry.state is _State.TAKEN:
+                if entry.state is _State.TAKEN:  # withdrawn ones, if it was not begun
                     self._settle(entry, _own(error))
         else:
+            # As ``_settle`` does, which would cost each append a call more.
             done = _State.DONE
             for entry, outcome in zip(batch, outcomes, strict=True):
                 if isinstance(outcome, Published):
@@ -282,7 +296,6 @@ class Writer:
                         future.set_exception(outcome)
                     else:
                         future.set_result(outcome)
-        # Behind the callers just woken, so that their next writes join the batch.
         self._scheduled = True
         self._loop.call_soon(self._dispatch)
         if self.listener is not None:
@@ -293,7 +306,7 @@ class Writer:
         entry.state = _State.DONE
         entry.outcome = outcome
         future = entry.future
-        if future.done():
+        if future.done():  # cancelled: its caller takes the outcome from the entry
             return
         if isinstance(outcome, BaseException):
             future.set_exception(outcome)

@@ -258,8 +258,8 @@ class _Server(NamedTuple):
     """
     :param commits: its synchronous_commit.
     :param is_plain: whether a transaction that is not told otherwise is read committed
-        and may write, as it was when the store was opened. Where that changes, batches
-        of one statement fail, and go by steps on a connection that is made anew.
+        and may write, as it was when the store was opened. Where that changes, a batch
+        of one statement fails, and is applied by several on a new connection.
     """
 
     version: str

@@ -2,8 +2,8 @@
 
 Behind a pooler, which may give each transaction another server connection, a connection
 keeps no state of a session: what a transaction needs is set inside it, nothing is
-prepared, and nothing is set as the connection begins. A pooler is known by the process
-id that it tells a client: one of its own making, where a server tells its own.
+prepared, and nothing is set as the connection begins. A pooler is detected by comparing
+the process id of the handshake with ``pg_backend_pid()``: poolers invent one.
 
 SQLAlchemy is told that every statement commits by itself; transactions are begun and
 ended here, by statements that are not prepared.
@@ -70,8 +70,7 @@ registry.register("postgresql.turnstore", __name__, "_Dialect")
 class PostgresConnection:
     """A connection, free of transactions unless ``begin`` was called.
 
-    :param ended: called after each COMMIT and each ``commit_at_once``, whatever came of
-        it.
+    :param ended: called after each commit, whether it succeeded or not.
     """
 
     def __init__(
@@ -93,8 +92,8 @@ class PostgresConnection:
         """Tell whether it was; not so where the transaction had failed before."""
         return bool(await self._committing(self.driver.execute("COMMIT")) == "COMMIT")
 
-    async def commit_at_once(self, work: Callable[[Connection], T]) -> T:
-        """Run work whose one statement is a transaction by itself."""
+    async def commit_single_statement(self, work: Callable[[Connection], T]) -> T:
+        """Run work whose one statement is its own transaction."""
         return await self._committing(self.run(work))
 
     async def _committing(self, step: Awaitable[T]) -> T:

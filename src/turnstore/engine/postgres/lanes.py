@@ -5,16 +5,17 @@ locked first, in the order of their keys. So what the commands read of these ses
 is true until they are committed, and no two batches wait for each other's heads. A
 batch of one kind that locks as it reads is spared the extra step.
 
-Several commands of one kind that can do so (``Command.at_once``) are one statement
-instead, on a connection that has just answered; that is a transaction by itself: locks,
-rows and commit.
+Several commands of one kind that can do so (``Command.single_statement``) are one
+statement instead, on a connection that has just answered. It is its own transaction:
+locks, rows and commit.
 
 A commit whose answer is lost may have happened or not. Commands that find out by
 themselves (``Command.after_lost_commit``) are then applied again, which writes nothing
-where they were committed; the others get ``OutcomeUnknown`` when their heads could be
-locked, or time was up: a head that is read while the server still commits shows nothing
-of it. A statement by itself may not have begun, and hold no lock yet: its process is
-ended first, so it goes so only where the server's processes can be told.
+where they were committed. The others get ``OutcomeUnknown``, once their heads could be
+locked or time was up: a head that is read while the server still commits does not show
+that commit. A lost single-statement commit may not have started and so hold no lock. We
+terminate its server process first; where ``pg_stat_activity`` is hidden we do not use
+single statements.
 """
 
 from __future__ import annotations
@@ -139,6 +140,8 @@ class Lane:
             await self._connection.close()
 
     def _start(self, batch: Batch, done: Done) -> None:
+        # The writer starts the next batch after ``done``: one task at a time uses the
+        # connection.
         self._task = self._loop.create_task(self._commit(batch.begin(), done))
 
     async def _commit(self, commands: list[Command[Any]], done: Done) -> None:
@@ -151,14 +154,16 @@ class Lane:
 
     async def _commit_batch(self, commands: list[Command[Any]]) -> list[Outcome]:
         """Commit a batch, again where nothing of it was acknowledged."""
-        lost: Exception | None = None
+        lost: Exception | None = None  # the last commit whose answer was lost
         retries = Backoff(self._options.busy_timeout_s, self._loop)
         while True:
             try:
                 outcomes = await self._try(commands)
             except _CommitLost as error:
                 lost = error
-                # The commit is perhaps still under way: heads are locked after it.
+                # Applied on a new connection, where locking the heads waits for a
+                # commit that is still under way. What is read then shows whether it
+                # happened.
                 commands = [
                     _after_lost_commit(command, outcome)
                     for command, outcome in zip(commands, error.outcomes, strict=True)
@@ -170,7 +175,7 @@ class Lane:
                 if may_pass and not self._is_late and await retries.wait():
                     continue
                 if lost is not None:
-                    break
+                    break  # an earlier commit may have happened: not a plain failure
                 translated = translate(error)
                 raise translated from translated.__cause__
             else:
@@ -182,7 +187,8 @@ class Lane:
     def _after_loss(
         self, lost: Exception, commands: list[Command[Any]], outcomes: list[Outcome]
     ) -> list[Outcome]:
-        # Perhaps it was committed later than when its answer was lost.
+        # The commit may have happened after its answer was lost: tell it again to who
+        # has been told of it then.
         self._connector.committed()
         self._committed()
         return [
@@ -192,10 +198,11 @@ class Lane:
 
     async def _try(self, commands: list[Command[Any]]) -> list[Outcome]:
         connection = await self._connected()
-        outcomes = await self._try_at_once(connection, commands)
+        outcomes = await self._try_single_statement(connection, commands)
         if outcomes is not None:
             return outcomes
         try:
+            # Up to here and until COMMIT is sent, an error means: nothing was written.
             await connection.begin(self._begin)
             outcomes = await self._apply(connection, commands)
             if all(isinstance(each, _Probe) for each in commands):
@@ -208,6 +215,8 @@ class Lane:
         try:
             is_committed = await connection.commit()
         except BaseException as error:
+            # The server may still commit on this connection, and keeps its locks so
+            # long. Nothing more is sent on it.
             await self._drop()
             if is_lost(error) or not isinstance(error, Exception):
                 raise _CommitLost(outcomes) from error
@@ -219,17 +228,18 @@ class Lane:
         self._committed()
         return outcomes
 
-    async def _try_at_once(
+    async def _try_single_statement(
         self, connection: PostgresConnection, commands: list[Command[Any]]
     ) -> list[Outcome] | None:
-        """Commit a batch by one statement; None: it takes more, nothing was written."""
+        """Commit a batch by one statement; None: it takes several, and nothing was
+        written."""
         kind = type(commands[0])
         if (
             kind.single_statement is None
             or any(type(each) is not kind for each in commands)
-            # By steps only the last one can leave an outcome unknown. So goes a command
-            # alone, whose time is the disk's anyway, and what may find that nobody is
-            # there any more.
+            # Of several statements only COMMIT can leave an outcome unknown: better for
+            # a command alone, whose time is the disk's anyway, and for a connection
+            # that may be dead.
             or len(commands) == 1
             or self._loop.time() - self._answered_s > FRESH_S
             or self._process is None  # nobody could end it
@@ -240,7 +250,7 @@ class Lane:
             kind.single_statement, commands=commands, settings=self._settings
         )
         try:
-            outcomes = await connection.commit_at_once(work)
+            outcomes = await connection.commit_single_statement(work)
         except BaseException as error:
             if not isinstance(error, Exception) or is_unanswered(error):
                 self._unanswered = self._process
@@ -249,7 +259,7 @@ class Lane:
             if is_lost(error):
                 await self._drop()
             elif not is_conflict(error) and not is_fatal(translate(error)):
-                return None  # some command spoils it for all: by steps it is found
+                return None  # one command fails for all: savepoints will find it
             raise
         if outcomes is not None:
             self._answered_s = self._loop.time()
@@ -311,10 +321,11 @@ class Lane:
                 raise
             if not isinstance(translated, StoreError):
                 LOG.warning("a batch failed, its commands run apart", exc_info=error)
-        # Some command spoilt the batch for all: find it by running them apart.
+        # One command failed for all: savepoints find it. In a new transaction, as this
+        # one is void, and locking anew, as its locks are gone.
         await connection.roll_back()
         await connection.begin(self._begin)
-        return await connection.run(partial(_apart, self._lock, commands))
+        return await connection.run(partial(_each_in_savepoint, self._lock, commands))
 
     async def _undo(self, connection: PostgresConnection, error: BaseException) -> None:
         if isinstance(error, Exception) and not is_lost(error):
@@ -349,7 +360,7 @@ def _together(
     return apply_together(connection, commands)
 
 
-def _apart(
+def _each_in_savepoint(
     lock: LockSessions,
     commands: list[Command[Any]],
     connection: Connection,

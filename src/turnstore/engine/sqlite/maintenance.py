@@ -1,10 +1,10 @@
-"""What a SQLite store does beside reading and writing, while both go on.
+"""Maintenance of a SQLite file while it is read and written.
 
 Where each runs::
 
     backup, check   a reading connection of their own, on its thread
     checkpoint      the writing thread, between two batches
-    reclaim         the writing thread, in steps, batches between them
+    reclaim         the writing thread, some pages at a time, batches between them
     in memory       the writing thread, which has the only connection
 """
 
@@ -123,7 +123,7 @@ class SqliteMaintenance(Engine):
         )
 
     async def _between_batches(self, work: Callable[[SqliteThread], T]) -> T:
-        """Run ``work`` on the writing thread."""
+        """Run ``work`` on the writing thread, which has no transaction open then."""
         self._check_open()
         if self._writing is None:
             raise ReadOnlyStore("the store was opened with read_only")
@@ -140,6 +140,8 @@ class SqliteMaintenance(Engine):
         A cancellation, an error of ``meanwhile`` and closing set ``stop``, which makes
         it end soon, and wait until it has.
         """
+        # A task of its own, so that closing finds it: it ends all of them before it
+        # disconnects, as each has the file open.
         task = asyncio.create_task(self._on_own_connection(work))
         self._extra[task] = stop
         task.add_done_callback(self._extra.pop)
@@ -208,6 +210,8 @@ class Copy:
             os.close(os.open(self._partial, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             try:
                 self._fill(thread)
+                # First the content, then the name, each on the disk before the next:
+                # whatever a power cut leaves under that name is the whole copy.
                 _flush(self._partial)
                 self._give_name()
                 _flush(self._path.parent)

@@ -241,7 +241,8 @@ def _append(
     """Append by one statement; None: it takes more, and nothing was written."""
     if is_distributed(connection):
         return None
-    # Alone it may not read first: losing that would leave open what was never sent.
+    # As its own transaction it must not run a lookup first: if the connection died
+    # during the lookup, the caller would get OutcomeUnknown for a write never sent.
     find = session_keys if settings is None else known_keys
     keys = find(connection, {each.session_id for each in commands})
     counts: dict[int, int] = {}

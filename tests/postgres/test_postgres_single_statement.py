@@ -117,7 +117,7 @@ async def test_its_transaction_is_set_as_any_other(
     assert left == "0"
 
 
-async def test_a_connection_that_was_idle_goes_by_steps(
+async def test_a_connection_that_was_idle_takes_several_statements(
     one_lane: SessionStore, database: str
 ) -> None:
     await watch(database)
@@ -231,7 +231,7 @@ async def test_a_cut_leaves_the_outcomes_unknown(
     assert await append(cut_store, "next") == [written + 1] * 3
 
 
-async def test_who_can_find_out_goes_by_steps(
+async def test_who_can_find_out_takes_several_statements(
     one_lane: SessionStore, database: str
 ) -> None:
     await watch(database)
@@ -244,7 +244,7 @@ async def test_who_can_find_out_goes_by_steps(
     assert len(idle) == 6 and "0" not in idle
 
 
-async def test_sessions_that_are_not_known_yet_go_by_steps(
+async def test_sessions_that_are_not_known_yet_take_several_statements(
     cut_store: SessionStore, proxy: Proxy, database: str
 ) -> None:
     """Losing the connection while their keys are read leaves nothing open."""
@@ -297,7 +297,7 @@ async def test_what_had_not_begun_when_its_outcome_was_told_never_will(
         assert await append(store) == [2, 2, 2]
 
 
-async def test_who_may_not_see_the_servers_processes_goes_by_steps(
+async def test_who_may_not_see_the_servers_processes_takes_several_statements(
     database: str,
 ) -> None:
     await watch(database)
@@ -318,7 +318,7 @@ async def test_who_may_not_see_the_servers_processes_goes_by_steps(
     assert "0" not in [each[4] for each in await seen(database)]
 
 
-async def test_behind_a_pooler_it_goes_by_steps(database: str) -> None:
+async def test_behind_a_pooler_it_takes_several_statements(database: str) -> None:
     """As nobody could tell which process to end."""
     await watch(database)
     options = patient(lanes=1, behind_pooler=True)
