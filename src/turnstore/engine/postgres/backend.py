@@ -208,10 +208,7 @@ class PostgresBackend(Backend):
     # Writing
 
     def write(self, command: Command[R]) -> Coroutine[Any, Any, R]:
-        self._check_open()
-        if self._routes is None:
-            raise ReadOnlyStore("the store was opened with read_only")
-        return self._write(command, self._routes)
+        return self._write(command, self._check_writable())
 
     async def _write(self, command: Command[R], routes: LaneRouter) -> R:
         ids = command.session_ids
@@ -260,7 +257,7 @@ class PostgresBackend(Backend):
 
     async def checkpoint(self) -> bool:
         """Nothing is kept beside the database."""
-        self._check_open()
+        self._check_writable()
         return True
 
     async def check(self) -> list[str]:
@@ -270,7 +267,7 @@ class PostgresBackend(Backend):
 
     async def reclaim(self) -> None:
         """Autovacuum gives free space back."""
-        self._check_open()
+        self._check_writable()
 
     # Facts
 
@@ -294,6 +291,13 @@ class PostgresBackend(Backend):
             reader_waits=waits,
             wal_bytes=0,
         )
+
+    def _check_writable(self) -> LaneRouter:
+        """Return what gives writes their lanes."""
+        self._check_open()
+        if self._routes is None:
+            raise ReadOnlyStore("the store was opened with read_only")
+        return self._routes
 
     def _check_open(self) -> None:
         if self._closed_reason is not None:
