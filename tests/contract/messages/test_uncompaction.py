@@ -136,9 +136,11 @@ async def test_uncompact_after_a_purge_of_its_messages_is_refused(
     await talk(store, 3)
     await store.messages.compact("s", "so far", preserve=1)
     await store.archive.purge(older_than_days=0)
-    with pytest.raises(InvalidArgument):
+    with pytest.raises(InvalidArgument, match="purged"):
         await store.messages.uncompact("s")
     assert await sent(store) == ["so far", "m3"]
+    found = await store.messages.list("s")
+    assert [each.content for each in found] == ["m3", "so far"]
 
 
 async def test_uncompact_after_a_purge_takes_a_later_compaction_back(
