@@ -124,8 +124,8 @@ async def test_recover_lists_what_it_closed_of_every_session(
         assert await store.sessions.get(session.id) == session
     closed = [(each.session_id, each.id) for each in report.tool_calls]
     assert closed == [("b", "1"), ("b", "3"), ("a", "1"), ("a", "3")]
-    for call in report.tool_calls:
-        assert await store.tool_calls.get(call.session_id, call.id) == call
+    for each in report.tool_calls:
+        assert await store.tool_calls.get(each.session_id, each.id) == each
     ended = await store.tool_calls.get("a", "2")
     assert ended is not None and ended.status == "completed"
     assert await store.admin.check() == []
