@@ -23,7 +23,11 @@ OF_A_SESSION: Final[dict[str, Call]] = {
     "messages.append_many": lambda store: store.messages.append_many(
         "gone", [NewMessage(role="user")]
     ),
+    "messages.append_many of none": lambda store: store.messages.append_many(
+        "gone", []
+    ),
     "messages.list": lambda store: store.messages.list("gone"),
+    "messages.list of the last": lambda store: store.messages.list("gone", last=3),
     "messages.context": lambda store: store.messages.context("gone"),
     "messages.branch": lambda store: store.messages.branch("gone"),
     "messages.branch to a message": lambda store: store.messages.branch("gone", "m"),
@@ -45,7 +49,9 @@ OF_A_SESSION: Final[dict[str, Call]] = {
     "events.append_many": lambda store: store.events.append_many(
         "gone", [NewEvent(type="e")]
     ),
+    "events.append_many of none": lambda store: store.events.append_many("gone", []),
     "events.list": lambda store: store.events.list("gone"),
+    "events.list by no types": lambda store: store.events.list("gone", types=[]),
     "events.list by types": lambda store: store.events.list("gone", types=["e"]),
     "events.stream": lambda store: anext(aiter(store.events.stream("gone"))),
     "events.follow": lambda store: anext(store.events.follow("gone")),

@@ -84,12 +84,15 @@ class Engine(Backend):
                 "in this loop"
             )
 
-    # Writing
-
-    def write(self, command: Command[R]) -> Coroutine[Any, Any, R]:
+    def _check_writable(self) -> None:
         self._check_open()
         if not self._writers:
             raise ReadOnlyStore("the store was opened with read_only")
+
+    # Writing
+
+    def write(self, command: Command[R]) -> Coroutine[Any, Any, R]:
+        self._check_writable()
         return self._write(command)
 
     @abstractmethod

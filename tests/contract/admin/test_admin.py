@@ -16,6 +16,7 @@ from tests.contract.ways import OpenStore
 from turnstore import (
     NewEvent,
     NewMessage,
+    ReadOnlyStore,
     Session,
     SessionStore,
     StoreClosed,
@@ -41,6 +42,8 @@ async def use(store: SessionStore, name: str) -> None:
     await store.usage.record(name, Usage(prompt_tokens=3))
     await store.sessions.fork(name, new_id=f"{name}-fork", at_message_seq=3)
     await store.messages.append(f"{name}-fork", "user", usage=Usage(prompt_tokens=1))
+    await store.usage.record(f"{name}-fork", Usage(prompt_tokens=3))
+    await store.tool_calls.update(name, "pending", status="completed")
     await store.tool_calls.interrupt(name)
     await store.messages.compact(name, "so far", preserve=2)
 
@@ -74,7 +77,12 @@ async def test_recover_fails_open_tool_calls(
 ) -> None:
     await store.sessions.create(id="s", status=of_session)
     await store.tool_calls.create("s", "t", {}, id="c", status=status)
-    [closed] = (await store.admin.recover()).tool_calls
+    report = await store.admin.recover()
+    assert len(report.sessions) == (of_session == "running")
+    found = await store.sessions.get("s")
+    left = "interrupted" if of_session == "running" else of_session
+    assert found is not None and found.status == left
+    [closed] = report.tool_calls
     assert (closed.session_id, closed.id) == ("s", "c")
     assert (closed.status, closed.error) == ("failed", "interrupted")
     assert closed.completed_at is not None
@@ -107,22 +115,29 @@ async def test_recover_lists_what_it_closed_of_every_session(
 ) -> None:
     for name in ("b", "a"):
         await store.sessions.create(id=name, status="running")
-        for call in ("1", "2"):
-            await store.tool_calls.create(name, "t", {}, id=call)
+        for call, status in (("1", "executing"), ("2", "completed"), ("3", "pending")):
+            await store.tool_calls.create(name, "t", {}, id=call, status=status)
     report = await store.admin.recover()
     assert [each.id for each in report.sessions] == ["b", "a"]
+    for session in report.sessions:
+        assert session.pending_tool_calls == 0
+        assert await store.sessions.get(session.id) == session
     closed = [(each.session_id, each.id) for each in report.tool_calls]
-    assert closed == [("b", "1"), ("b", "2"), ("a", "1"), ("a", "2")]
+    assert closed == [("b", "1"), ("b", "3"), ("a", "1"), ("a", "3")]
+    for each in report.tool_calls:
+        assert await store.tool_calls.get(each.session_id, each.id) == each
+    ended = await store.tool_calls.get("a", "2")
+    assert ended is not None and ended.status == "completed"
+    assert await store.admin.check() == []
 
 
 async def test_recover_closes_nothing_twice(store: SessionStore) -> None:
     await store.sessions.create(id="s", status="running")
     await store.tool_calls.create("s", "t", {})
-    reports = await asyncio.gather(store.admin.recover(), store.admin.recover())
-    assert sum(len(each.sessions) for each in reports) == 1
-    assert sum(len(each.tool_calls) for each in reports) == 1
-    report = await store.admin.recover()
-    assert (report.sessions, report.tool_calls) == ([], [])
+    first, *later = await asyncio.gather(store.admin.recover(), store.admin.recover())
+    assert (len(first.sessions), len(first.tool_calls)) == (1, 1)
+    for report in (*later, await store.admin.recover()):
+        assert (report.sessions, report.tool_calls) == ([], [])
 
 
 async def test_recover_keeps_what_was_written(store: SessionStore) -> None:
@@ -148,6 +163,15 @@ async def test_a_used_store_has_no_problems(store: SessionStore) -> None:
     assert await store.archive.purge(older_than_days=0) > 0
     await store.messages.uncompact("a-fork")
     assert await store.sessions.delete("a") is True
+    assert await store.admin.check() == []
+
+
+async def test_a_head_beyond_its_rows_is_no_problem(
+    store: SessionStore, session: Session
+) -> None:
+    await store.events.append_many("s", [NewEvent(type="e")] * 5)
+    await store.events.delete_before("s", 100)
+    assert await store.events.list("s") == []
     assert await store.admin.check() == []
 
 
@@ -196,6 +220,16 @@ async def test_care_of_a_closed_store(store: SessionStore, call: str) -> None:
 
 
 # Several stores on one database
+
+
+@pytest.mark.parametrize("call", ["checkpoint", "vacuum", "recover"])
+async def test_care_that_writes_is_refused_by_a_read_only_store(
+    store: SessionStore, open_shared: OpenStore, call: str
+) -> None:
+    reading = await open_shared(read_only=True)
+    with pytest.raises(ReadOnlyStore):
+        await getattr(reading.admin, call)()
+    assert await reading.admin.check() == []
 
 
 async def test_another_store_recovers_what_one_left_open(

@@ -16,6 +16,7 @@ from turnstore import (
     SessionStore,
     Usage,
 )
+from turnstore.sql import codec
 
 EMPTY: Final = CompactedStatistics(
     message_count=0, session_count=0, size_bytes=0, oldest=None
@@ -40,6 +41,8 @@ async def test_statistics_count_archived_messages_and_their_sessions(
     [first, *_] = await store.messages.list("a")
     found = await store.archive.statistics()
     assert (found.message_count, found.session_count) == (6, 2)
+    # Each is two characters and two quotes.
+    assert found.size_bytes == 6 * 4
     assert found.oldest is not None
     assert found.oldest == first.compacted_at
 
@@ -62,6 +65,18 @@ async def test_statistics_count_the_bytes_of_tool_calls_without_content(
     await store.messages.append("s", "assistant", None, tool_calls=calls)
     await store.messages.compact("s", "so far", preserve=0)
     assert (await store.archive.statistics()).size_bytes >= 1_000
+
+
+async def test_statistics_count_the_bytes_of_content_and_tool_calls(
+    store: SessionStore, session: Session
+) -> None:
+    calls = [{"id": "é"}]
+    await store.messages.append("s", "assistant", "日本", tool_calls=calls)
+    await store.messages.append("s", "assistant", None)
+    await store.messages.compact("s", "so far", preserve=0)
+    found = await store.archive.statistics()
+    size_bytes = len('"日本"'.encode()) + len('[{"id":"é"}]'.encode())
+    assert (found.message_count, found.size_bytes) == (2, size_bytes)
 
 
 async def test_a_summary_counts_once_it_is_archived(store: SessionStore) -> None:
@@ -93,7 +108,12 @@ async def test_statistics_stay_within_their_scope(
     store: SessionStore, scope: dict[str, Any], count: int
 ) -> None:
     await three_projects(store)
-    assert (await store.archive.statistics(**scope)).message_count == count
+    found = await store.archive.statistics(**scope)
+    assert found.message_count == count
+    if count == 0:
+        assert found == EMPTY
+    else:
+        assert found.session_count == (1 if scope else 3)
 
 
 # purge
@@ -138,6 +158,24 @@ async def test_a_purge_leaves_what_was_archived_lately(store: SessionStore) -> N
     await compacted(store, "s", 3)
     assert await store.archive.purge(older_than_days=1) == 0
     assert len(await contents(store, "s")) == 5
+
+
+async def test_a_purge_deletes_what_was_archived_long_ago(
+    store: SessionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = codec.now_micros
+    week_us = 7 * 24 * 3_600 * 1_000_000
+    monkeypatch.setattr(codec, "now_micros", lambda: clock() - week_us)
+    await compacted(store, "s", 3)
+    monkeypatch.undo()
+    await store.messages.append("s", "user", "new")
+    await store.messages.compact("s", "again", preserve=0)
+    purge = store.archive.purge
+    assert await purge(older_than_days=8, dry_run=True) == 0
+    assert await purge(older_than_days=6, dry_run=True) == 3
+    assert await purge(older_than_days=6) == 3
+    # What the second compaction archived is left, with the first one's summary.
+    assert await contents(store, "s") == ["kept", "so far", "new", "again"]
 
 
 @pytest.mark.parametrize(("days", "count"), [(0, 3), (1, 0)])
@@ -192,6 +230,7 @@ async def test_a_purge_of_the_parent_leaves_forks_whole(store: SessionStore) -> 
     await store.sessions.fork("s", at_message_seq=2, new_id="early")
     await store.sessions.fork("s", new_id="late")
     assert await store.archive.purge(older_than_days=0, session_id="s") == 3
+    assert await contents(store, "s") == ["kept", "so far"]
     assert await contents(store, "early") == ["m1", "m2"]
     late = await contents(store, "late")
     assert late == ["m1", "m2", "m3", "kept", "so far"]
@@ -200,7 +239,11 @@ async def test_a_purge_of_the_parent_leaves_forks_whole(store: SessionStore) -> 
 async def test_a_purge_of_a_fork_leaves_the_parent(store: SessionStore) -> None:
     await compacted(store, "s", 3)
     await store.sessions.fork("s", new_id="fork")
-    assert await store.archive.purge(older_than_days=0, session_id="fork") == 3
+    found = await store.archive.statistics(session_id="fork")
+    assert found.message_count == 3
+    purge = store.archive.purge
+    assert await purge(older_than_days=0, session_id="fork", dry_run=True) == 3
+    assert await purge(older_than_days=0, session_id="fork") == 3
     assert await contents(store, "fork") == ["kept", "so far"]
     assert len(await contents(store, "s")) == 5
 
@@ -227,10 +270,10 @@ async def test_a_purge_that_has_deleted_returns_its_count_though_cancelled(
     assert (returned, caught.value.args) == ([3], ("enough",))
 
 
-@pytest.mark.parametrize("days", [-1, 1.5, None], ids=str)
+@pytest.mark.parametrize("days", [-1, 1.5, "1", None, 10**9], ids=repr)
 async def test_older_than_days_is_a_count(store: SessionStore, days: Any) -> None:
     await compacted(store, "s", 3)
-    with pytest.raises(InvalidArgument):
+    with pytest.raises(InvalidArgument, match="older_than_days"):
         await store.archive.purge(older_than_days=days)
     assert len(await contents(store, "s")) == 5
 

@@ -9,12 +9,11 @@ from typing import Any, Final
 
 import pytest
 
-from tests.contract.ways import OpenStore
+from tests.contract.events.logs import data, fill
 from turnstore import (
     InvalidArgument,
     NewEvent,
     PayloadInvalid,
-    SequenceConflict,
     Session,
     SessionStore,
 )
@@ -24,29 +23,27 @@ MOMENT: Final = datetime(2024, 5, 6, 7, 8, 9, 10, tzinfo=UTC)
 WRONG: Final[dict[str, Callable[[Any], Awaitable[Any]]]] = {
     "empty type": lambda room: room.append("s", ""),
     "type": lambda room: room.append("s", 5),
+    "long type": lambda room: room.append("s", "x" * 256),
     "model": lambda room: room.append("s", "e", model=5),
     "naive time": lambda room: room.append("s", "e", created_at=datetime(2024, 1, 1)),
     "empty key": lambda room: room.append("s", "e", idempotency_key=""),
     "long key": lambda room: room.append("s", "e", idempotency_key="k" * 256),
     "expected head": lambda room: room.append("s", "e", expected_head=-1),
+    "expected text": lambda room: room.append("s", "e", expected_head="0"),
     "several": lambda room: room.append_many("s", 5),
+    "text": lambda room: room.append_many("s", "text"),
     "no record": lambda room: room.append_many("s", [{"type": "e"}]),
     "after": lambda room: room.list("s", after=-1),
+    "fraction": lambda room: room.list("s", after=1.0),
     "limit": lambda room: room.list("s", limit=0),
+    "limit of bool": lambda room: room.list("s", limit=True),
     "types": lambda room: room.list("s", types="e"),
+    "types of int": lambda room: room.list("s", types=[1]),
+    "no types": lambda room: room.list("s", types=5),
     "page size": lambda room: anext(room.stream("s", page_size=0)),
+    "large page": lambda room: anext(room.stream("s", page_size=10_001)),
     "seq": lambda room: room.delete_before("s", -1),
 }
-
-
-async def fill(store: SessionStore, count: int) -> None:
-    """Append events with their ``seq`` as data, of types t0, t1 and t2 in turn."""
-    new = [NewEvent(type=f"t{n % 3}", data=n) for n in range(1, count + 1)]
-    assert await store.events.append_many("s", new) == [*range(1, count + 1)]
-
-
-async def data(store: SessionStore, **where: Any) -> list[Any]:
-    return [each.data for each in await store.events.list("s", **where)]
 
 
 # append
@@ -55,9 +52,11 @@ async def data(store: SessionStore, **where: Any) -> list[Any]:
 async def test_an_event_by_default_has_no_data_and_a_time(
     store: SessionStore, session: Session
 ) -> None:
+    before = datetime.now(UTC)
     await store.events.append("s", "e")
     [event] = await store.events.list("s")
     assert (event.data, event.model, event.turn_id) == (None, None, None)
+    assert before <= event.created_at <= datetime.now(UTC)
     assert event.created_at >= session.created_at
 
 
@@ -102,107 +101,6 @@ async def test_events_refuse_arguments_out_of_bounds(
     assert await store.sessions.get("s") == session
 
 
-# Idempotency keys
-
-
-async def test_a_repeated_key_returns_the_first_seq_and_writes_nothing(
-    store: SessionStore, session: Session
-) -> None:
-    await store.events.append("s", "e", 1)
-    assert await store.events.append("s", "e", 2, idempotency_key="k") == 2
-    await store.events.append("s", "e", 3)
-    before = await store.sessions.get("s")
-    again = await store.events.append("s", "other", 4, idempotency_key="k")
-    assert again == 2
-    assert await store.sessions.get("s") == before
-    assert await data(store) == [1, 2, 3]
-
-
-async def test_of_gathered_events_with_one_key_the_first_is_written(
-    store: SessionStore, session: Session
-) -> None:
-    seqs = await asyncio.gather(
-        *(store.events.append("s", "e", n, idempotency_key="k") for n in range(4))
-    )
-    assert seqs == [1, 1, 1, 1]
-    assert await data(store) == [0]
-
-
-async def test_an_events_key_belongs_to_its_session(
-    store: SessionStore, session: Session
-) -> None:
-    await store.sessions.create(id="other")
-    await store.events.append("s", "e", 1, idempotency_key="k")
-    await store.events.append("other", "e", 2, idempotency_key="k")
-    assert await data(store) == [1]
-    assert [each.data for each in await store.events.list("other")] == [2]
-
-
-async def test_an_events_key_outlives_delete_before(
-    store: SessionStore, session: Session
-) -> None:
-    await store.events.append("s", "e", idempotency_key="k")
-    assert await store.events.delete_before("s", 2) == 1
-    assert await store.events.append("s", "e", idempotency_key="k") == 1
-    assert await data(store) == []
-
-
-async def test_a_replay_wins_over_expected_head(
-    store: SessionStore, session: Session
-) -> None:
-    first = await store.events.append("s", "e", idempotency_key="k", expected_head=0)
-    again = await store.events.append("s", "e", idempotency_key="k", expected_head=0)
-    assert (first, again) == (1, 1)
-
-
-async def test_the_key_of_a_refused_event_is_still_unused(
-    store: SessionStore, session: Session
-) -> None:
-    with pytest.raises(SequenceConflict):
-        await store.events.append("s", "e", 1, idempotency_key="k", expected_head=5)
-    assert await store.events.append("s", "e", 2, idempotency_key="k") == 1
-    assert await data(store) == [2]
-
-
-# Expected head
-
-
-@pytest.mark.parametrize("wrong", [0, 2, 4])
-async def test_an_event_with_another_head_expected_writes_nothing(
-    store: SessionStore, session: Session, wrong: int
-) -> None:
-    await fill(store, 3)
-    before = await store.sessions.get("s")
-    with pytest.raises(SequenceConflict) as caught:
-        await store.events.append("s", "e", model="m", expected_head=wrong)
-    assert (caught.value.session_id, caught.value.actual_head) == ("s", 3)
-    assert await store.sessions.get("s") == before
-
-
-async def test_the_expected_head_is_that_of_append_many_too(
-    store: SessionStore, session: Session
-) -> None:
-    new = [NewEvent(type="e"), NewEvent(type="e")]
-    assert await store.events.append_many("s", new, expected_head=0) == [1, 2]
-    with pytest.raises(SequenceConflict) as caught:
-        await store.events.append_many("s", new, expected_head=1)
-    assert caught.value.actual_head == 2
-    assert await store.events.head("s") == 2
-
-
-async def test_of_gathered_events_that_expect_a_head_the_first_wins(
-    store: SessionStore, session: Session
-) -> None:
-    outcomes = await asyncio.gather(
-        *(store.events.append("s", "e", n, expected_head=0) for n in range(4)),
-        return_exceptions=True,
-    )
-    assert outcomes[0] == 1
-    heads = [getattr(each, "actual_head", None) for each in outcomes[1:]]
-    assert heads == [1, 1, 1]
-    assert await data(store) == [0]
-
-
 # append_many
 
 
@@ -217,15 +115,45 @@ async def test_append_many_events_returns_consecutive_seqs(
     assert (last.model, last.turn_id) == ("m", "t")
 
 
-async def test_append_many_events_is_all_or_nothing(
+async def test_gathered_append_many_events_keeps_call_order(
     store: SessionStore, session: Session
 ) -> None:
+    outcomes: Any = await asyncio.gather(
+        store.events.append("s", "e", "a"),
+        store.events.append_many("s", [NewEvent(type="e", data=n) for n in range(3)]),
+        store.events.append("s", "e", "b"),
+    )
+    assert outcomes == [1, [2, 3, 4], 5]
+    assert await data(store) == ["a", 0, 1, 2, "b"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        (NewEvent(type="e", data={1: 2}), PayloadInvalid),
+        (NewEvent(type=""), InvalidArgument),
+        (NewEvent(type="e", created_at=datetime(2024, 1, 1)), InvalidArgument),
+    ],
+    ids=["data", "type", "time"],
+)
+async def test_append_many_events_is_all_or_nothing(
+    store: SessionStore, session: Session, wrong: NewEvent, error: type[Exception]
+) -> None:
     good = NewEvent(type="e")
-    with pytest.raises(PayloadInvalid):
-        await store.events.append_many(
-            "s", [good, NewEvent(type="e", data={1: 2}), good]
-        )
+    with pytest.raises(error):
+        await store.events.append_many("s", [good, wrong, good])
     assert await store.sessions.get("s") == session
+    assert await data(store) == []
+
+
+async def test_append_many_of_an_iterator_of_events_loses_none(
+    store: SessionStore, session: Session
+) -> None:
+    new: Any = iter([NewEvent(type="e"), NewEvent(type="e")])
+    try:
+        assert await store.events.append_many("s", new) == [1, 2]
+    except InvalidArgument:
+        assert await store.events.head("s") == 0
 
 
 async def test_append_many_of_no_events_writes_nothing(
@@ -274,12 +202,23 @@ async def test_events_after_a_seq_of_types_up_to_a_limit(
     assert await data(store, **where) == expected
 
 
+async def test_types_may_be_a_set(store: SessionStore, session: Session) -> None:
+    await fill(store, 6)
+    assert await data(store, types={"t0", "t1"}, limit=3) == [1, 3, 4]
+
+
 async def test_a_long_log_is_listed_whole(
     store: SessionStore, session: Session
 ) -> None:
-    await fill(store, 5_000)
-    assert await data(store) == [*range(1, 5_001)]
-    assert await data(store, after=500, limit=2_500) == [*range(501, 3_001)]
+    await fill(store, 3_500)
+    await store.events.append("s", "big", "x" * 3_000_000)
+    await fill(store, 1_500)
+    assert [each.seq for each in await store.events.list("s")] == [*range(1, 5_002)]
+    some = await store.events.list("s", after=500, limit=2_500)
+    assert [each.seq for each in some] == [*range(501, 3_001)]
+    of_one_type = await store.events.list("s", types=["t0"], limit=1_600)
+    assert len(of_one_type) == 1_600
+    assert {each.type for each in of_one_type} == {"t0"}
 
 
 @pytest.mark.parametrize("page_size", [1, 2, 3, 6, 7, 500])
@@ -320,13 +259,15 @@ async def test_head_is_0_before_the_first_event(
 
 
 @pytest.mark.parametrize(
-    ("seq", "deleted"), [(0, 0), (1, 0), (3, 2), (5, 4), (6, 5), (99, 5)]
+    ("seq", "deleted"),
+    [(0, 0), (1, 0), (3, 2), (5, 4), (6, 5), (99, 5), (2**63 - 1, 5)],
 )
 async def test_delete_before_excludes_the_given_seq(
     store: SessionStore, session: Session, seq: int, deleted: int
 ) -> None:
     await fill(store, 5)
     assert await store.events.delete_before("s", seq) == deleted
+    assert await store.events.delete_before("s", seq) == 0
     assert await data(store) == [*range(deleted + 1, 6)]
 
 
@@ -348,12 +289,57 @@ async def test_delete_before_leaves_other_sessions(
     assert await data(store) == [1, 2]
 
 
-# Several stores on one database
+async def test_gathered_delete_before_keeps_call_order(
+    store: SessionStore, session: Session
+) -> None:
+    await store.sessions.create(id="other")
+    await store.events.append("other", "e")
+    await fill(store, 2)
+    outcomes: Any = await asyncio.gather(
+        store.events.append("s", "e", "late"),
+        store.events.delete_before("s", 4),
+        store.events.append("s", "e", "kept"),
+        store.events.delete_before("s", 4),
+    )
+    assert outcomes == [3, 3, 4, 0]
+    assert await data(store) == ["kept"]
+    assert len(await store.events.list("other")) == 1
 
 
-async def test_a_key_of_one_store_is_known_to_another(open_shared: OpenStore) -> None:
-    first, second = await open_shared(), await open_shared()
-    await first.sessions.create(id="s")
-    assert await first.events.append("s", "e", 1, idempotency_key="k") == 1
-    assert await second.events.append("s", "e", 2, idempotency_key="k") == 1
-    assert await data(second) == [1]
+# last_model
+
+
+async def test_last_model_is_that_of_the_newest_event_or_message_that_names_one(
+    store: SessionStore, session: Session
+) -> None:
+    async def last_model() -> str | None:
+        found = await store.sessions.get("s")
+        assert found is not None
+        return found.last_model
+
+    assert await last_model() is None
+    await store.events.append("s", "e", model="a")
+    assert await last_model() == "a"
+    await store.messages.append("s", "assistant", model="b")
+    assert await last_model() == "b"
+    await store.events.append("s", "e")
+    await store.messages.append("s", "user")
+    assert await last_model() == "b"
+    await asyncio.gather(
+        store.events.append("s", "e", model="c"),
+        store.messages.append("s", "assistant", model="d"),
+        store.events.append_many(
+            "s", [NewEvent(type="e", model="e"), NewEvent(type="e", model="f")]
+        ),
+        store.events.append("s", "e", model="g", expected_head=99),
+        return_exceptions=True,
+    )
+    assert await last_model() == "f"
+    await asyncio.gather(
+        store.messages.append("s", "assistant", model="h"),
+        store.events.append("s", "e", model="f"),
+        store.messages.append("s", "assistant", model="f"),
+        store.messages.append("s", "assistant", model="i"),
+        store.events.append("s", "e", model="h"),
+    )
+    assert await last_model() == "h"

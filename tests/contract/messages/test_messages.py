@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -23,6 +24,25 @@ from turnstore import (
 )
 
 MOMENT: Final = datetime(2024, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
+HUGE: Final = Usage(prompt_tokens=2**63 - 1, completion_tokens=2**63 - 1)
+
+WRONG: Final[dict[str, Callable[[Any], Awaitable[Any]]]] = {
+    "role": lambda room: room.append("s", ["user"]),
+    "usage": lambda room: room.append("s", "user", usage={"prompt_tokens": 1}),
+    "usage below 0": lambda room: room.append(
+        "s", "user", usage=Usage(prompt_tokens=-1)
+    ),
+    "usage of 64 bits": lambda room: room.append(
+        "s", "user", usage=Usage(api_calls=2**63)
+    ),
+    "usage of bool": lambda room: room.append(
+        "s", "user", usage=Usage(prompt_tokens=True)
+    ),
+    "name": lambda room: room.append("s", "user", name=5),
+    "model": lambda room: room.append("s", "user", model=b"m"),
+    "no record": lambda room: room.append_many("s", [{"role": "user"}]),
+    "several": lambda room: room.append_many("s", "text"),
+}
 
 
 @pytest.mark.parametrize("role", ["system", "user", "assistant", "tool"])
@@ -37,7 +57,9 @@ async def test_a_message_needs_only_a_role(
         role=Role(role),
         created_at=made.created_at,
     )
-    assert await store.messages.list("s") == [made]
+    empty = await store.messages.append("s", Role(role), "", tool_calls=[])
+    assert (empty.role, empty.content, empty.tool_calls) == (Role(role), "", [])
+    assert await store.messages.list("s") == [made, empty]
 
 
 @pytest.mark.parametrize("content", ["", "x", None, {}, [], 0, False, {"a": None}])
@@ -58,13 +80,25 @@ async def test_no_tool_calls_and_an_empty_list_of_them_stay_apart(
     assert [each.tool_calls for each in found] == [None, []]
 
 
-@pytest.mark.parametrize("wrong", ["text", {"id": "c"}, 5, ["c"], [None]], ids=str)
+@pytest.mark.parametrize(
+    "wrong", ["text", {"id": "c"}, 5, ["c"], [["c"]], [None]], ids=str
+)
 async def test_tool_calls_of_a_message_are_a_list_of_objects(
     store: SessionStore, session: Session, wrong: Any
 ) -> None:
     with pytest.raises(PayloadInvalid):
         await store.messages.append("s", "assistant", tool_calls=wrong)
     assert await store.messages.list("s") == []
+    assert await store.sessions.get("s") == session
+
+
+@pytest.mark.parametrize("call", WRONG.values(), ids=WRONG)
+async def test_messages_refuse_arguments_out_of_bounds(
+    store: SessionStore, session: Session, call: Callable[[Any], Any]
+) -> None:
+    with pytest.raises(InvalidArgument):
+        await call(store.messages)
+    assert await store.sessions.get("s") == session
 
 
 async def test_messages_keep_their_order_whatever_their_times(
@@ -82,12 +116,26 @@ async def test_append_refuses_a_message_id_that_its_session_has(
 ) -> None:
     await store.sessions.create(id="other")
     first = await store.messages.append("s", "user", "first", id="m")
+    before = await store.sessions.get("s")
     with pytest.raises(MessageExists) as caught:
-        await store.messages.append("s", "user", "second", id="m")
+        await store.messages.append("s", "user", id="m", model="x", usage=Usage())
     assert (caught.value.session_id, caught.value.message_id) == ("s", "m")
+    assert await store.sessions.get("s") == before
     other = await store.messages.append("other", "user", "theirs", id="m")
     assert await store.messages.list("s") == [first]
     assert await store.messages.list("other") == [other]
+
+
+async def test_of_gathered_messages_with_one_id_the_first_wins(
+    store: SessionStore, session: Session
+) -> None:
+    outcomes = await asyncio.gather(
+        *(store.messages.append("s", "user", n, id="m") for n in range(3)),
+        return_exceptions=True,
+    )
+    kinds = [type(each) for each in outcomes]
+    assert kinds == [Message, MessageExists, MessageExists]
+    assert [each.content for each in await store.messages.list("s")] == [0]
 
 
 async def test_append_refuses_a_parent_that_is_not_in_the_session(
@@ -98,7 +146,10 @@ async def test_append_refuses_a_parent_that_is_not_in_the_session(
     with pytest.raises(MessageNotFound) as caught:
         await store.messages.append("s", "user", parent_id="theirs")
     assert (caught.value.session_id, caught.value.message_id) == ("s", "theirs")
+    with pytest.raises(MessageNotFound):
+        await store.messages.append("s", "user", id="self", parent_id="self")
     assert await store.messages.list("s") == []
+    assert await store.sessions.get("s") == session
 
 
 async def test_a_message_counts_in_its_session(
@@ -125,6 +176,43 @@ async def test_usage_of_messages_adds_up(store: SessionStore, session: Session) 
     assert found.usage == used + used + used + Usage(api_calls=3)
 
 
+async def test_usage_of_gathered_messages_adds_up(
+    store: SessionStore, session: Session
+) -> None:
+    one = Usage(
+        prompt_tokens=1,
+        completion_tokens=2,
+        cache_read_tokens=3,
+        cache_creation_tokens=4,
+        thinking_tokens=5,
+        api_calls=6,
+    )
+    await asyncio.gather(
+        store.messages.append("s", "assistant", usage=one),
+        store.messages.append("s", "user"),
+        store.messages.append_many("s", [NewMessage(role="assistant", usage=one)] * 2),
+    )
+    await store.messages.append("s", "assistant", usage=one)
+    found = await store.sessions.get("s")
+    assert found is not None
+    assert (found.usage, found.message_count) == (one + one + one + one, 5)
+
+
+async def test_a_session_stays_readable_whatever_its_usage_adds_up_to(
+    store: SessionStore, session: Session
+) -> None:
+    outcomes = await asyncio.gather(
+        *(store.messages.append("s", "assistant", usage=HUGE) for _ in range(3)),
+        return_exceptions=True,
+    )
+    kept = [each for each in outcomes if isinstance(each, Message)]
+    assert {type(each) for each in outcomes} <= {Message, InvalidArgument}
+    expected = sum((each.usage.prompt_tokens for each in kept if each.usage), 0)
+    found = await store.sessions.get("s")
+    assert found is not None and found.usage.prompt_tokens == expected
+    assert (await store.sessions.list(order_by="total_tokens")).items == [found]
+
+
 @pytest.mark.parametrize(("given", "counted"), [(0, 1), (1, 1), (3, 3)])
 async def test_api_calls_is_1_unless_the_usage_says_otherwise(
     store: SessionStore, session: Session, given: int, counted: int
@@ -138,11 +226,30 @@ async def test_a_repeated_message_key_returns_the_first_and_writes_nothing(
     store: SessionStore, session: Session
 ) -> None:
     first = await store.messages.append("s", "user", 1, idempotency_key="k")
+    second = await store.messages.append("s", "user", 2)
     before = await store.sessions.get("s")
-    again = await store.messages.append("s", "tool", 2, idempotency_key="k")
+    again = await store.messages.append(
+        "s", "tool", 3, id="x", parent_id="gone", usage=Usage(), idempotency_key="k"
+    )
     assert again == first
-    assert await store.messages.list("s") == [first]
+    assert await store.messages.list("s") == [first, second]
     assert await store.sessions.get("s") == before
+
+
+async def test_of_gathered_messages_with_one_key_the_first_is_written(
+    store: SessionStore, session: Session
+) -> None:
+    await store.sessions.create(id="other")
+    outcomes = await asyncio.gather(
+        store.messages.append("s", "user", "a", id="m", idempotency_key="k"),
+        store.messages.append("s", "user", "b", id="m", idempotency_key="k"),
+        store.messages.append("other", "user", "c", id="m", idempotency_key="k"),
+        store.messages.append("s", "user", "d", usage=Usage(), idempotency_key="k"),
+    )
+    assert [each.content for each in outcomes] == ["a", "a", "c", "a"]
+    assert await store.messages.list("s") == [outcomes[0]]
+    found = await store.sessions.get("s")
+    assert found is not None and found.usage == Usage()
 
 
 async def test_a_message_key_belongs_to_its_session(
@@ -205,9 +312,13 @@ async def test_append_many_takes_a_parent_that_comes_before_it(
         NewMessage(role="user", id="a"),
         NewMessage(role="assistant", id="b"),
         NewMessage(role="assistant", id="c", parent_id="a"),
+        NewMessage(role="user", id="d", parent_id="c"),
     ]
     made = await store.messages.append_many("s", new)
-    assert [each.parent_id for each in made] == [None, "a", "a"]
+    assert [each.parent_id for each in made] == [None, "a", "a", "c"]
+    assert await store.messages.list("s") == made
+    found = await store.sessions.get("s")
+    assert found is not None and found.active_message_id == "d"
 
 
 async def test_append_many_of_none_writes_nothing(
@@ -236,7 +347,8 @@ async def test_append_many_is_all_or_nothing(
 ) -> None:
     first = await store.messages.append("s", "user", id="m")
     before = await store.sessions.get("s")
-    good = NewMessage(role="user", id="good", usage=Usage(prompt_tokens=1))
+    used = Usage(prompt_tokens=1)
+    good = NewMessage(role="user", id="good", usage=used, model="x")
     later = NewMessage(role="user", id="later")
     with pytest.raises(error):
         await store.messages.append_many("s", [good, wrong, later])

@@ -24,7 +24,11 @@ from turnstore import (
         ({"after": 6}, []),
         ({"before": 3}, [1, 2]),
         ({"before": 1}, []),
+        ({"before": 0}, []),
         ({"after": 1, "before": 5}, [2, 3, 4]),
+        ({"after": 4, "before": 2}, []),
+        ({"after": 1, "before": 6, "limit": 2}, [2, 3]),
+        ({"after": 1, "before": 6, "last": 2}, [4, 5]),
         ({"limit": 2}, [1, 2]),
         ({"limit": 99}, [1, 2, 3, 4, 5, 6]),
         ({"after": 3, "limit": 2}, [4, 5]),
@@ -35,7 +39,9 @@ from turnstore import (
         ({"role": "user"}, [1, 4]),
         ({"role": "user", "last": 1}, [4]),
         ({"role": Role.TOOL, "limit": 1}, [3]),
+        ({"role": Role.TOOL, "last": 1}, [6]),
         ({"role": "assistant", "after": 2}, [5]),
+        ({"role": "assistant", "after": 1, "before": 5}, [2]),
         ({"role": "system"}, []),
     ],
     ids=str,
@@ -58,6 +64,7 @@ async def test_list_gives_a_window_by_seq(
         {"limit": 1, "last": 1},
         {"limit": 0},
         {"last": 0},
+        {"last": True},
         {"after": -1},
         {"before": -1},
         {"role": "nobody"},
@@ -78,6 +85,21 @@ async def test_list_gives_the_messages_of_one_session(
     mine = await store.messages.append("s", "user", "mine")
     await store.messages.append("other", "user", "theirs")
     assert await store.messages.list("s") == [mine]
+
+
+async def test_a_long_conversation_is_read_whole(
+    store: SessionStore, session: Session
+) -> None:
+    new = [NewMessage(role="user", content=n) for n in range(2_500)]
+    made = await store.messages.append_many("s", new)
+    made.append(await store.messages.append("s", "user", "x" * 3_000_000))
+    made += await store.messages.append_many("s", new[:1_500])
+    assert await store.messages.list("s") == made
+    assert await store.messages.list("s", last=2_600) == made[-2_600:]
+    assert await store.messages.list("s", last=2_600, before=3_000) == made[399:2_999]
+    assert await store.messages.list("s", limit=1_100, after=5) == made[5:1_105]
+    state = await store.sessions.load("s")
+    assert state is not None and state.messages == made
 
 
 # last and recent_user
@@ -118,7 +140,30 @@ async def test_recent_user_stays_within_the_project_asked_for(
         await store.messages.append(made.id, "user", f"of {root}")
     assert await store.messages.recent_user(9, project_root="/a") == ["of /a"]
     assert await store.messages.recent_user(9, project_root="/c") == []
+    assert await store.messages.recent_user(9, project_root="") == []
     assert len(await store.messages.recent_user(9)) == 3
+
+
+async def test_recent_user_counts_what_is_of_the_project_asked_for(
+    store: SessionStore,
+) -> None:
+    for name in "ab":
+        await store.sessions.create(id=name, project_root=f"/{name}")
+    for n, name in enumerate("abba"):
+        await store.messages.append(name, "user", f"{name}{n}")
+    assert await store.messages.recent_user(9, project_root="/b") == ["b2", "b1"]
+    assert await store.messages.recent_user(1, project_root="/b") == ["b2"]
+    assert await store.messages.recent_user(1, project_root="/a") == ["a3"]
+
+
+@pytest.mark.parametrize(
+    ("count", "where"), [(0, {}), (1, {"project_root": 5})], ids=str
+)
+async def test_recent_user_refuses_arguments_out_of_bounds(
+    store: SessionStore, count: int, where: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidArgument):
+        await store.messages.recent_user(count, **where)
 
 
 @pytest.mark.parametrize("content", [None, "", ["text"]], ids=repr)

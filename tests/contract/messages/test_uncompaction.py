@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from tests.contract.messages.talks import sent, talk
@@ -112,6 +114,20 @@ async def test_uncompact_leaves_the_usage_of_the_summary(
     await store.messages.compact("s", "so far", preserve=0, usage=used)
     await store.messages.uncompact("s")
     assert await store.usage.session("s") == used
+    found = await store.sessions.get("s")
+    assert found is not None and found.usage == used
+
+
+async def test_a_summary_taken_back_is_no_longer_active(
+    store: SessionStore, session: Session
+) -> None:
+    await talk(store, 2)
+    done = await store.messages.compact("s", "so far", preserve=0)
+    assert done.summary_message is not None
+    await store.messages.set_active("s", done.summary_message.id)
+    await store.messages.uncompact("s")
+    found = await store.sessions.get("s")
+    assert found is not None and found.active_message_id is None
 
 
 async def test_uncompact_after_a_purge_of_its_messages_is_refused(
@@ -120,9 +136,11 @@ async def test_uncompact_after_a_purge_of_its_messages_is_refused(
     await talk(store, 3)
     await store.messages.compact("s", "so far", preserve=1)
     await store.archive.purge(older_than_days=0)
-    with pytest.raises(InvalidArgument):
+    with pytest.raises(InvalidArgument, match="purged"):
         await store.messages.uncompact("s")
     assert await sent(store) == ["so far", "m3"]
+    found = await store.messages.list("s")
+    assert [each.content for each in found] == ["m3", "so far"]
 
 
 async def test_uncompact_after_a_purge_takes_a_later_compaction_back(
@@ -134,6 +152,37 @@ async def test_uncompact_after_a_purge_takes_a_later_compaction_back(
     await store.messages.compact("s", "two", preserve=0)
     assert await store.messages.uncompact("s") is not None
     assert await sent(store) == ["one", "m3"]
+
+
+async def test_random_compactions_match_a_model(
+    store: SessionStore, session: Session, rng: random.Random
+) -> None:
+    """Compactions stacked and taken back, against plain lists."""
+    active: list[str] = []
+    stack: list[list[str]] = []
+    for step in range(120):
+        action = rng.random()
+        if action < 0.7:
+            text = f"m{step}"
+            await store.messages.append("s", "user", text)
+            active.append(text)
+            # What came after a compaction stays when it is taken back.
+            for each in stack:
+                each.append(text)
+        elif action < 0.85:
+            keep = rng.randrange(6)
+            done = await store.messages.compact("s", f"s{step}", preserve=keep)
+            expected = max(0, len(active) - keep)
+            assert done.archived == expected
+            if expected:
+                stack.append(list(active))
+                active = [f"s{step}", *active[expected:]]
+        else:
+            taken = await store.messages.uncompact("s")
+            assert (taken is None) == (not stack)
+            if stack:
+                active = stack.pop()
+        assert await sent(store) == active
 
 
 # Several stores on one database

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.contract.ways import OpenStore
@@ -67,11 +68,14 @@ async def test_a_fork_has_its_parents_messages_and_events(
 ) -> None:
     fork = await store.sessions.fork("p", new_id="f")
     mine, theirs = await store.messages.list("f"), await store.messages.list("p")
-    assert [(each.id, each.seq, each.content) for each in mine] == [
-        (each.id, each.seq, each.content) for each in theirs
+    assert [(each.id, each.seq, each.content, each.parent_id) for each in mine] == [
+        (each.id, each.seq, each.content, each.parent_id) for each in theirs
     ]
     assert {each.session_id for each in mine} == {"f"}
-    assert await types(store, "f") == ["p1", "p2", "p3", "p4"]
+    events = await store.events.list("f")
+    assert [(each.session_id, each.seq, each.type) for each in events] == [
+        ("f", n, f"p{n}") for n in range(1, 5)
+    ]
     assert (fork.message_count, fork.message_head, fork.event_head) == (4, 4, 4)
 
 
@@ -148,12 +152,15 @@ async def test_a_fork_has_the_compactions_made_by_its_point(
 # Both go on
 
 
+@pytest.mark.parametrize(("at_message", "at_event"), [(2, 1), (0, 0)])
 async def test_a_forks_numbers_go_on_from_its_point(
-    store: SessionStore, parent: None
+    store: SessionStore, parent: None, at_message: int, at_event: int
 ) -> None:
-    await store.sessions.fork("p", at_message_seq=2, at_event_seq=1, new_id="f")
-    assert (await store.messages.append("f", "user")).seq == 3
-    assert await store.events.append("f", "e") == 2
+    await store.sessions.fork(
+        "p", at_message_seq=at_message, at_event_seq=at_event, new_id="f"
+    )
+    assert (await store.messages.append("f", "user")).seq == at_message + 1
+    assert await store.events.append("f", "e") == at_event + 1
 
 
 async def test_parent_and_fork_do_not_see_what_the_other_writes(
@@ -182,8 +189,14 @@ async def test_parent_and_fork_compact_apart(store: SessionStore, parent: None) 
     await store.sessions.fork("p", new_id="f")
     await store.messages.compact("p", "theirs", preserve=1)
     assert await sent(store, "f") == ["p1", "p2", "p3", "p4"]
+    assert all(each.compacted_at is None for each in await store.messages.list("f"))
     await store.messages.compact("f", "ours", preserve=2)
     assert await sent(store, "f") == ["ours", "p3", "p4"]
+    assert await sent(store, "p") == ["theirs", "p4"]
+    compacted = [
+        each.compacted_at is not None for each in await store.messages.list("f")
+    ]
+    assert compacted == [True, True, False, False, False]
     await store.messages.uncompact("p")
     assert await sent(store, "p") == ["p1", "p2", "p3", "p4"]
 
@@ -193,6 +206,7 @@ async def test_a_branch_runs_through_a_fork(store: SessionStore, parent: None) -
     await store.messages.append("f", "user", "mine")
     found = await store.messages.branch("f")
     assert [each.content for each in found] == ["p1", "p2", "mine"]
+    assert await store.messages.branch("f", found[1].id) == found[:2]
 
 
 async def test_a_window_runs_through_a_fork(store: SessionStore, parent: None) -> None:
@@ -206,6 +220,10 @@ async def test_a_window_runs_through_a_fork(store: SessionStore, parent: None) -
     assert [each.type for each in events] == ["p3", "f1"]
     streamed = [each.type async for each in store.events.stream("f", page_size=2)]
     assert streamed == ["p1", "p2", "p3", "f1", "f2", "f3"]
+    state = await store.sessions.load("f")
+    assert state is not None
+    assert state.messages == await store.messages.list("f")
+    assert [each.seq for each in state.messages] == [1, 2, 3, 4, 5, 6]
 
 
 async def test_a_message_id_that_a_fork_shows_is_taken(
@@ -217,6 +235,12 @@ async def test_a_message_id_that_a_fork_shows_is_taken(
         await store.messages.append("f", "user", id=first.id)
     made = await store.messages.append("f", "user", parent_id=first.id)
     assert made.parent_id == first.id
+    call = await store.tool_calls.create("f", "t", {}, message_id=first.id)
+    assert call.message_id == first.id
+    await store.messages.set_active("f", first.id)
+    assert await store.messages.branch("f") == [
+        msgspec.structs.replace(first, session_id="f")
+    ]
 
 
 async def test_a_fork_of_a_fork_shows_all_three(
@@ -228,6 +252,9 @@ async def test_a_fork_of_a_fork_shows_all_three(
     await talk(store, "g", 1)
     assert await contents(store, "g") == ["p1", "p2", "f1", "g1"]
     assert await types(store, "g") == ["p1", "p2", "f1", "g1"]
+    await store.sessions.fork("f", at_message_seq=1, at_event_seq=0, new_id="h")
+    assert await contents(store, "h") == ["p1"]
+    assert await types(store, "h") == []
 
 
 # Deletion
@@ -237,12 +264,14 @@ async def test_deleting_the_parent_leaves_forks_whole(
     store: SessionStore, parent: None
 ) -> None:
     await store.sessions.fork("p", at_message_seq=2, at_event_seq=3, new_id="f")
-    await talk(store, "f", 1)
-    before = (await store.sessions.load("f"), await store.events.list("f"))
+    await store.sessions.fork("p", new_id="g")
+    await talk(store, "g", 1)
+    before = [await whole(store, name) for name in "fg"]
     assert await store.sessions.delete("p") is True
     assert await store.sessions.get("p") is None
-    assert (await store.sessions.load("f"), await store.events.list("f")) == before
-    assert (await contents(store, "f"))[:2] == ["p1", "p2"]
+    assert [await whole(store, name) for name in "fg"] == before
+    assert await contents(store, "f") == ["p1", "p2"]
+    assert await contents(store, "g") == ["p1", "p2", "p3", "p4", "g1"]
 
 
 @pytest.mark.parametrize("order", ["pf", "fp"])
@@ -252,10 +281,11 @@ async def test_deleting_all_ancestors_leaves_a_fork_whole(
     await store.sessions.fork("p", at_message_seq=2, at_event_seq=2, new_id="f")
     await talk(store, "f", 1)
     await store.sessions.fork("f", new_id="g")
+    await talk(store, "g", 1)
     for name in order:
         await store.sessions.delete(name)
-    assert await contents(store, "g") == ["p1", "p2", "f1"]
-    assert await types(store, "g") == ["p1", "p2", "f1"]
+        assert await contents(store, "g") == ["p1", "p2", "f1", "g1"]
+        assert await types(store, "g") == ["p1", "p2", "f1", "g1"]
 
 
 async def test_deleting_a_fork_leaves_the_parent(
@@ -291,19 +321,20 @@ async def test_fork_refuses_an_id_that_is_there(
 
 
 @pytest.mark.parametrize(
-    "point",
+    ("point", "told"),
     [
-        {"at_message_seq": 5},
-        {"at_event_seq": 5},
-        {"at_message_seq": -1},
-        {"at_event_seq": -1},
+        ({"at_message_seq": 5}, "4 messages"),
+        ({"at_event_seq": 5}, "4 events"),
+        ({"at_message_seq": -1}, "at_message_seq"),
+        ({"at_event_seq": -1}, "at_event_seq"),
+        ({"at_message_seq": True}, "at_message_seq"),
     ],
     ids=str,
 )
 async def test_a_point_outside_the_parent_is_refused(
-    store: SessionStore, parent: None, point: dict[str, int]
+    store: SessionStore, parent: None, point: dict[str, int], told: str
 ) -> None:
-    with pytest.raises(InvalidArgument):
+    with pytest.raises(InvalidArgument, match=told):
         await store.sessions.fork("p", new_id="f", **point)
     assert await store.sessions.count() == 1
 
@@ -329,6 +360,10 @@ async def talk(store: SessionStore, name: str, count: int) -> None:
         name, [NewMessage(role="user", content=each) for each in texts]
     )
     await store.events.append_many(name, [NewEvent(type=each) for each in texts])
+
+
+async def whole(store: SessionStore, name: str) -> tuple[Any, Any]:
+    return await store.sessions.load(name), await store.events.list(name)
 
 
 async def contents(store: SessionStore, name: str) -> list[Any]:

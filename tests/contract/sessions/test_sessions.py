@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from tests.contract.sessions.fields import FIELDS
+from tests.contract.sessions.wrong import WRONG
 from tests.contract.statuses import ENDED, NOT_ENDED
 from tests.contract.ways import OpenStore
 from turnstore import (
     InvalidArgument,
+    PayloadInvalid,
     Question,
     Session,
     SessionExists,
@@ -29,10 +31,14 @@ from turnstore import (
 
 
 async def test_create_needs_no_argument(store: SessionStore) -> None:
+    before = datetime.now(UTC)
     made = await store.sessions.create()
+    assert before <= made.created_at == made.updated_at <= datetime.now(UTC)
     assert made == Session(
         id=made.id, created_at=made.created_at, updated_at=made.created_at
     )
+    assert made.status is SessionStatus.IDLE
+    assert made.usage == Usage()
     assert await store.sessions.get(made.id) == made
 
 
@@ -45,14 +51,16 @@ async def test_create_refuses_an_id_that_is_there(
     assert await store.sessions.get("s") == session
 
 
-async def test_of_gathered_creates_with_one_id_one_wins(store: SessionStore) -> None:
+async def test_of_gathered_creates_with_one_id_the_first_wins(
+    store: SessionStore,
+) -> None:
     outcomes = await asyncio.gather(
         *(store.sessions.create(id="new", title=str(n)) for n in range(3)),
         return_exceptions=True,
     )
     kinds = [type(each) for each in outcomes]
-    assert (kinds.count(Session), kinds.count(SessionExists)) == (1, 2)
-    assert await store.sessions.get("new") == outcomes[kinds.index(Session)]
+    assert kinds == [Session, SessionExists, SessionExists]
+    assert await store.sessions.get("new") == outcomes[0]
 
 
 @pytest.mark.parametrize("status", [*NOT_ENDED, *ENDED])
@@ -63,17 +71,7 @@ async def test_create_takes_each_status(store: SessionStore, status: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [
-        {"status": "unknown"},
-        {"status": "done"},
-        {"tool_policy": ToolPolicy(mode="never")},  # type: ignore[arg-type]
-        {"metadata": {"a": 5}},
-        {"metadata": {"": "a"}},
-        {"agent_name": 5},
-        {"created_at": datetime(2024, 1, 1)},
-    ],
-    ids=str,
+    "wrong", [*WRONG, {"created_at": datetime(2024, 1, 1)}], ids=str
 )
 async def test_create_refuses_what_is_no_field_value(
     store: SessionStore, wrong: dict[str, Any]
@@ -92,20 +90,63 @@ async def test_none_and_empty_stay_apart(store: SessionStore) -> None:
     assert await store.sessions.get(none.id) == none
 
 
+@pytest.mark.parametrize("config", [None, {}, [], "", 0, False], ids=repr)
+async def test_configs_that_say_nothing_stay_apart(
+    store: SessionStore, config: Any
+) -> None:
+    made = await store.sessions.create(config=config, title=None, project_root="")
+    assert (made.config, type(made.config)) == (config, type(config))
+    assert (made.title, made.project_root) == (None, "")
+    assert await store.sessions.get(made.id) == made
+
+
+async def test_a_tool_policy_without_a_field_is_not_none(store: SessionStore) -> None:
+    made = await store.sessions.create(tool_policy=ToolPolicy())
+    assert made.tool_policy == ToolPolicy()
+    assert await store.sessions.get(made.id) == made
+
+
+@pytest.mark.parametrize("name", ["title", "system_prompt", "user_prompt", "metadata"])
+async def test_text_that_can_not_be_encoded_is_refused(
+    store: SessionStore, name: str
+) -> None:
+    given: Any = {name: {"a": "\ud800"} if name == "metadata" else "\ud800"}
+    with pytest.raises(PayloadInvalid):
+        await store.sessions.create(**given)
+    assert await store.sessions.count() == 0
+
+
+async def test_metadata_holds_any_text(store: SessionStore) -> None:
+    texts = ["", "\x00", "'\"", "é"]
+    pairs = {f"key {n} '\"\\%s😀": text for n, text in enumerate(texts)}
+    made = await store.sessions.create(metadata=pairs)
+    assert made.metadata == pairs
+    for pair in pairs.items():
+        given = SessionFilter(metadata=dict([pair]))
+        assert (await store.sessions.list(given)).items == [made]
+
+
 async def test_load_gives_the_session_its_messages_and_its_tool_calls(
     store: SessionStore, session: Session
 ) -> None:
     await store.sessions.create(id="other")
-    for name in ("s", "other"):
-        message = await store.messages.append(name, "assistant", name)
-        await store.tool_calls.create(name, "t", {}, message_id=message.id)
+    for n in range(3):
+        for name in ("s", "other"):
+            message = await store.messages.append(name, "assistant", n)
+            await store.tool_calls.create(
+                name, "t", n, id=f"{9 - n}", message_id=message.id
+            )
     found = await store.sessions.get("s")
     assert found is not None
-    assert await store.sessions.load("s") == SessionState(
+    state = await store.sessions.load("s")
+    assert state == SessionState(
         session=found,
         messages=await store.messages.list("s"),
         tool_calls=await store.tool_calls.list("s"),
     )
+    assert [each.content for each in state.messages] == [0, 1, 2]
+    assert [each.arguments for each in state.tool_calls] == [0, 1, 2]
+    assert (found.message_count, found.tool_call_count) == (3, 3)
 
 
 async def test_load_is_one_snapshot(store: SessionStore, session: Session) -> None:
@@ -144,8 +185,19 @@ async def test_ids_are_told_apart_by_their_characters_alone(
 async def test_delete_tells_whether_there_was_one(
     store: SessionStore, session: Session
 ) -> None:
-    assert await store.sessions.delete("s") is True
-    assert await store.sessions.delete("s") is False
+    outcomes = await asyncio.gather(*(store.sessions.delete("s") for _ in range(3)))
+    assert outcomes == [True, False, False]
+    assert await store.sessions.delete("gone") is False
+
+
+async def test_the_children_of_a_deleted_session_stay(
+    store: SessionStore, session: Session
+) -> None:
+    child = await store.sessions.create(parent_session_id="s")
+    await store.sessions.delete("s")
+    assert await store.sessions.get(child.id) == child
+    found = await store.sessions.list(SessionFilter(parent_session_id="s"))
+    assert found.items == [child]
 
 
 async def test_a_deleted_session_is_gone(store: SessionStore, session: Session) -> None:
@@ -186,6 +238,14 @@ async def test_delete_leaves_other_sessions_as_they_are(store: SessionStore) -> 
     before = await store.sessions.load("other")
     await store.sessions.delete("s")
     assert await store.sessions.load("other") == before
+    for given in (
+        SessionFilter(),
+        SessionFilter(title_contains="title"),
+        SessionFilter(metadata={"k": "v"}),
+        SessionFilter(has_pending_tool_calls=True),
+    ):
+        found = await store.sessions.list(given)
+        assert [each.id for each in found.items] == ["other"]
     assert len(await store.events.list("other")) == 1
     assert await store.messages.recent_user(9) == ["other"]
 
@@ -236,7 +296,7 @@ async def test_of_two_stores_that_expect_a_status_one_wins(
 
 async def fill_every_room(store: SessionStore, name: str) -> None:
     """Create a session that has one of everything."""
-    await store.sessions.create(id=name, metadata={"k": "v"})
+    await store.sessions.create(id=name, title="a title", metadata={"k": "v"})
     message = await store.messages.append(name, "user", name, usage=Usage())
     await store.tool_calls.create(name, "t", {}, message_id=message.id)
     await store.events.append(name, "e")

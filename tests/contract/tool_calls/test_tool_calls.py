@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import pytest
 
 from tests.contract.statuses import FINAL, OPEN
+from tests.contract.tool_calls.counts import counts
 from turnstore import (
     InvalidArgument,
     MessageNotFound,
     Session,
+    SessionFilter,
     SessionStore,
+    StatusConflict,
     ToolCall,
     ToolCallExists,
 )
@@ -20,12 +25,6 @@ from turnstore import (
 MOMENT: Final = datetime(2024, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 
 every_status = pytest.mark.parametrize("status", [*OPEN, *FINAL])
-
-
-async def counts(store: SessionStore) -> tuple[int, int]:
-    found = await store.sessions.get("s")
-    assert found is not None
-    return found.tool_call_count, found.pending_tool_calls
 
 
 @pytest.fixture
@@ -43,7 +42,10 @@ async def test_a_tool_call_is_external_and_pending_by_default(
     made = await store.tool_calls.create("s", "t", {})
     assert (made.kind, made.status) == ("external", "pending")
     assert (made.call_id, made.message_id) == (None, None)
+    assert (made.started_at, made.completed_at) == (None, None)
     assert made.created_at.tzinfo is UTC
+    found = await store.sessions.get("s")
+    assert found is not None and found.updated_at >= made.created_at
 
 
 async def test_a_tool_call_without_an_id_gets_a_new_one(
@@ -57,9 +59,23 @@ async def test_a_tool_call_id_that_the_session_has_is_refused(
     store: SessionStore, one_call: ToolCall
 ) -> None:
     with pytest.raises(ToolCallExists) as caught:
-        await store.tool_calls.create("s", "other", {}, id="c")
+        await store.tool_calls.create("s", "other", {}, id="c", status="completed")
     assert (caught.value.session_id, caught.value.tool_call_id) == ("s", "c")
     assert await store.tool_calls.list("s") == [one_call]
+    assert await counts(store) == (1, 1)
+
+
+async def test_of_gathered_tool_calls_with_one_id_the_first_wins(
+    store: SessionStore, session: Session
+) -> None:
+    outcomes = await asyncio.gather(
+        *(store.tool_calls.create("s", "t", n, id="c") for n in range(3)),
+        return_exceptions=True,
+    )
+    kinds = [type(each) for each in outcomes]
+    assert kinds == [ToolCall, ToolCallExists, ToolCallExists]
+    assert await store.tool_calls.list("s") == [outcomes[0]]
+    assert await counts(store) == (1, 1)
 
 
 async def test_a_tool_call_of_a_message_that_the_session_has_not(
@@ -87,6 +103,8 @@ async def test_a_tool_call_is_created_in_each_status(
 ) -> None:
     made = await store.tool_calls.create("s", "t", {}, status=status)
     assert made.status == status
+    assert (made.started_at is not None) == (status == "executing")
+    assert (made.completed_at is not None) == (status in FINAL)
     assert await counts(store) == (1, int(status in OPEN))
 
 
@@ -123,6 +141,8 @@ async def test_get_of_a_tool_call_that_is_not_there_is_none(
 async def test_find_gives_the_calls_with_a_call_id_oldest_first(
     store: SessionStore, session: Session
 ) -> None:
+    await store.sessions.create(id="other")
+    await store.tool_calls.create("other", "t", 9, call_id="x")
     for n, call_id in enumerate(["x", "y", "x", None]):
         await store.tool_calls.create("s", "t", n, id=f"{9 - n}", call_id=call_id)
     found = await store.tool_calls.find("s", "x")
@@ -147,6 +167,19 @@ async def test_tool_calls_are_listed_by_status(
         await store.tool_calls.create("s", "t", {}, status=each)
     found = await store.tool_calls.list("s", status=status)
     assert [each.status for each in found] == [status, status]
+    assert await store.tool_calls.list("s", status="unknown") == []
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda room: room.list("s", status="done"), lambda room: room.find("s", None)],
+    ids=["status", "call id"],
+)
+async def test_reads_of_tool_calls_refuse_arguments_out_of_bounds(
+    store: SessionStore, one_call: ToolCall, call: Callable[[Any], Awaitable[Any]]
+) -> None:
+    with pytest.raises(InvalidArgument):
+        await call(store.tool_calls)
 
 
 @every_status
@@ -166,6 +199,26 @@ async def test_pending_tool_calls_are_oldest_first(
         await store.tool_calls.create("s", "t", n, id=f"{9 - n}", status=status)
     found = await store.tool_calls.pending("s")
     assert [each.arguments for each in found] == [0, 1, 2, 6]
+    assert await counts(store) == (7, 4)
+
+
+async def test_a_session_whose_tool_calls_have_all_ended_has_none_pending(
+    store: SessionStore, session: Session
+) -> None:
+    for status in [*FINAL, *OPEN, "pending"]:
+        await store.tool_calls.create("s", "t", {}, status=status)
+    for call in await store.tool_calls.pending("s"):
+        await store.tool_calls.update("s", call.id, status="denied")
+    assert await store.tool_calls.has_pending("s") is False
+    assert await counts(store) == (7, 0)
+    assert await store.sessions.count(SessionFilter(has_pending_tool_calls=True)) == 0
+
+
+async def test_a_session_without_tool_calls_has_none_pending(
+    store: SessionStore, session: Session
+) -> None:
+    assert await store.tool_calls.pending("s") == []
+    assert await store.tool_calls.has_pending("s") is False
 
 
 # interrupt
@@ -190,6 +243,42 @@ async def test_interrupt_leaves_what_has_ended(
     made = await store.tool_calls.create("s", "t", {}, status=status)
     assert await store.tool_calls.interrupt("s") == []
     assert await store.tool_calls.list("s") == [made]
+
+
+async def test_interrupt_gives_what_it_closed_oldest_first(
+    store: SessionStore, session: Session
+) -> None:
+    for n, status in enumerate([*OPEN, *FINAL]):
+        await store.tool_calls.create("s", "t", n, id=f"{9 - n}", status=status)
+    before = {each.id: each for each in await store.tool_calls.list("s")}
+    closed = await store.tool_calls.interrupt("s")
+    assert [each.arguments for each in closed] == [0, 1, 2]
+    assert {(each.status, each.error) for each in closed} == {("failed", "interrupted")}
+    assert all(each.completed_at is not None for each in closed)
+    after = {each.id: each for each in await store.tool_calls.list("s")}
+    assert after == before | {each.id: each for each in closed}
+    assert await counts(store) == (6, 0)
+    assert await store.tool_calls.interrupt("s") == []
+
+
+async def test_gathered_interrupts_keep_call_order(
+    store: SessionStore, session: Session
+) -> None:
+    outcomes: list[Any] = await asyncio.gather(
+        store.tool_calls.create("s", "t", {}, id="a"),
+        store.tool_calls.interrupt("s"),
+        store.tool_calls.interrupt("s"),
+        store.tool_calls.create("s", "t", {}, id="b"),
+        store.tool_calls.update("s", "a", status="completed"),
+        store.tool_calls.update("s", "b", status="completed"),
+        store.tool_calls.interrupt("s"),
+        return_exceptions=True,
+    )
+    assert [each.id for each in outcomes[1]] == ["a"]
+    assert outcomes[2] == [] and outcomes[6] == []
+    assert isinstance(outcomes[4], StatusConflict)
+    assert outcomes[5].status == "completed"
+    assert await counts(store) == (2, 0)
 
 
 async def test_interrupt_leaves_other_sessions(

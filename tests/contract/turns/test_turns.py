@@ -1,93 +1,25 @@
-"""``store.turn``: several writes as one transaction."""
+"""``store.turn``: several writes as one transaction, and what they give back."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+import inspect
+from typing import Any
 
 import pytest
 
+from tests.contract.turns.collecting import GOOD, Collect
 from tests.contract.ways import OpenStore
 from turnstore import (
-    InvalidArgument,
     Message,
-    MessageExists,
-    MessageNotFound,
-    PayloadInvalid,
     SequenceConflict,
     Session,
-    SessionExists,
     SessionNotFound,
     SessionStore,
-    StatusConflict,
+    StoreClosed,
     StoreError,
     ToolCall,
-    ToolCallExists,
-    ToolCallNotFound,
     Usage,
 )
-
-Collect: TypeAlias = Callable[[Any], object]
-
-GOOD: Final[list[Collect]] = [
-    lambda turn: turn.message("user", id="m", usage=Usage(prompt_tokens=1), model="m"),
-    lambda turn: turn.tool_call("t", {}, id="c", message_id="m"),
-    lambda turn: turn.event("e", idempotency_key="k"),
-    lambda turn: turn.update_tool_call("old", status="completed"),
-    lambda turn: turn.update_session(title="new", metadata={"a": "b"}),
-    lambda turn: turn.create_session(session_id="new"),
-    lambda turn: turn.event("e", session_id="new"),
-]
-FAULTS: Final[dict[str, tuple[Collect, type[StoreError]]]] = {
-    "message": (lambda turn: turn.message("user", id="old"), MessageExists),
-    "parent": (lambda turn: turn.message("user", parent_id="no"), MessageNotFound),
-    "call": (lambda turn: turn.tool_call("t", {}, id="old"), ToolCallExists),
-    "asker": (lambda turn: turn.tool_call("t", 0, message_id="no"), MessageNotFound),
-    "no call": (lambda turn: turn.update_tool_call("no", kind="k"), ToolCallNotFound),
-    "call's status": (
-        lambda turn: turn.update_tool_call("old", kind="k", expected_status="failed"),
-        StatusConflict,
-    ),
-    "head": (lambda turn: turn.event("e", expected_head=99), SequenceConflict),
-    "session's status": (
-        lambda turn: turn.update_session(title="x", expected_status="failed"),
-        StatusConflict,
-    ),
-    "session": (lambda turn: turn.create_session(), SessionExists),
-    "no session": (lambda turn: turn.event("e", session_id="gone"), SessionNotFound),
-}
-WRONG: Final[dict[str, tuple[Collect, type[StoreError]]]] = {
-    "role": (lambda turn: turn.message("judge"), InvalidArgument),
-    "content": (lambda turn: turn.message("user", float("nan")), PayloadInvalid),
-    "arguments": (lambda turn: turn.tool_call("t", {1: 2}), PayloadInvalid),
-    "call's status": (
-        lambda turn: turn.update_tool_call("c", status=5),
-        InvalidArgument,
-    ),
-    "type": (lambda turn: turn.event(""), InvalidArgument),
-    "status": (lambda turn: turn.update_session(status="over"), InvalidArgument),
-}
-
-
-async def whole(store: SessionStore) -> list[Any]:
-    """Read all there is of sessions, messages, tool calls and events."""
-    page = await store.sessions.list()
-    return [
-        (await store.sessions.load(each.id), await store.events.list(each.id))
-        for each in page.items
-    ]
-
-
-@pytest.fixture
-async def used_session(store: SessionStore, session: Session) -> Session:
-    """The session ``s``, with a message and a tool call named ``old``."""
-    await store.messages.append("s", "user", id="old")
-    await store.tool_calls.create("s", "t", {}, id="old")
-    found = await store.sessions.get("s")
-    assert found is not None
-    return found
-
 
 # Results
 
@@ -111,81 +43,95 @@ async def test_a_turn_commits_what_it_collects_when_its_block_ends(
 
 
 async def test_results_are_in_the_order_of_the_calls(
-    store: SessionStore, used_session: Session
+    store: SessionStore, sessions: None
 ) -> None:
     async with store.turn("s") as turn:
-        turn.event("e")
-        turn.message("user", "hello")
-        turn.tool_call("t", {})
-        turn.event("e")
-        turn.update_tool_call("old", output="x")
-        turn.update_session(title="t")
-    kinds = [type(each) for each in turn.results]
-    assert kinds == [int, Message, ToolCall, int, ToolCall, Session]
-    assert [turn.results[0], turn.results[3]] == [1, 2]
-    assert turn.results[1] == (await store.messages.list("s", last=1))[0]
-    assert turn.results[4] == await store.tool_calls.get("s", "old")
-    assert turn.results[5] == await store.sessions.get("s")
+        usage = Usage(prompt_tokens=3)
+        asked = turn.message("assistant", "Let me look", usage=usage, model="m")
+        first = turn.tool_call("ls", {"path": "."}, message_id=asked, call_id="c1")
+        second = turn.tool_call("cat", None, status="executing")
+        turn.event("tool_call.started", {"n": 1})
+        turn.event("tool_call.started", {"n": 2}, turn_id="t1")
+        turn.update_tool_call(first, status="completed", output="a b")
+        turn.update_session(status="running")
+    message, one, two, three, four, five, session = turn.results
+    assert [type(each) for each in turn.results] == [
+        *(Message, ToolCall, ToolCall, int, int, ToolCall, Session)
+    ]
+    assert message == (await store.messages.list("s", last=1))[0]
+    assert (message.id, message.usage) == (asked, usage)
+    assert (one.id, one.message_id, one.status) == (first, asked, "pending")
+    assert two == await store.tool_calls.get("s", second)
+    assert two.started_at == two.created_at
+    assert [three, four] == [1, 2]
+    assert five == await store.tool_calls.get("s", first)
+    assert (five.status, five.output) == ("completed", "a b")
+    assert session == await store.sessions.get("s")
+    assert (session.status, session.event_head, session.message_head) == (
+        "running",
+        2,
+        2,
+    )
+    assert session.usage == Usage(prompt_tokens=3, api_calls=1)
 
 
-async def test_the_ids_of_a_turn_are_known_before_it_commits(
-    store: SessionStore, session: Session
+async def test_a_new_tool_call_is_returned_as_it_is_read(
+    store: SessionStore, sessions: None
+) -> None:
+    arguments = {"big": 10**30, "none": None, "text": "\x00é", "list": (1, 2)}
+    async with store.turn("s") as turn:
+        for status in ("pending", "approved", "denied", "executing", "failed"):
+            turn.tool_call("t", arguments, status=status, message_id="old", kind="k")
+    listed = await store.tool_calls.list("s")
+    assert turn.results == listed[1:]
+
+
+async def test_an_id_is_known_before_the_commit(
+    store: SessionStore, sessions: None
 ) -> None:
     async with store.turn("s") as turn:
-        given = turn.message("user", id="m")
+        assert turn.message("user", id="m") == "m"
+        assert turn.tool_call("t", {}, id="c") == "c"
         made = [turn.message("user"), turn.tool_call("t", {})]
-    assert given == "m"
-    assert [each.id for each in turn.results] == ["m", *made]
+    assert [turn.results[2].id, turn.results[3].id] == made
 
 
-async def test_a_turn_without_calls_has_no_results(
+async def test_a_turn_without_calls_writes_nothing(
     store: SessionStore, session: Session
 ) -> None:
-    async with store.turn("s") as turn:
-        pass
-    assert turn.results == []
+    before = await store.statistics()
+    for name in ("s", "gone"):
+        async with store.turn(name) as turn:
+            pass
+        assert turn.results == []
     assert await store.sessions.get("s") == session
+    assert (await store.statistics()).batches == before.batches
 
 
-async def test_a_turns_results_are_there_after_its_block_only(
-    store: SessionStore, session: Session
-) -> None:
+async def test_a_turn_is_one_command(store: SessionStore, sessions: None) -> None:
+    before = await store.statistics()
     async with store.turn("s") as turn:
-        turn.event("e")
-        with pytest.raises(StoreError):
-            _ = turn.results
-    assert turn.results == [1]
-
-
-async def test_a_turn_takes_calls_inside_its_block_only(
-    store: SessionStore, session: Session
-) -> None:
-    turn = store.turn("s")
-    with pytest.raises(StoreError):
-        turn.event("early")
-    async with turn:
-        pass
-    with pytest.raises(StoreError):
-        turn.event("late")
-    assert await store.events.head("s") == 0
-
-
-async def test_a_turn_is_entered_once(store: SessionStore, session: Session) -> None:
-    async with store.turn("s") as turn:
-        turn.event("e")
-    with pytest.raises(StoreError):
-        await turn.__aenter__()
-    assert await store.events.head("s") == 1
+        for _ in range(50):
+            turn.event("e")
+            turn.message("user")
+    after = await store.statistics()
+    assert after.commands - before.commands == 1
+    assert after.batches - before.batches == 1
 
 
 async def test_a_turn_takes_data_as_it_is_at_the_call(
-    store: SessionStore, session: Session
+    store: SessionStore, sessions: None
 ) -> None:
     data = {"n": 1}
     async with store.turn("s") as turn:
         turn.event("e", data)
         data["n"] = 2
-    assert [each.data for each in await store.events.list("s")] == [{"n": 1}]
+        turn.event("e", data)
+        data["n"] = 3
+    assert [each.data for each in await store.events.list("s")] == [{"n": 1}, {"n": 2}]
+
+
+# The block
 
 
 async def test_a_turn_holds_nothing_while_it_is_open(open_store: OpenStore) -> None:
@@ -193,212 +139,149 @@ async def test_a_turn_holds_nothing_while_it_is_open(open_store: OpenStore) -> N
     await store.sessions.create(id="s")
     async with store.turn("s") as turn:
         turn.event("e")
+        assert await store.events.head("s") == 0
         assert await store.events.append("s", "between") == 1
     assert turn.results == [2]
+
+
+async def test_a_turns_results_are_there_after_its_block_only(
+    store: SessionStore, sessions: None
+) -> None:
+    turn = store.turn("s")
+    with pytest.raises(StoreError):
+        _ = turn.results
+    async with turn:
+        turn.event("e")
+        with pytest.raises(StoreError):
+            _ = turn.results
+    assert turn.results == [1]
+
+
+async def test_a_turn_is_entered_once(store: SessionStore, sessions: None) -> None:
+    async with store.turn("s") as turn:
+        turn.event("e")
+        with pytest.raises(StoreError, match="another one"):
+            await turn.__aenter__()
+    with pytest.raises(StoreError, match="another one"):
+        async with turn:
+            pass
+    assert turn.results == [1]
+    assert await store.events.head("s") == 1
+
+
+@pytest.mark.parametrize("call", GOOD)
+async def test_a_turn_takes_calls_inside_its_block_only(
+    store: SessionStore, sessions: None, call: Collect
+) -> None:
+    turn = store.turn("s")
+    with pytest.raises(StoreError, match="inside its block"):
+        call(turn)
+    async with turn:
+        pass
+    with pytest.raises(StoreError, match="inside its block"):
+        call(turn)
+    assert await store.events.head("s") == 0
+
+
+async def test_a_turn_of_a_closed_store(store: SessionStore, session: Session) -> None:
+    turn = store.turn("s")
+    await store.close()
+    with pytest.raises(StoreClosed):
+        async with turn:
+            turn.event("e")
+
+
+@pytest.mark.parametrize(
+    ("name", "room", "method"),
+    [
+        ("message", "messages", "append"),
+        ("tool_call", "tool_calls", "create"),
+        ("update_tool_call", "tool_calls", "update"),
+        ("event", "events", "append"),
+        ("create_session", "sessions", "create"),
+        ("update_session", "sessions", "update"),
+    ],
+)
+def test_a_turn_takes_what_the_room_takes(name: str, room: str, method: str) -> None:
+    store = SessionStore("sqlite://")
+
+    def arguments(function: Any, without: set[str]) -> dict[str, tuple[Any, Any]]:
+        return {
+            each.name: (each.kind, each.default)
+            for each in inspect.signature(function).parameters.values()
+            if each.name not in without
+        }
+
+    session = "id" if room == "sessions" else "session_id"
+    assert arguments(getattr(store.turn("s"), name), {"session_id"}) == arguments(
+        getattr(getattr(store, room), method), {session}
+    )
 
 
 # Creating a session
 
 
-async def test_a_turn_creates_a_session_with_its_first_event(
+async def test_a_turn_creates_a_session_with_its_first_events(
     store: SessionStore,
 ) -> None:
     async with store.turn("new") as turn:
-        turn.create_session(agent_name="coder", metadata={"k": "v"})
+        turn.create_session(
+            agent_name="coder", metadata={"k": "v"}, title="A title", status="running"
+        )
         turn.event("session.init", {"cwd": "/repo"}, expected_head=0)
-    created, seq = turn.results
-    assert (created.id, created.agent_name, seq) == ("new", "coder", 1)
-    found = await store.sessions.get("new")
-    assert found is not None
-    assert (found.metadata, found.event_head) == ({"k": "v"}, 1)
+        turn.message("user", "hello")
+        turn.update_session(title="Another")
+    created, seq, message, updated = turn.results
+    assert (created.id, created.event_head, created.title) == ("new", 0, "A title")
+    assert (created.agent_name, created.metadata) == ("coder", {"k": "v"})
+    assert (seq, message.seq) == (1, 1)
+    assert updated == await store.sessions.get("new")
+    assert (updated.title, updated.metadata) == ("Another", {"k": "v"})
+    assert updated.event_head == 1
+    listed = await store.sessions.list()
+    assert [each.id for each in listed.items] == ["new"]
 
 
-async def test_a_session_of_a_failed_turn_is_not_there(store: SessionStore) -> None:
+async def test_a_session_that_was_not_made_can_be_made_later(
+    store: SessionStore,
+) -> None:
     with pytest.raises(SequenceConflict):
         async with store.turn("new") as turn:
             turn.create_session()
+            turn.event("e")
             turn.event("e", expected_head=9)
     assert await store.sessions.get("new") is None
-    assert (await store.sessions.create(id="new")).event_head == 0
+    # Where keys are given again, that of the one undone is the next one's.
+    await store.sessions.create(id="next")
+    with pytest.raises(SessionNotFound):
+        await store.events.append("new", "e")
+    async with store.turn("new") as turn:
+        turn.create_session()
+        turn.event("e")
+    assert turn.results[1] == 1
+    assert await store.events.head("next") == 0
 
 
 async def test_a_turn_writes_to_several_sessions(store: SessionStore) -> None:
     async with store.turn("a") as turn:
-        turn.create_session()
+        turn.create_session(agent_name="parent")
         turn.create_session(session_id="b", parent_session_id="a")
-        turn.event("spawned")
+        turn.event("spawned", {"child": "b"})
         turn.event("started", session_id="b")
-    assert turn.results[2:] == [1, 1]
+        turn.message("user", "task", id="m", session_id="b")
+        turn.message("user", "same id", id="m")
+        turn.tool_call("t", {}, id="c", message_id="m", session_id="b")
+        turn.update_tool_call("c", status="denied", session_id="b")
+        turn.update_session(status="completed", session_id="b")
+        turn.event("ended")
+    sessions_of = [getattr(each, "session_id", None) for each in turn.results[4:8]]
+    assert sessions_of == ["b", "a", "b", "b"]
+    assert turn.results[2:4] == [1, 1]
+    assert turn.results[9] == 2
     [event] = await store.events.list("b")
     assert event.type == "started"
-
-
-# All or nothing
-
-
-async def test_what_the_other_tests_take_for_good_is(
-    store: SessionStore, used_session: Session
-) -> None:
-    async with store.turn("s") as turn:
-        for call in GOOD:
-            call(turn)
-    assert len(turn.results) == len(GOOD)
-
-
-@pytest.mark.parametrize("name", FAULTS)
-async def test_a_call_that_fails_fails_the_turn_wherever_it_stands(
-    store: SessionStore, used_session: Session, name: str
-) -> None:
-    before = await whole(store)
-    fail, error = FAULTS[name]
-    for place in range(len(GOOD) + 1):
-        with pytest.raises(error):
-            async with store.turn("s") as turn:
-                for call in [*GOOD[:place], fail, *GOOD[place:]]:
-                    call(turn)
-        assert await whole(store) == before
-
-
-@pytest.mark.parametrize("name", FAULTS)
-async def test_the_first_call_that_fails_gives_the_turns_error(
-    store: SessionStore, used_session: Session, name: str
-) -> None:
-    fail, error = FAULTS[name]
-    for other, _ in FAULTS.values():
-        with pytest.raises(error):
-            async with store.turn("s") as turn:
-                fail(turn)
-                other(turn)
-        with pytest.raises(StoreError):
-            _ = turn.results
-
-
-async def test_an_exception_inside_the_block_writes_nothing(
-    store: SessionStore, used_session: Session
-) -> None:
-    before = await whole(store)
-    with pytest.raises(ZeroDivisionError):
-        async with store.turn("s") as turn:
-            for call in GOOD:
-                call(turn)
-            raise ZeroDivisionError
-    assert await whole(store) == before
-
-
-@pytest.mark.parametrize("name", WRONG)
-async def test_a_wrong_argument_is_raised_by_the_turns_method(
-    store: SessionStore, session: Session, name: str
-) -> None:
-    call, error = WRONG[name]
-    async with store.turn("s") as turn:
-        turn.event("before")
-        with pytest.raises(error):
-            call(turn)
-        turn.event("after")
-    assert turn.results == [1, 2]
-
-
-async def test_a_turn_of_no_possible_session_is_refused(store: SessionStore) -> None:
-    with pytest.raises(InvalidArgument):
-        store.turn("")
-
-
-async def test_readers_see_all_of_a_turn_or_none(
-    store: SessionStore, session: Session
-) -> None:
-    async def write() -> None:
-        async with store.turn("s") as turn:
-            turn.message("user")
-            turn.tool_call("t", {})
-            turn.event("e")
-
-    for _ in range(10):
-        found = await asyncio.gather(
-            write(), *(store.sessions.get("s") for _ in range(5)), write()
-        )
-        for each in found[1:-1]:
-            assert each is not None
-            assert each.message_count == each.tool_call_count == each.event_head
-
-
-# Order
-
-
-async def test_a_turns_calls_build_on_one_another(
-    store: SessionStore, session: Session
-) -> None:
-    async with store.turn("s") as turn:
-        call = turn.tool_call("t", {})
-        turn.update_tool_call(call, status="approved", expected_status="pending")
-        turn.update_tool_call(call, status="executing", expected_status="approved")
-        turn.event("e", expected_head=0)
-        turn.event("e", expected_head=1)
-        turn.message("user", id="first")
-        turn.message("assistant")
-    states = [each.status for each in turn.results[:3]]
-    assert states == ["pending", "approved", "executing"]
-    assert turn.results[3:5] == [1, 2]
-    assert turn.results[6].parent_id == "first"
-
-
-async def test_an_idempotency_key_in_a_turn_is_of_its_call_alone(
-    store: SessionStore, session: Session
-) -> None:
-    await store.events.append("s", "e", 1, idempotency_key="k")
-    async with store.turn("s") as turn:
-        turn.event("e", 2)
-        turn.event("e", 3, idempotency_key="k", expected_head=99)
-        turn.event("e", 4)
-    assert turn.results == [2, 1, 3]
-    assert [each.data for each in await store.events.list("s")] == [1, 2, 4]
-
-
-async def test_a_key_whose_message_was_purged_fails_the_turn(
-    store: SessionStore, session: Session
-) -> None:
-    await store.messages.append("s", "user", 1, idempotency_key="k")
-    await store.messages.compact("s", "so far", preserve=0)
-    await store.archive.purge(older_than_days=0)
-    before = await store.sessions.load("s")
-    with pytest.raises(InvalidArgument, match="purged"):
-        async with store.turn("s") as turn:
-            turn.message("user", 1, idempotency_key="k")
-            turn.event("e")
-    assert await store.sessions.load("s") == before
-
-
-async def test_gathered_turns_and_other_calls_keep_their_order(
-    store: SessionStore, session: Session
-) -> None:
-    async def two(n: int) -> None:
-        async with store.turn("s") as turn:
-            turn.event("e", n)
-            turn.event("e", n + 1)
-
-    await asyncio.gather(
-        store.events.append("s", "e", 0),
-        two(1),
-        store.events.append("s", "e", 3),
-        two(4),
-        two(6),
-    )
-    data = [each.data for each in await store.events.list("s")]
-    assert data == [*range(8)]
-
-
-async def test_a_turn_that_fails_fails_alone(
-    store: SessionStore, session: Session
-) -> None:
-    async def write(n: int) -> None:
-        async with store.turn("s") as turn:
-            turn.event("e", n)
-            if n % 3 == 1:
-                turn.event("e", expected_head=99)
-
-    outcomes = await asyncio.gather(
-        *(write(n) for n in range(12)), return_exceptions=True
-    )
-    failed = [n for n in range(12) if isinstance(outcomes[n], SequenceConflict)]
-    assert failed == [1, 4, 7, 10]
-    data = [each.data for each in await store.events.list("s")]
-    assert data == [0, 2, 3, 5, 6, 8, 9, 11]
+    state = await store.sessions.load("b")
+    assert state is not None
+    assert (state.session.status, state.session.event_head) == ("completed", 1)
+    assert [each.content for each in state.messages] == ["task"]
+    assert [each.status for each in state.tool_calls] == ["denied"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from turnstore import (
     NewMessage,
     Session,
     SessionFilter,
+    SessionNotFound,
     SessionStore,
     Usage,
 )
@@ -48,6 +50,9 @@ async def test_usage_is_of_messages_and_records(
     await store.messages.append("s", "user")
     await store.usage.record("s", FULL)
     assert await store.usage.session("s") == FULL + FULL
+    found = await store.sessions.get("s")
+    assert found is not None and found.usage == FULL + FULL
+    assert (await store.sessions.list(order_by="total_tokens")).items == [found]
 
 
 async def test_the_session_record_has_its_usage(
@@ -77,6 +82,18 @@ async def test_a_record_leaves_no_message(
     assert (found.message_count, found.last_model) == (0, None)
 
 
+async def test_a_record_moves_updated_at_and_leaves_last_model(
+    store: SessionStore, session: Session
+) -> None:
+    await store.messages.append("s", "user", model="talking")
+    before = await store.sessions.get("s")
+    await store.usage.record("s", tokens(1), model="naming")
+    after = await store.sessions.get("s")
+    assert before is not None and after is not None
+    assert after.updated_at > before.updated_at
+    assert (after.last_model, after.message_count) == ("talking", 1)
+
+
 # Shares
 
 
@@ -90,6 +107,17 @@ async def test_usage_by_agent(store: SessionStore) -> None:
         "scout": tokens(3, calls=2),
         "main": tokens(12, calls=2),
     }
+
+
+@pytest.mark.parametrize(("own", "name"), [("own", "own"), (None, "")])
+async def test_usage_without_a_model_is_that_of_the_sessions_own(
+    store: SessionStore, own: str | None, name: str
+) -> None:
+    await store.sessions.create(id="s", model=own)
+    await store.messages.append("s", "assistant", usage=tokens(1), model="small")
+    used = Usage(completion_tokens=3, api_calls=1)
+    await store.usage.record("s", used)
+    assert await store.usage.by_model("s") == {name: used, "small": tokens(1)}
 
 
 async def test_usage_by_model(store: SessionStore) -> None:
@@ -118,6 +146,21 @@ async def test_shares_are_ordered_by_tokens_then_by_the_code_points_of_names(
     assert list(await store.usage.by_model("s")) == ordered
 
 
+async def test_shares_are_ordered_by_the_sum_of_prompt_and_completion(
+    store: SessionStore, session: Session
+) -> None:
+    for name, prompt, completion in [
+        ("b", 2, 3),
+        ("c", 1, 0),
+        ("d", 9, 0),
+        ("a", 4, 1),
+    ]:
+        used = Usage(prompt_tokens=prompt, completion_tokens=completion)
+        await store.usage.record("s", used, name, name)
+    assert list(await store.usage.by_agent("s")) == ["d", "a", "b", "c"]
+    assert list(await store.usage.by_model("s")) == ["d", "a", "b", "c"]
+
+
 async def test_the_shares_of_a_session_add_up_to_its_total(store: SessionStore) -> None:
     await store.sessions.create(id="s", agent_name="main", model="big")
     for name in (None, "scout", None, "main"):
@@ -143,20 +186,61 @@ async def test_usage_is_of_one_session(store: SessionStore, session: Session) ->
 # Days
 
 
-async def test_usage_by_utc_day(store: SessionStore, session: Session) -> None:
-    old = datetime(1969, 12, 31, 18, tzinfo=UTC)
+async def test_usage_by_utc_day_oldest_first(
+    store: SessionStore, session: Session
+) -> None:
+    old = datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
     late = datetime(2024, 2, 29, 23, 59, 59, 999_999, tzinfo=UTC)
     there = datetime(2024, 3, 1, 1, tzinfo=timezone(timedelta(hours=2)))
-    moments = [late, late + timedelta(microseconds=1), there, old]
+    microsecond = timedelta(microseconds=1)
+    moments = [late, late + microsecond, there, old, old + microsecond]
+    moments.append(there - timedelta(days=1))
     for n, moment in enumerate(moments):
         await store.messages.append(
             "s", "assistant", usage=tokens(10**n), created_at=moment
         )
-    assert await store.usage.by_day() == {
-        date(1969, 12, 31): tokens(1_000),
-        date(2024, 2, 29): tokens(101, calls=2),
-        date(2024, 3, 1): tokens(10),
-    }
+    assert list((await store.usage.by_day()).items()) == [
+        (date(1969, 12, 31), tokens(1_000)),
+        (date(1970, 1, 1), tokens(10_000)),
+        (date(2024, 2, 28), tokens(100_000)),
+        (date(2024, 2, 29), tokens(101, calls=2)),
+        (date(2024, 3, 1), tokens(10)),
+    ]
+
+
+@pytest.mark.parametrize("year", [1, 9999])
+async def test_usage_by_day_takes_every_year(
+    store: SessionStore, session: Session, year: int
+) -> None:
+    moment = datetime(year, 6, 1, tzinfo=UTC)
+    await store.messages.append("s", "user", usage=tokens(1), created_at=moment)
+    assert await store.usage.by_day() == {date(year, 6, 1): tokens(1)}
+
+
+async def test_a_record_is_of_today(store: SessionStore, session: Session) -> None:
+    before = datetime.now(UTC).date()
+    await store.usage.record("s", tokens(1))
+    [day] = await store.usage.by_day()
+    assert before <= day <= datetime.now(UTC).date()
+
+
+async def test_usage_by_day_of_a_filter_leaves_deleted_sessions_out(
+    store: SessionStore,
+) -> None:
+    moment = datetime(2024, 1, 1, tzinfo=UTC)
+    for name, model in [("deleted", "big"), ("here", "big"), ("other", "small")]:
+        await store.sessions.create(id=name, model=model)
+        await store.messages.append(
+            name, "user", usage=tokens(1), model=model, created_at=moment
+        )
+    await store.sessions.delete("deleted")
+    day = moment.date()
+    assert await store.usage.by_day() == {day: tokens(3, calls=3)}
+    assert await store.usage.by_day(SessionFilter(model="big")) == {day: tokens(1)}
+    with pytest.raises(SessionNotFound):
+        await store.usage.session("deleted")
+    await store.sessions.create(id="deleted")
+    assert await store.usage.by_agent("deleted") == {}
 
 
 async def test_usage_by_day_of_what_a_filter_matches(store: SessionStore) -> None:
@@ -168,23 +252,57 @@ async def test_usage_by_day_of_what_a_filter_matches(store: SessionStore) -> Non
     assert await store.usage.by_day(SessionFilter(ids=[])) == {}
 
 
+@pytest.mark.parametrize(
+    ("wanted", "count"),
+    [
+        (SessionFilter(ids=[]), 0),
+        (SessionFilter(ids=["a", "b"]), 2),
+        (SessionFilter(status=["failed", "idle"]), 3),
+        (SessionFilter(status="failed", metadata={"k": "v"}), 1),
+        (SessionFilter(title_contains="BUG"), 1),
+        (SessionFilter(message_count_min=2), 0),
+    ],
+)
+async def test_usage_by_day_takes_any_filter(
+    store: SessionStore, wanted: SessionFilter, count: int
+) -> None:
+    await store.sessions.create(id="a", status="failed", metadata={"k": "v"})
+    await store.sessions.create(id="b", title="the bug")
+    await store.sessions.create(id="c")
+    for name in "abc":
+        await store.messages.append(name, "user", usage=tokens(1))
+    found = await store.usage.by_day(wanted)
+    assert sum(each.api_calls for each in found.values()) == count
+
+
 # What leaves the ledger alone
 
 
 async def test_a_compactions_own_usage_counts(
     store: SessionStore, session: Session
 ) -> None:
-    new = [NewMessage(role="user") for _ in range(6)]
+    new = [NewMessage(role="user", usage=tokens(1)) for _ in range(6)]
     await store.messages.append_many("s", new)
     await store.messages.compact("s", "so far", usage=tokens(9), model="small")
-    assert await store.usage.by_model("s") == {"small": tokens(9)}
+    assert await store.usage.session("s") == tokens(15, calls=7)
+    shares = {"small": tokens(9), "": tokens(6, calls=6)}
+    assert await store.usage.by_model("s") == shares
+    await store.messages.uncompact("s")
+    assert await store.usage.by_model("s") == shares
 
 
 # Arguments
 
 
 @pytest.mark.parametrize(
-    "wrong", [None, 5, {}, Usage(prompt_tokens=-1), Usage(api_calls=-1)], ids=str
+    "wrong",
+    [
+        *(None, 5, {}),
+        Usage(prompt_tokens=-1),
+        Usage(api_calls=-1),
+        Usage(api_calls=10**12 + 1),
+    ],
+    ids=str,
 )
 async def test_a_record_of_no_usage_is_refused(
     store: SessionStore, session: Session, wrong: Any
@@ -192,6 +310,40 @@ async def test_a_record_of_no_usage_is_refused(
     with pytest.raises(InvalidArgument):
         await store.usage.record("s", wrong)
     assert await store.usage.session("s") == Usage()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda room: room.record("s", tokens(1), 5),
+        lambda room: room.record("s", tokens(1), model="a\x00"),
+        lambda room: room.by_day(5),
+        lambda room: room.session(""),
+    ],
+    ids=["agent", "model", "filter", "id"],
+)
+async def test_usage_refuses_arguments_out_of_bounds(
+    store: SessionStore, session: Session, call: Callable[[Any], Awaitable[Any]]
+) -> None:
+    with pytest.raises(InvalidArgument):
+        await call(store.usage)
+    assert await store.usage.by_agent("s") == {}
+
+
+async def test_usage_of_an_unknown_session_fails_alone(
+    store: SessionStore, session: Session
+) -> None:
+    found = await asyncio.gather(
+        store.usage.record("s", tokens(1)),
+        store.usage.record("none", tokens(1)),
+        store.usage.session("none"),
+        store.usage.by_agent("none"),
+        store.usage.by_model("none"),
+        return_exceptions=True,
+    )
+    assert found[0] is None
+    assert [type(each) for each in found[1:]] == [SessionNotFound] * 4
+    assert await store.usage.session("s") == tokens(1)
 
 
 async def test_gathered_records_are_all_counted(
@@ -214,10 +366,22 @@ async def test_what_several_stores_record_is_all_counted(
     open_shared: OpenStore,
 ) -> None:
     stores = [await open_shared(), await open_shared()]
-    await stores[0].sessions.create(id="s")
+    for name in "ab":
+        await stores[0].sessions.create(id=name)
     await asyncio.gather(
-        *(each.usage.record("s", tokens(1)) for each in stores for _ in range(20))
+        *(
+            each.usage.record(name, tokens(1), f"agent {n % 3}")
+            for n in range(20)
+            for name in "ab"
+            for each in stores
+        )
     )
-    assert await stores[1].usage.session("s") == tokens(40, calls=40)
+    assert await stores[1].usage.session("a") == tokens(40, calls=40)
+    assert await stores[1].usage.by_agent("b") == {
+        "agent 0": tokens(14, calls=14),
+        "agent 1": tokens(14, calls=14),
+        "agent 2": tokens(12, calls=12),
+    }
     found = await stores[0].usage.by_day()
-    assert sum(found.values(), Usage()) == tokens(40, calls=40)
+    assert sum(found.values(), Usage()) == tokens(80, calls=80)
+    assert await stores[0].admin.check() == []

@@ -225,7 +225,7 @@ class PostgresBackend(Engine):
 
     async def checkpoint(self) -> bool:
         """Nothing is kept beside the database."""
-        self._check_open()
+        self._check_writable()
         return True
 
     async def check(self) -> list[str]:
@@ -235,7 +235,7 @@ class PostgresBackend(Engine):
 
     async def reclaim(self) -> None:
         """Autovacuum gives free space back."""
-        self._check_open()
+        self._check_writable()
 
     # Facts
 

@@ -15,8 +15,6 @@ from turnstore.store.events.writes import AppendEvents
 from turnstore.store.sessions.writes import CreateSession, DeleteSession
 from turnstore.store.turns.command import Turn
 
-pytestmark = pytest.mark.anyio
-
 
 def commit(store: SessionStore, *commands: Command[Any]) -> Any:
     return store._backend.write(Turn("s", 100, commands))
