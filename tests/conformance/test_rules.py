@@ -13,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import turnstore
 from turnstore import (
     InvalidArgument,
     NewEvent,
@@ -330,74 +329,5 @@ async def test_order_never_depends_on_times(store: SessionStore) -> None:
 # Errors
 
 
-async def test_errors_stand_in_one_tree() -> None:
-    parents = {
-        "StoreClosed": StoreError,
-        "SessionNotFound": LookupError,
-        "MessageNotFound": LookupError,
-        "ToolCallNotFound": LookupError,
-        "PayloadInvalid": ValueError,
-        "PayloadTooLarge": ValueError,
-        "InvalidArgument": ValueError,
-        "QueueFull": TimeoutError,
-        "AcquireTimeout": TimeoutError,
-        "BackendUnavailable": turnstore.BackendError,
-        "OutcomeUnknown": turnstore.BackendError,
-    }
-    for name, parent in parents.items():
-        kind = getattr(turnstore, name)
-        assert issubclass(kind, parent) and issubclass(kind, StoreError)
-        assert kind.__doc__
-
-
 # What each method can raise, as shown by the tests, is named in its docstring or in
 # that of the method which its docstring refers to.
-RAISED: dict[str, str] = {
-    "sessions.create": "SessionExists PayloadInvalid PayloadTooLarge InvalidArgument",
-    "sessions.get": "InvalidArgument",
-    "sessions.load": "InvalidArgument",
-    "sessions.update": "SessionNotFound StatusConflict MessageNotFound PayloadInvalid "
-    "PayloadTooLarge InvalidArgument",
-    "sessions.list": "InvalidArgument",
-    "sessions.count": "InvalidArgument",
-    "sessions.delete": "InvalidArgument",
-    "messages.append": "SessionNotFound MessageExists MessageNotFound PayloadInvalid "
-    "PayloadTooLarge InvalidArgument",
-    "messages.append_many": "SessionNotFound MessageExists MessageNotFound "
-    "PayloadInvalid PayloadTooLarge InvalidArgument",
-    "messages.list": "SessionNotFound InvalidArgument",
-    "messages.branch": "SessionNotFound MessageNotFound InvalidArgument",
-    "messages.set_active": "SessionNotFound MessageNotFound InvalidArgument",
-    "messages.last": "SessionNotFound InvalidArgument",
-    "messages.recent_user": "InvalidArgument",
-    "tool_calls.create": "SessionNotFound MessageNotFound ToolCallExists "
-    "PayloadInvalid PayloadTooLarge InvalidArgument",
-    "tool_calls.update": "SessionNotFound ToolCallNotFound StatusConflict "
-    "PayloadInvalid PayloadTooLarge InvalidArgument",
-    "tool_calls.get": "InvalidArgument",
-    "tool_calls.find": "SessionNotFound InvalidArgument",
-    "tool_calls.list": "SessionNotFound InvalidArgument",
-    "tool_calls.pending": "SessionNotFound InvalidArgument",
-    "tool_calls.has_pending": "SessionNotFound InvalidArgument",
-    "tool_calls.interrupt": "SessionNotFound InvalidArgument",
-    "events.append": "SessionNotFound SequenceConflict PayloadInvalid PayloadTooLarge "
-    "InvalidArgument",
-    "events.append_many": "SessionNotFound SequenceConflict PayloadInvalid "
-    "PayloadTooLarge InvalidArgument",
-    "events.list": "SessionNotFound InvalidArgument",
-    "events.stream": "SessionNotFound InvalidArgument",
-    "events.head": "SessionNotFound InvalidArgument",
-    "events.delete_before": "SessionNotFound InvalidArgument",
-}
-
-
-@pytest.mark.parametrize("name", RAISED)
-async def test_docstrings_name_the_errors(name: str) -> None:
-    room, method = name.split(".")
-    kind = type(getattr(SessionStore("sqlite://"), room))
-    # What holds for all methods of a room, its own docstring says once.
-    texts = [kind.__doc__, getattr(kind, method).__doc__]
-    text = " ".join(" ".join(each or "" for each in texts).split())
-    if "therwise as ``append``" in text:
-        text += kind.append.__doc__
-    assert [each for each in RAISED[name].split() if each not in text] == []
