@@ -102,6 +102,41 @@ async def test_two_stores_in_memory_are_apart(memory_store: SessionStore) -> Non
     assert await memory_store.events.head("s") == 0
 
 
+@pytest.mark.parametrize("prefix", ["", "sqlite:///"], ids=["path", "URL"])
+async def test_opening_makes_missing_folders_file_and_tables(
+    tmp_path: Path, prefix: str
+) -> None:
+    path = tmp_path / "not" / "there" / "agents.db"
+    url = f"{prefix}{path}" if prefix else path
+    async with SessionStore(url) as store:
+        assert path.exists()
+        assert (await store.sessions.list()).items == []
+        assert await store.admin.check() == []
+        session = await store.sessions.create()
+    async with SessionStore(url) as store:
+        assert await store.sessions.get(session.id) == session
+
+
+async def test_without_a_path_the_store_is_in_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    async with SessionStore() as store:
+        await store.sessions.create(id="s")
+    assert (tmp_path / ".turnstore" / "sessions.db").exists()
+
+
+async def test_a_session_id_like_a_path_names_no_file(tmp_path: Path) -> None:
+    name = "../../elsewhere"
+    async with SessionStore(tmp_path / "a" / "sessions.db") as store:
+        await store.sessions.create(id=name)
+        assert await store.events.append(name, "e") == 1
+        assert [each.type for each in await store.events.list(name)] == ["e"]
+    assert os.listdir(tmp_path) == ["a"]
+    assert os.listdir(tmp_path / "a") == ["sessions.db"]
+
+
 async def test_a_closed_store_is_one_file(store_path: Path) -> None:
     async with SessionStore(store_path) as store:
         await store.sessions.create(id="s")

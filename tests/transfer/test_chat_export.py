@@ -4,19 +4,13 @@ made here can be read."""
 from __future__ import annotations
 
 import json
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from tests.support.files.chat_files import SAMPLE
 from turnstore.records import Usage
 from turnstore.store import SessionStore
 from turnstore.transfer import export_file, import_file
-
-pytestmark = pytest.mark.anyio
-
-SAMPLE = Path(str(resources.files("turnstore").joinpath("sample.jsonl")))
 
 
 def read(path: Path) -> list[Any]:

@@ -21,6 +21,7 @@ from turnstore import (
     NewMessage,
     Session,
     SessionFilter,
+    SessionNotFound,
     SessionStore,
     Usage,
 )
@@ -199,6 +200,39 @@ async def test_a_session_id_is_a_name_and_never_a_path_or_a_pattern(
     assert [each.id for each in (await store.sessions.list()).items] == [name, "s"]
     assert await store.sessions.delete(made.id) is True
     assert await store.sessions.get("s") == session
+
+
+async def test_a_session_made_again_with_its_id_starts_afresh(
+    store: SessionStore,
+) -> None:
+    await live_again(store, store)
+
+
+async def test_a_session_that_another_store_made_again_starts_afresh(
+    store: SessionStore, second_store: SessionStore
+) -> None:
+    await live_again(store, second_store)
+
+
+async def live_again(store: SessionStore, other: SessionStore) -> None:
+    """Create and delete a session in ``other`` several times, and use it in both."""
+    for n in range(3):
+        await other.sessions.create(id="s", title=str(n), metadata={"n": str(n)})
+        for each in (store, other):
+            await each.events.append("s", "e", idempotency_key=f"{n}")
+            await each.messages.append("s", "user", idempotency_key="k", usage=Usage())
+        assert (await store.messages.append("s", "user", id="m")).seq == 2
+        await store.tool_calls.create("s", "t", {}, id="c")
+        assert await other.events.head("s") == 1
+        assert await other.sessions.delete("s")
+        with pytest.raises(SessionNotFound):
+            await store.events.append("s", "e")
+        with pytest.raises(SessionNotFound):
+            await store.messages.list("s")
+    fresh = await other.sessions.create(id="s")
+    assert (fresh.event_head, fresh.message_count, fresh.metadata) == (0, 0, {})
+    assert fresh.usage == Usage() and fresh.tool_call_count == 0
+    assert (await store.messages.append("s", "user", idempotency_key="k")).seq == 1
 
 
 async def test_a_session_made_again_has_no_memory_of_keys(

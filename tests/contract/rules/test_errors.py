@@ -109,6 +109,59 @@ def test_a_docstring_says_when_it_is_raised(name: str) -> None:
     assert vars(getattr(turnstore, name))["__doc__"]
 
 
+# What each method can raise, as shown by the tests, is named in its docstring or in
+# that of the method which its docstring refers to.
+RAISED: Final[dict[str, str]] = {
+    "sessions.create": "SessionExists PayloadInvalid PayloadTooLarge InvalidArgument",
+    "sessions.get": "InvalidArgument",
+    "sessions.load": "InvalidArgument",
+    "sessions.update": "SessionNotFound StatusConflict MessageNotFound PayloadInvalid "
+    "PayloadTooLarge InvalidArgument",
+    "sessions.list": "InvalidArgument",
+    "sessions.count": "InvalidArgument",
+    "sessions.delete": "InvalidArgument",
+    "messages.append": "SessionNotFound MessageExists MessageNotFound PayloadInvalid "
+    "PayloadTooLarge InvalidArgument",
+    "messages.append_many": "SessionNotFound MessageExists MessageNotFound "
+    "PayloadInvalid PayloadTooLarge InvalidArgument",
+    "messages.list": "SessionNotFound InvalidArgument",
+    "messages.branch": "SessionNotFound MessageNotFound InvalidArgument",
+    "messages.set_active": "SessionNotFound MessageNotFound InvalidArgument",
+    "messages.last": "SessionNotFound InvalidArgument",
+    "messages.recent_user": "InvalidArgument",
+    "tool_calls.create": "SessionNotFound MessageNotFound ToolCallExists "
+    "PayloadInvalid PayloadTooLarge InvalidArgument",
+    "tool_calls.update": "SessionNotFound ToolCallNotFound StatusConflict "
+    "PayloadInvalid PayloadTooLarge InvalidArgument",
+    "tool_calls.get": "InvalidArgument",
+    "tool_calls.find": "SessionNotFound InvalidArgument",
+    "tool_calls.list": "SessionNotFound InvalidArgument",
+    "tool_calls.pending": "SessionNotFound InvalidArgument",
+    "tool_calls.has_pending": "SessionNotFound InvalidArgument",
+    "tool_calls.interrupt": "SessionNotFound InvalidArgument",
+    "events.append": "SessionNotFound SequenceConflict PayloadInvalid PayloadTooLarge "
+    "InvalidArgument",
+    "events.append_many": "SessionNotFound SequenceConflict PayloadInvalid "
+    "PayloadTooLarge InvalidArgument",
+    "events.list": "SessionNotFound InvalidArgument",
+    "events.stream": "SessionNotFound InvalidArgument",
+    "events.head": "SessionNotFound InvalidArgument",
+    "events.delete_before": "SessionNotFound InvalidArgument",
+}
+
+
+@pytest.mark.parametrize("name", RAISED)
+def test_docstrings_name_the_errors(name: str) -> None:
+    room, method = name.split(".")
+    kind = type(getattr(SessionStore("sqlite://"), room))
+    # What holds for all methods of a room, its own docstring says once.
+    texts = [kind.__doc__, getattr(kind, method).__doc__]
+    text = " ".join(" ".join(each or "" for each in texts).split())
+    if "therwise as ``append``" in text:
+        text += kind.append.__doc__
+    assert [each for each in RAISED[name].split() if each not in text] == []
+
+
 # What is not there
 
 

@@ -15,6 +15,7 @@ import pytest
 from tests.contract.ways import OpenStore
 from turnstore import (
     MessageExists,
+    MessageNotFound,
     NewEvent,
     NewMessage,
     SequenceConflict,
@@ -23,6 +24,7 @@ from turnstore import (
     SessionNotFound,
     SessionStore,
     StatusConflict,
+    ToolCallNotFound,
 )
 
 MESSAGES: Final = [NewMessage(role="user", content=n) for n in range(7)]
@@ -68,10 +70,13 @@ async def test_a_call_that_fails_fails_alone(
         store.events.append("gone", "e"),
         store.sessions.create(id="s"),
         store.messages.append("s", "user", id="m"),
-        store.messages.append("s", "user", id="n"),
+        store.messages.append("s", "user", "good", id="n"),
+        store.tool_calls.update("s", "gone", status="completed"),
+        store.tool_calls.create("s", "ls", {}, message_id="gone"),
         store.events.append("s", "e", expected_head=7),
         store.sessions.update("s", title="t", expected_status="failed"),
         store.events.append("s", "e"),
+        store.sessions.create(id="new"),
         return_exceptions=True,
     )
     failed = [type(each) for each in outcomes if isinstance(each, Exception)]
@@ -79,11 +84,21 @@ async def test_a_call_that_fails_fails_alone(
         SessionNotFound,
         SessionExists,
         MessageExists,
+        ToolCallNotFound,
+        MessageNotFound,
         SequenceConflict,
         StatusConflict,
     ]
-    assert (outcomes[0], outcomes[-1]) == (1, 2)
-    assert [each.id for each in await store.messages.list("s")] == ["m", "n"]
+    assert (outcomes[0], outcomes[-2]) == (1, 2)
+    assert await store.events.head("s") == 2
+    messages = await store.messages.list("s")
+    assert [(each.id, each.content) for each in messages] == [
+        ("m", None),
+        ("n", "good"),
+    ]
+    assert messages[1] == outcomes[4]
+    assert await store.tool_calls.list("s") == []
+    assert await store.sessions.get("new") == outcomes[-1]
 
 
 # 8. Cancellation
@@ -97,7 +112,9 @@ async def test_a_call_that_raises_the_cancellation_wrote_nothing(
     await steps(step)
     task.cancel()
     await asyncio.wait([task])
-    assert await store.events.head("s") == (0 if task.cancelled() else 1)
+    written = 0 if task.cancelled() else 1
+    assert await store.events.head("s") == written
+    assert await store.events.append("s", "e") == written + 1
 
 
 @every_step
@@ -297,6 +314,7 @@ async def test_two_stores_share_one_series_without_gaps_or_repeats(
     seqs = await asyncio.gather(*calls)
     assert sorted(seqs) == [*range(1, 61)]
     assert await stores[1].events.list("s") == await store.events.list("s")
+    assert await stores[1].sessions.load("s") == await store.sessions.load("s")
 
 
 async def test_each_of_two_stores_keeps_its_call_order(

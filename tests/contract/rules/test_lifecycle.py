@@ -27,7 +27,13 @@ from turnstore import (
     Usage,
 )
 
-URLS: Final = [None, "sqlite://", "sqlite:///a.db", "sqlite:////a.db", Path("a.db")]
+URLS: Final = [
+    None,
+    "sqlite://",
+    "sqlite:///a.db",
+    "sqlite:////a.db",
+    Path("folder/a.db"),
+]
 OPTIONS: Final = StoreOptions.__struct_fields__
 NUMBERS: Final = [
     name
@@ -56,7 +62,9 @@ def test_a_postgresql_url_is_taken_without_a_server() -> None:
     assert store.options == StoreOptions()
 
 
-@pytest.mark.parametrize("url", ["", "store.db", "mysql://host/a", 5, b"sqlite://"])
+@pytest.mark.parametrize(
+    "url", ["", "nonsense", "store.db", "mysql://host/a", 5, b"sqlite://"]
+)
 def test_another_url_is_an_invalid_argument(url: Any) -> None:
     with pytest.raises(InvalidArgument):
         SessionStore(url)
@@ -190,6 +198,7 @@ async def test_statistics_count_commands_and_batches(store: SessionStore) -> Non
     after = await store.statistics()
     assert after.commands - before.commands == 5
     assert 1 <= after.batches - before.batches <= 5
+    assert after.queue_depth == 0
 
 
 async def test_gathered_calls_share_commits(store: SessionStore) -> None:
@@ -233,9 +242,12 @@ async def test_what_was_written_is_there_when_opened_again(
 ) -> None:
     await store.messages.append("s", "user", "hello", usage=Usage())
     await store.tool_calls.create("s", "ls", {})
-    before = await store.sessions.load("s")
+    await store.events.append("s", "e", [1])
+    await store.sessions.update("s", title="t", metadata={"a": "b"})
+    before = (await store.sessions.load("s"), await store.events.list("s"))
     await store.close()
-    assert await (await open_shared()).sessions.load("s") == before
+    again = await open_shared()
+    assert (await again.sessions.load("s"), await again.events.list("s")) == before
 
 
 async def test_check_opens_a_database_that_is_up_to_date(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -101,11 +101,11 @@ EVENT: Final[dict[str, Any]] = {
 }
 QUESTION: Final[dict[str, Any]] = {
     "question_id": "q",
-    "question": "Which one?",
+    "question": "Which\x00one? 😀",
     "description": "One of two",
     "response_type": "choice",
     "default": JSON,
-    "options": ["a", JSON],
+    "options": ["a", JSON, 10**30],
 }
 SETTING: Final[dict[str, Any]] = {
     "setting_key": "k",
@@ -309,7 +309,10 @@ async def test_every_field_of_a_new_event(
 
 async def test_every_field_of_a_question(store: SessionStore, session: Session) -> None:
     call = await store.tool_calls.create("s", "ask", {})
-    await store.questions.store("s", [Question(**QUESTION)], tool_call_id=call.id)
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    [made] = await store.questions.store("s", [Question(**QUESTION)], call.id)
+    assert await store.questions.list("s") == [made]
+    assert made.created_at is not None and made.created_at > before
     await store.questions.answer("s", {"q": JSON})
     [read] = await store.questions.list("s")
     times = {name: getattr(read, name) for name in ("created_at", "answered_at")}
@@ -320,10 +323,10 @@ async def test_every_field_of_a_question(store: SessionStore, session: Session) 
 
 async def test_every_field_of_a_setting(store: SessionStore, session: Session) -> None:
     call = await store.tool_calls.create("s", "ask", {})
-    await store.settings.store("s", [Setting(**SETTING)], tool_call_id=call.id)
-    [read] = await store.settings.list("s")
+    [read] = await store.settings.store("s", [Setting(**SETTING)], call.id)
+    assert await store.settings.list("s") == [read]
     times = {name: getattr(read, name) for name in ("created_at", "answered_at")}
-    assert times["created_at"] is not None
+    assert times["created_at"] == times["answered_at"] is not None
     assert fields(read) == {**SETTING, "tool_call_id": call.id, **times}
 
 

@@ -18,8 +18,6 @@ from turnstore import (
     Usage,
 )
 
-pytestmark = pytest.mark.anyio
-
 session = as_koda.session
 
 # Messages

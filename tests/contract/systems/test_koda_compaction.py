@@ -19,8 +19,6 @@ from turnstore import (
 )
 from turnstore.sql import codec
 
-pytestmark = pytest.mark.anyio
-
 session = as_koda.session
 
 # Compaction

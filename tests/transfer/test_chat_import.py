@@ -5,27 +5,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.files.chat_files import SAMPLE, conversation, imported, write
 from turnstore.records import SessionState, ToolCall
 from turnstore.store import SessionStore
 from turnstore.transfer import ImportReport, import_file
 
-pytestmark = pytest.mark.anyio
-
-SAMPLE = str(resources.files("turnstore").joinpath("sample.jsonl"))
 TRANSCRIPTS = (
     Path(__file__).parents[3] / "shared" / "data" / "airline-transcripts.jsonl"
 )
 FIELDS = ("content", "tool_calls", "tool_call_id", "name", "model")
-
-
-def conversation(*messages: Any, **rest: Any) -> dict[str, Any]:
-    return {"id": "one", **rest, "messages": list(messages)}
 
 
 def calling(*ids: str, content: Any = None) -> dict[str, Any]:
@@ -43,17 +36,6 @@ def calling(*ids: str, content: Any = None) -> dict[str, Any]:
 
 def answer(call_id: str, content: Any) -> dict[str, Any]:
     return {"role": "tool", "tool_call_id": call_id, "content": content}
-
-
-def write(path: Path, *objects: Any) -> Path:
-    """Write lines: text as it is, anything else as JSON."""
-    lines = [each if isinstance(each, str) else json.dumps(each) for each in objects]
-    path.write_text("".join(f"{line}\n" for line in lines))
-    return path
-
-
-async def imported(store: SessionStore, path: Path, *objects: Any) -> ImportReport:
-    return await import_file(store, write(path, *objects), "chat")
 
 
 async def state_of(store: SessionStore, session_id: str) -> SessionState:
@@ -117,7 +99,7 @@ async def test_sample_comes_back_equal(store: SessionStore) -> None:
     report = await import_file(store, SAMPLE)
 
     assert report == ImportReport(sessions=3, messages=16, tool_calls=6, events=22)
-    await check_equal_to_source(store, Path(SAMPLE))
+    await check_equal_to_source(store, SAMPLE)
 
 
 @pytest.mark.skipif(not TRANSCRIPTS.exists(), reason="the transcripts are not here")

@@ -17,8 +17,6 @@ from turnstore import (
     ToolCallStatus,
 )
 
-pytestmark = pytest.mark.anyio
-
 session = as_nocodo.session
 
 

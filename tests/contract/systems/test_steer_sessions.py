@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +18,6 @@ from turnstore import (
     ToolPolicy,
 )
 
-pytestmark = pytest.mark.anyio
-
 session = as_steer.session
 
 
@@ -32,17 +29,6 @@ async def listed(store: SessionStore, **given: Any) -> list[str]:
     }
     page = await store.sessions.list(SessionFilter(**given), **arguments)
     return [each.id for each in page.items]
-
-
-# Opening
-
-
-async def test_opening_makes_missing_folders(tmp_path: Path) -> None:
-    path = tmp_path / "not" / "there" / "test.db"
-    async with SessionStore(path) as store:
-        made = await store.sessions.create()
-    async with SessionStore(path) as store:
-        assert await store.sessions.get(made.id) == made
 
 
 # Sessions

@@ -1,4 +1,5 @@
-"""Any cell that SQLite holds comes back from an import and an export."""
+"""What goes in from any file comes out again, cell by cell; tests/postgres has the
+same for PostgreSQL."""
 
 from __future__ import annotations
 
@@ -15,8 +16,16 @@ from tests.support.files.any_cell import (
     microagents_file,
     nocodo_file,
 )
+from tests.support.files.every_file import EveryFile
 from tests.support.transfer.round_trip import check_round_trip
 from turnstore.store import SessionStore
+
+
+class TestSqlite(EveryFile):
+    """With a store in a file."""
+
+
+# Any cell that SQLite holds
 
 
 async def check(path: Path, system: str) -> None:

@@ -9,8 +9,6 @@ import pytest
 from tests.support.seeds import as_steer
 from turnstore import InvalidArgument, Session, SessionNotFound, SessionStore
 
-pytestmark = pytest.mark.anyio
-
 session = as_steer.session
 
 

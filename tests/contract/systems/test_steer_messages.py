@@ -10,8 +10,6 @@ from tests.support.seeds import as_steer
 from tests.support.seeds.as_steer import START, get, text
 from turnstore import MessageNotFound, Role, Session, SessionNotFound, SessionStore
 
-pytestmark = pytest.mark.anyio
-
 session = as_steer.session
 
 

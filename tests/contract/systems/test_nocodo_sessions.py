@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,28 +18,7 @@ from turnstore import (
     SessionStore,
 )
 
-pytestmark = pytest.mark.anyio
-
 session = as_nocodo.session
-
-# Start of the program
-
-
-async def test_starting_makes_folders_file_and_tables(tmp_path: Path) -> None:
-    path = tmp_path / "not" / "there" / "agents.db"
-    async with SessionStore(f"sqlite:///{path}") as store:
-        assert path.exists()
-        assert (await store.sessions.list()).items == []
-        assert await store.admin.check() == []
-
-
-async def test_starting_again_finds_what_was_written(tmp_path: Path) -> None:
-    path = tmp_path / "agents.db"
-    async with SessionStore(path) as store:
-        made = await store.sessions.create(agent_name="sqlite")
-        said = await store.messages.append(made.id, "user", "hello")
-    async with SessionStore(path) as store:
-        assert await store.messages.list(made.id) == [said]
 
 
 async def test_handlers_share_one_store(store: SessionStore) -> None:

@@ -19,8 +19,6 @@ from turnstore import (
     ToolCallStatus,
 )
 
-pytestmark = pytest.mark.anyio
-
 session = as_nocodo.session
 
 # Questions and settings

@@ -1,15 +1,15 @@
-"""The import of a file: each line once, bad lines left out, progress told."""
+"""The import of a chat file: each line once, bad lines left out, progress told."""
 
 from __future__ import annotations
 
 import json
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from tests.support.files.chat_files import SAMPLE, conversation, imported, write
 from turnstore.errors import InvalidArgument, ReadOnlyStore
 from turnstore.options import StoreOptions
 from turnstore.records import SessionFilter
@@ -17,9 +17,6 @@ from turnstore.store import SessionStore
 from turnstore.transfer import ImportReport, import_file
 from turnstore.transfer.chat import importing
 
-pytestmark = pytest.mark.anyio
-
-SAMPLE = str(resources.files("turnstore").joinpath("sample.jsonl"))
 CALLING: dict[str, Any] = {
     "role": "assistant",
     "content": None,
@@ -31,21 +28,6 @@ CALLING: dict[str, Any] = {
         }
     ],
 }
-
-
-def conversation(*messages: Any, **rest: Any) -> dict[str, Any]:
-    return {"id": "one", **rest, "messages": list(messages)}
-
-
-def write(path: Path, *objects: Any) -> Path:
-    """Write lines: text as it is, anything else as JSON."""
-    lines = [each if isinstance(each, str) else json.dumps(each) for each in objects]
-    path.write_text("".join(f"{line}\n" for line in lines))
-    return path
-
-
-async def imported(store: SessionStore, path: Path, *objects: Any) -> ImportReport:
-    return await import_file(store, write(path, *objects), "chat")
 
 
 async def test_again_adds_nothing(store: SessionStore, tmp_path: Path) -> None:

@@ -15,8 +15,6 @@ from turnstore import (
     ToolCallStatus,
 )
 
-pytestmark = pytest.mark.anyio
-
 session = as_steer.session
 
 

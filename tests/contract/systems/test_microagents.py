@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from turnstore import Event, Json, SessionExists, SessionNotFound, SessionStore
-
-pytestmark = pytest.mark.anyio
 
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 
@@ -50,49 +47,11 @@ async def update_session(store: SessionStore, event: Any) -> int:
     return await store.events.append("1", event["method"], event)
 
 
-def files(folder: Path) -> list[str]:
-    return sorted(each.relative_to(folder).as_posix() for each in folder.rglob("*"))
-
-
 def types(events: list[Event]) -> list[str]:
     return [each.type for each in events]
 
 
-# Opening
-
-
-async def test_a_store_opens_at_a_path_that_is_not_there_yet(tmp_path: Path) -> None:
-    path = tmp_path / "sessions.db"
-    async with SessionStore(path) as store:
-        assert await store.sessions.count() == 0
-    assert path.exists()
-
-
-async def test_missing_folders_are_made(tmp_path: Path) -> None:
-    path = tmp_path / "not" / "there" / "sessions.db"
-    async with SessionStore(path):
-        assert path.exists()
-
-
-async def test_without_a_path_the_store_is_in_the_home_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    async with SessionStore() as store:
-        await create_session(store)
-    assert (tmp_path / ".turnstore" / "sessions.db").exists()
-
-
-async def test_opening_again_finds_the_events(tmp_path: Path) -> None:
-    path = tmp_path / "sessions.db"
-    async with SessionStore(path) as store:
-        await create_session(store)
-    async with SessionStore(path) as store:
-        assert types(await store.events.list("1")) == ["session.init"]
-
-
-async def test_another_store_on_the_file_reads_what_one_wrote(
+async def test_another_store_reads_what_one_wrote(
     store: SessionStore, second_store: SessionStore
 ) -> None:
     await create_session(store)
@@ -263,16 +222,6 @@ async def test_tasks_share_one_store_and_keep_their_order(store: SessionStore) -
     for name in names:
         found = await store.events.list(name, after=1)
         assert [each.data for each in found] == list(range(5))
-
-
-async def test_a_path_like_id_is_only_an_id(tmp_path: Path) -> None:
-    """microagents names a file after it, wherever that leads."""
-    name = "../../elsewhere"
-    async with SessionStore(tmp_path / "a" / "sessions.db") as store:
-        init = {**INIT, "params": {**INIT["params"], "session_id": name}}
-        await create_session(store, init)
-        assert types(await store.events.list(name)) == ["session.init"]
-    assert files(tmp_path) == ["a", "a/sessions.db"]
 
 
 async def test_a_fork_begins_with_the_events_of_its_parent(
