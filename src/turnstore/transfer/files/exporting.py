@@ -6,17 +6,15 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from anyio import CancelScope, to_thread
-from sqlalchemy import Connection
 
-from turnstore.errors import SessionNotFound
-from turnstore.records import SessionFilter
 from turnstore.store import SessionStore
 from turnstore.transfer.files.cells import Cell, OutCell, PendingId, unpack
-from turnstore.transfer.files.importing import About, KeptRows
+from turnstore.transfer.files.chunks import SessionChunks
+from turnstore.transfer.files.kept import About, KeptRows, known_files, next_chunk
 from turnstore.transfer.files.patches import (
     SessionPatch,
     TablePatch,
@@ -26,96 +24,10 @@ from turnstore.transfer.files.patches import (
 from turnstore.transfer.files.system import ROWID, Heads, SessionWriter, System, Table
 from turnstore.transfer.files.target import Target, entries_of
 from turnstore.transfer.report import ExportReport
-from turnstore.transfer.rows import (
-    SessionRows,
-    SessionSize,
-    SourceRow,
-    next_kept_row,
-    next_places,
-    places_of,
-    read_imports,
-    read_sessions,
-    read_source_rows,
-)
-
-CHUNK_SESSIONS: Final = 64
-CHUNK_ROWS: Final = 4_096
-"""Rows of sessions that are read together; one with more is read alone."""
+from turnstore.transfer.rows import SessionRows
 
 OnProgress = Callable[[int, int], None]
 Rows = dict[str, list[dict[str, OutCell]]]
-
-
-class Sessions:
-    """Reads the sessions of an export, chunk by chunk, each from one snapshot."""
-
-    def __init__(
-        self, store: SessionStore, session_ids: Sequence[str] | None, system: str
-    ) -> None:
-        self._store = store
-        self._ids = None if session_ids is None else list(dict.fromkeys(session_ids))
-        self._system = system
-        self._last: SessionSize | None = None
-        self._done = 0
-
-    async def count(self) -> int:
-        """:raises SessionNotFound: one of the sessions is not there."""
-        if self._ids is None:
-            return await self._store.sessions.count(SessionFilter())
-        for at in range(0, len(self._ids), CHUNK_SESSIONS):
-            wanted = self._ids[at : at + CHUNK_SESSIONS]
-            found = await self._store._backend.read(partial(places_of, ids=wanted))
-            missing = set(wanted) - {each.id for each in found}
-            if missing:
-                raise SessionNotFound(min(missing))
-        return len(self._ids)
-
-    async def next(self) -> list[tuple[SessionRows, SourceRow | None]]:
-        """Return the next sessions, none at the end."""
-        return await self._store._backend.read(self._read, snapshot=True)
-
-    def _read(
-        self, connection: Connection
-    ) -> list[tuple[SessionRows, SourceRow | None]]:
-        while True:
-            taken = self._fitting(self._next_places(connection))
-            keys = [each.session_key for each in taken]
-            sessions = read_sessions(connection, keys)
-            kept = read_source_rows(connection, keys, self._system)
-            if sessions or not taken:
-                return [(each, kept.get(each.session.session_key)) for each in sessions]
-
-    def _next_places(self, connection: Connection) -> Sequence[SessionSize]:
-        if self._ids is None:
-            return self._following(connection, self._last, CHUNK_SESSIONS)
-        while self._done < len(self._ids):
-            wanted = self._ids[self._done : self._done + CHUNK_SESSIONS]
-            found = places_of(connection, wanted)
-            if found:
-                return found
-            self._done += len(wanted)  # deleted meanwhile
-        return []
-
-    def _following(
-        self, connection: Connection, last: SessionSize | None, limit: int
-    ) -> Sequence[SessionSize]:
-        """Return where the next sessions are, of all, and how many rows they have."""
-        return next_places(connection, 0 if last is None else last.session_key, limit)
-
-    def _fitting(self, places: Sequence[SessionSize]) -> list[SessionSize]:
-        """Take as many of the places as fit into a chunk."""
-        taken: list[SessionSize] = []
-        rows = 0
-        for each in places:
-            if taken and rows + each.rows > CHUNK_ROWS:
-                break
-            taken.append(each)
-            rows += each.rows
-        if taken:
-            self._last = taken[-1]
-            if self._ids is not None:
-                self._done = self._ids.index(taken[-1].id, self._done) + 1
-        return taken
 
 
 class SqliteExport:
@@ -131,7 +43,7 @@ class SqliteExport:
         self._store = store
         self._system = system
         self._is_whole = session_ids is None
-        self._sessions = Sessions(store, session_ids, system.name)
+        self._sessions = SessionChunks(store, session_ids)
         self._target = Target(path)
         self._canonical = entries_of(system.schema)
         self._next_key: dict[str, int] = {}
@@ -141,8 +53,9 @@ class SqliteExport:
 
     async def run(self, on_progress: OnProgress | None) -> ExportReport:
         total = await self._sessions.count()
-        read = self._store._backend.read
-        files = await read(partial(read_imports, system=self._system.name))
+        files = await self._store.engine.read(
+            partial(known_files, system=self._system.name)
+        )
         known = [
             (each.batch, msgspec.json.decode(each.about, type=About)) for each in files
         ]
@@ -196,16 +109,20 @@ class SqliteExport:
 
     # Sessions
 
-    def _write(self, chunk: Sequence[tuple[SessionRows, SourceRow | None]]) -> None:
-        for rows, kept in chunk:
-            patch = None
-            if kept is not None:
-                patch = msgspec.json.decode(kept.row, type=SessionPatch)
-            self._write_session(rows, patch)
+    def _write(self, chunk: Sequence[SessionRows]) -> None:
+        for rows in chunk:
+            self._write_session(rows, self._patch_of(rows))
             self._counts["sessions"] += 1
             for name in self._system.holds:
                 self._counts[name] += len(getattr(rows, name))
         self._target.commit()
+
+    def _patch_of(self, rows: SessionRows) -> SessionPatch | None:
+        """Return what an import from the system kept with a session."""
+        for kept in rows.source_rows:
+            if kept.system == self._system.name:
+                return msgspec.json.decode(kept.row, type=SessionPatch)
+        return None
 
     def _write_session(self, rows: SessionRows, patch: SessionPatch | None) -> None:
         writer = SessionWriter(Heads() if patch is None else patch.heads)
@@ -258,8 +175,8 @@ class SqliteExport:
     async def _restore_file(self, batch: str) -> None:
         after = 0
         while True:
-            kept = await self._store._backend.read(
-                partial(next_kept_row, batch=batch, after=after)
+            kept = await self._store.engine.read(
+                partial(next_chunk, batch=batch, after=after)
             )
             if kept is None:
                 return

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 from anyio import create_task_group, to_thread
 
 from turnstore.errors import InvalidArgument, SessionExists, StoreError
-from turnstore.records import Json
 from turnstore.sql import codec
-from turnstore.sql.codec import fold
 from turnstore.store import SessionStore
 from turnstore.transfer.files.cells import Row, pack
+from turnstore.transfer.files.completing import complete, size_bytes
 from turnstore.transfer.files.import_writes import ImportSession, KeepRows, RecordImport
+from turnstore.transfer.files.kept import About, KeptRows, patch_of
 from turnstore.transfer.files.patches import SessionPatch, compare, pack_row
 from turnstore.transfer.files.source import Source, translate
 from turnstore.transfer.files.system import (
     Heads,
-    SchemaEntry,
     SessionWriter,
     SourceSession,
     System,
 )
 from turnstore.transfer.report import ImportReport, Problem
-from turnstore.transfer.rows import Numbered, SessionRows, places_of, read_source_rows
+from turnstore.transfer.rows import StoredImport, StoredSourceRow
 
 BATCH_SESSIONS: Final = 64
 """Sessions in flight at once, so that they share commits."""
@@ -35,34 +35,11 @@ BATCH_BYTES: Final = 8 * 1024 * 1024
 """A batch ends with the session that reaches this."""
 KEPT_ROWS: Final = 256
 """Rows that belong to no session, in one row of the store."""
-ROW_BYTES: Final = 300
-"""About what a row takes beside its payloads, for the bound on a batch."""
 VERSION: Final = 1
 """Of what is kept: how ``about`` and patches are to be read."""
 
 OnProgress = Callable[[int, int], None]
 _encode: Final = msgspec.json.Encoder().encode
-
-
-class About(msgspec.Struct, kw_only=True):
-    """What is known of an imported file.
-
-    ``highest``: the highest rowid of each table. ``columns``: of each table, in
-    order, with the rowid where that is none of them.
-    """
-
-    version: int
-    file: str
-    pragmas: dict[str, int | str]
-    schema: list[SchemaEntry]
-    columns: dict[str, list[str]]
-    highest: dict[str, int]
-
-
-class KeptRows(msgspec.Struct, kw_only=True):
-    """Rows of a table that belong to no session; ``highest`` of their integer keys."""
-
-    rows: list[dict[str, Json]]
 
 
 class _Ready(msgspec.Struct):
@@ -106,9 +83,13 @@ class SqliteImport:
     async def run(self, on_progress: OnProgress | None) -> ImportReport:
         self._system.check(self._source.columns(), self._file)
         about, total = await self._in_thread(self._about)
-        await self._write(
-            RecordImport("", len(about), self._batch, self._system.name, about)
+        known = StoredImport(
+            batch=self._batch,
+            system=self._system.name,
+            about=about,
+            created_at=codec.now_micros(),
         )
+        await self._write(RecordImport("", len(about), known))
         found = self._read_sessions()
         while batch := await self._in_thread(self._next_batch, found):
             await self._add(batch)
@@ -147,7 +128,7 @@ class SqliteImport:
             raise translated from error
 
     async def _write(self, command: Any) -> Any:
-        return await self._store._backend.write(command)
+        return await self._store.engine.write(command)
 
     # The file as a whole
 
@@ -202,11 +183,17 @@ class SqliteImport:
         """Keep rows that belong to no session, beside what was kept of the table."""
         kept = _encode(KeptRows(rows=[pack_row(row) for row in rows])).decode()
         self._chunks[name] += 1
-        position = self._chunks[name]
-        command = KeepRows(
-            "", len(kept), self._system.name, self._batch, name, position, kept
+        row = StoredSourceRow(
+            system=self._system.name,
+            batch=self._batch,
+            table_name=name,
+            position=self._chunks[name],
+            row=kept,
         )
-        if await self._write(command) and name != "sqlite_sequence":
+        if (
+            await self._write(KeepRows("", len(kept), row))
+            and name != "sqlite_sequence"
+        ):
             self._rows_kept += len(rows)
             self._reasons[f"{name}: {reason}"] += len(rows)
 
@@ -225,7 +212,7 @@ class SqliteImport:
         self._position += 1
         digest = hashlib.sha256(_encode(session.rows)).hexdigest()[:32]
         rows_read = sum(map(len, session.rows.values()))
-        rows = materialize(self._system.read(session, session_id))
+        rows = complete(self._system.read(session, session_id))
         heads = Heads(
             messages=len(rows.messages),
             tool_calls=len(rows.tool_calls),
@@ -250,16 +237,15 @@ class SqliteImport:
             for column, places in differing.items():
                 reason = f"{table.name}.{column}: kept as it was"
                 notes[reason.replace(".:", ":")] += len(places)
-        encoded = _encode(patch).decode()
-        command = ImportSession(
-            session_id,
-            _size_bytes(rows) + len(encoded),
-            rows,
-            self._system.name,
-            self._batch,
-            self._position,
-            encoded,
-        )
+        rows.source_rows = [
+            StoredSourceRow(
+                system=self._system.name,
+                batch=self._batch,
+                position=self._position,
+                row=_encode(patch).decode(),
+            )
+        ]
+        command = ImportSession(session_id, size_bytes(rows), rows)
         return _Ready(command, digest, rows_read, kept, notes)
 
     def _next_batch(self, found: Iterator[_Ready | _Orphans]) -> list[Any]:
@@ -322,15 +308,13 @@ class SqliteImport:
 
     async def _skip(self, ready: _Ready) -> None:
         """Pass over a session that is there; say so where it is another one."""
-        session_id, system = ready.command.session_id, self._system.name
-
-        def digest(connection: Any) -> str | None:
-            keys = [each.session_key for each in places_of(connection, [session_id])]
-            for kept in read_source_rows(connection, keys, system).values():
-                return msgspec.json.decode(kept.row, type=SessionPatch).digest
-            return None
-
-        there = await self._store._backend.read(digest, snapshot=True)
+        read = partial(
+            patch_of, session_id=ready.command.session_id, system=self._system.name
+        )
+        kept = await self._store.engine.read(read)
+        there = None
+        if kept is not None:
+            there = msgspec.json.decode(kept, type=SessionPatch).digest
         if there == ready.digest:
             self._skipped += 1
         else:
@@ -343,38 +327,3 @@ class SqliteImport:
     def _report_session(self, ready: _Ready, reason: str) -> None:
         reason = f"session {ready.command.session_id!r} {reason}"
         self._problems.append(Problem(file=self._file, reason=reason))
-
-
-def materialize(rows: SessionRows) -> SessionRows:
-    """Number rows, and fill in what the store keeps of a session beside them."""
-    tables: tuple[Sequence[Numbered], ...] = (
-        rows.messages,
-        rows.tool_calls,
-        rows.events,
-        rows.compactions,
-        rows.questions,
-        rows.settings,
-    )
-    for listed in tables:
-        for seq, row in enumerate(listed, 1):
-            row.seq = seq
-    session = rows.session
-    if session.updated_at is None:
-        dated: list[Numbered] = [*rows.messages, *rows.events]
-        times = [each.created_at for each in dated]
-        session.updated_at = max(times, default=session.created_at)
-    session.updated_at = max(session.updated_at, session.created_at)
-    if session.title is not None:
-        session.title_folded = fold(str(codec.decode(session.title)))
-    return rows
-
-
-def _size_bytes(rows: SessionRows) -> int:
-    payloads: list[str | None] = [rows.session.system_prompt, rows.session.config]
-    for message in rows.messages:
-        payloads += (message.content, message.tool_calls)
-    for call in rows.tool_calls:
-        payloads += (call.arguments, call.output, call.result)
-    payloads += [event.data for event in rows.events]
-    count = len(rows.messages) + len(rows.tool_calls) + len(rows.events)
-    return sum(len(each) for each in payloads if each) + (1 + count) * ROW_BYTES

@@ -189,5 +189,5 @@ def linked(rows: SessionRows) -> SessionRows:
     for message in rows.messages:
         message.parent_id = parent
         parent = message.id
-    rows.session.active_message_id = parent
+    rows.head.active_message_id = parent
     return rows

@@ -68,9 +68,9 @@ def read(source: SourceSession, session_id: str) -> SessionRows:
             if event.type == "assistant.response":
                 event.model = session.model
     session.created_at = min(each.created_at for each in events)
-    session.last_model = session.model
     rows = linked(reading.rows())
     rows.events = events
+    rows.head.last_model = session.model
     return rows
 
 

@@ -12,7 +12,7 @@ from turnstore.records import Json, Usage
 from turnstore.sql import codec
 from turnstore.transfer.files import cells
 from turnstore.transfer.files.system import SessionWriter
-from turnstore.transfer.rows import SessionRows, StoredMessage
+from turnstore.transfer.rows import SessionRows, StoredMessage, usage_of
 
 Notification = tuple[str, int]
 """The encoded payload, and its time in microseconds."""
@@ -79,7 +79,7 @@ def _of_message(
 
 def _stop(rows: SessionRows, messages: Sequence[StoredMessage]) -> Notification:
     session = rows.session
-    total = sum((each.usage for each in messages if each.usage), Usage())
+    total = sum((usage_of(each) or Usage() for each in messages), Usage())
     result = cells.unquoted(session.result)
     params = {
         "success": session.status == "completed",

@@ -11,11 +11,12 @@ from turnstore.sql import codec
 from turnstore.transfer.files import cells
 from turnstore.transfer.files.ids import Ids
 from turnstore.transfer.rows import (
-    SessionUsage,
     StoredCompaction,
     StoredEvent,
     StoredMessage,
     StoredToolCall,
+    StoredUsage,
+    used,
 )
 from turnstore.transfer.steer.content import apply_content, read_content, result_text
 from turnstore.transfer.steer.rows import model_of, text_in, usage_of
@@ -34,7 +35,7 @@ class EventReplay:
         self.messages: list[StoredMessage] = []
         self.calls: list[StoredToolCall] = []
         self.compactions: list[StoredCompaction] = []
-        self.usage: list[SessionUsage] = []
+        self.usage: list[StoredUsage] = []
         self.last_model: str | None = None
         self.notes: Counter[str] = Counter()
         self._places: dict[str, int] = {}
@@ -124,12 +125,10 @@ class EventReplay:
             return
         last = self.messages[-1] if self.messages else None
         if last is not None and last.role == "assistant" and last.usage is None:
-            last.usage = usage
+            last.usage = cells.encoded(usage)
         else:
             self.usage.append(
-                SessionUsage(
-                    usage=usage, created_at=event.created_at, model=event.model
-                )
+                used(usage, created_at=event.created_at, model=event.model)
             )
 
     # Tool calls
