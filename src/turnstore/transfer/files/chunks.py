@@ -1,4 +1,4 @@
-"""The sessions of an export, in chunks of bounded size, each with all its rows."""
+"""Reads the sessions of an export in chunks, each session with all its rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHUNK_ROWS: Final = 4_096
 class SessionChunks:
     """Reads the sessions of an export, each chunk from one snapshot.
 
-    :param session_ids: the sessions in their order; None for all, by session key.
+    :param session_ids: the sessions to read, in this order. None reads all, by key.
     """
 
     def __init__(self, store: SessionStore, session_ids: Sequence[str] | None) -> None:
@@ -46,7 +46,7 @@ class SessionChunks:
         return len(self._ids)
 
     async def next(self) -> list[SessionRows]:
-        """Return the next sessions, none at the end."""
+        """Return the next sessions; nothing at the end."""
         return await self._store.engine.read(self._read, snapshot=True)
 
     def _read(self, connection: Connection) -> list[SessionRows]:
@@ -64,18 +64,18 @@ class SessionChunks:
             found = find_sessions(connection, wanted)
             if found:
                 return found
-            self._done += len(wanted)  # deleted meanwhile
+            self._done += len(wanted)  # deleted since they were counted
         return []
 
     def _following(
         self, connection: Connection, last: SessionSize | None, limit: int
     ) -> Sequence[SessionSize]:
-        """Return the sessions after the last one, of all."""
+        """Return the sessions after the last one, when all are read."""
         after = -1 if last is None else last.session_key
         return next_sessions(connection, after, limit)
 
     def _fitting(self, found: Sequence[SessionSize]) -> list[SessionSize]:
-        """Take as many of the sessions as fit into a chunk."""
+        """Return the first of the sessions, as many as fit into a chunk."""
         taken: list[SessionSize] = []
         rows = 0
         for each in found:
@@ -91,7 +91,7 @@ class SessionChunks:
 
 
 def read_sessions(connection: Connection, keys: Sequence[int]) -> list[SessionRows]:
-    """Return the sessions that exist with all rows, in the order of ``keys``."""
+    """Return the sessions that exist, in the order of ``keys``, with all rows."""
     parts: dict[int, dict[str, list[Any]]] = {key: {} for key in keys}
     for name, pages in _PAGES.items():
         for key, listed in pages.of_many(connection, keys):
@@ -102,7 +102,7 @@ def read_sessions(connection: Connection, keys: Sequence[int]) -> list[SessionRo
             [session], [head] = each.pop("session"), each.pop("head")
             found.append(SessionRows(session=session, head=head, **each))
     for rows in found:
-        # Here, as databases sort text differently.
+        # Sorted here, because databases sort text differently.
         rows.metadata.sort(key=lambda each: each.key)
         if rows.fork_sources:
             rows.messages[:0] = _shown(connection, rows, "message")
@@ -111,7 +111,7 @@ def read_sessions(connection: Connection, keys: Sequence[int]) -> list[SessionRo
 
 
 def _shown(connection: Connection, rows: SessionRows, kind: str) -> Iterator[Any]:
-    """Yield the rows of other sessions that a fork shows, which are before its own."""
+    """Yield the rows of other sessions that a fork shows before its own."""
     for source in rows.fork_sources:
         after: int = getattr(source, f"{kind}_after")
         upto: int = getattr(source, f"{kind}_upto")

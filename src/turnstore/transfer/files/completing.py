@@ -1,4 +1,4 @@
-"""What an import adds to the rows that a system's module has read."""
+"""Fills in what a system's ``read`` leaves out of a session's rows."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from turnstore.store.ledger import COUNTS
 from turnstore.transfer.rows import PARTS, Numbered, SessionRows, usage_of, used
 
 ROW_BYTES: Final = 300
-"""About what a row takes beside its payloads, for the bound on a batch."""
+"""About the bytes of a row without its payloads."""
 
 
 def complete(rows: SessionRows) -> SessionRows:
-    """Number the rows of a session that was read, and fill in what the store keeps
-    beside them: ledger, head, and copies of columns."""
+    """Number the rows of a session, and fill in what follows from them: its usage
+    ledger, its head, and columns that are copies of others."""
     series: tuple[Sequence[Numbered], ...] = (
         rows.messages,
         rows.tool_calls,
@@ -53,7 +53,7 @@ def complete(rows: SessionRows) -> SessionRows:
 
 
 def _count(rows: SessionRows) -> None:
-    """Fill in the head of a session from its other rows."""
+    """Fill in the head of a session from the rows that it counts."""
     head, created_at = rows.head, rows.session.created_at
     if head.updated_at is None:
         dated: list[Numbered] = [*rows.messages, *rows.events]
@@ -74,7 +74,7 @@ def _count(rows: SessionRows) -> None:
 
 
 def size_bytes(rows: SessionRows) -> int:
-    """Return about the bytes that a session takes."""
+    """Return about how many bytes a session takes."""
     total = 0
     for name, table in PARTS.items():
         payloads = [

@@ -9,7 +9,6 @@ from sqlalchemy import Connection, bindparam, delete, func, select
 
 from turnstore.engine.commands import Audience, Command, Outcome, Published
 from turnstore.errors import SessionExists
-from turnstore.sql.compiled import Value
 from turnstore.sql.schema import imports, source_rows
 from turnstore.store.heads import find_keys
 from turnstore.transfer.files.kept import IS_AT, kept_in
@@ -25,9 +24,10 @@ from turnstore.transfer.rows import (
 
 
 class ImportSession(Published[None]):
-    """Stores a session with all its rows, which are complete.
+    """Stores a session with all its rows.
 
-    The outcome is ``SessionExists`` where it is there; nothing was written then.
+    The outcome is ``SessionExists`` if there is a session of this id: nothing was
+    written then.
     """
 
     rows: SessionRows
@@ -64,7 +64,7 @@ class ImportSession(Published[None]):
 
 
 class RecordImport(Command[bool]):
-    """Records an imported file; the result says whether it was new."""
+    """Records an imported file; the result is whether it was unknown before."""
 
     row: StoredImport
 
@@ -83,10 +83,10 @@ class RecordImport(Command[bool]):
 
 
 class KeepRows(Command[bool]):
-    """Keeps rows of a file that belong to no session; the result says whether they are
+    """Keeps rows of a file that belong to no session; the result is whether they are
     new.
 
-    They replace what an earlier import of the file kept in the same place.
+    They replace what an earlier import of the file kept at the same position.
     """
 
     row: StoredSourceRow
@@ -99,12 +99,12 @@ class KeepRows(Command[bool]):
             there = kept_in(connection, row.batch, row.table_name, row.position)
             is_new = there != [row.row]
             if is_new:
-                place: dict[str, Value] = {
+                key = {
                     "batch": row.batch,
                     "table_name": row.table_name,
                     "position": row.position,
                 }
-                connection.execute(_DELETE_KEPT, place)
+                connection.execute(_DELETE_KEPT, key)
                 SOURCE_ROWS.insert(connection, [row])
             outcomes.append(is_new)
         return outcomes

@@ -1,4 +1,4 @@
-"""The import of another system's SQLite file."""
+"""Imports the sessions of another system's SQLite file."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import msgspec
 from anyio import create_task_group, to_thread
 
 from turnstore.errors import InvalidArgument, SessionExists, StoreError
+from turnstore.options import MIB
 from turnstore.sql import codec
 from turnstore.store import SessionStore
 from turnstore.transfer.files.cells import Row, pack
@@ -21,7 +22,7 @@ from turnstore.transfer.files.kept import About, KeptRows, patch_of
 from turnstore.transfer.files.patches import SessionPatch, compare, pack_row
 from turnstore.transfer.files.source import Source, translate
 from turnstore.transfer.files.system import (
-    Heads,
+    Imported,
     SessionWriter,
     SourceSession,
     System,
@@ -30,20 +31,20 @@ from turnstore.transfer.report import ImportReport, Problem
 from turnstore.transfer.rows import StoredImport, StoredSourceRow
 
 BATCH_SESSIONS: Final = 64
-"""Sessions in flight at once, so that they share commits."""
-BATCH_BYTES: Final = 8 * 1024 * 1024
+"""How many sessions are written concurrently, so that they share commits."""
+BATCH_BYTES: Final = 8 * MIB
 """A batch ends with the session that reaches this."""
-KEPT_ROWS: Final = 256
-"""Rows that belong to no session, in one row of the store."""
+CHUNK_ROWS: Final = 256
+"""How many rows of no session are kept in one row of the store."""
 VERSION: Final = 1
-"""Of what is kept: how ``about`` and patches are to be read."""
+"""The format of ``About`` and of patches."""
 
 OnProgress = Callable[[int, int], None]
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class _Ready(msgspec.Struct):
-    """A session read, and what the report is to count once it is written."""
+class _ReadSession(msgspec.Struct):
+    """A session that was read, and what the report counts once it is written."""
 
     command: ImportSession
     digest: str
@@ -53,13 +54,13 @@ class _Ready(msgspec.Struct):
 
 
 class _Orphans(msgspec.Struct):
-    """Rows whose session is not there."""
+    """Rows of a session that the file does not have."""
 
     rows: dict[str, list[Row]]
 
 
 class SqliteImport:
-    """One run over one file. ``source`` is open; the caller closes it."""
+    """Runs one import of one file. ``source`` is open; the caller closes it."""
 
     def __init__(
         self, store: SessionStore, source: Source, system: System, file: str
@@ -72,7 +73,7 @@ class SqliteImport:
         self._batch = ""
         self._position = 0
         self._rows_done = 0
-        self._aside: dict[str, list[Row]] = {}
+        self._orphans: dict[str, list[Row]] = {}
         self._chunks: Counter[str] = Counter()
         self._sessions = self._messages = self._calls = self._events = 0
         self._skipped = self._rows_kept = 0
@@ -102,8 +103,8 @@ class SqliteImport:
                 more = await self._keep_next(name, rows)
                 if on_progress is not None:
                     on_progress(self._rows_done, total)
-        for name in sorted(self._aside):
-            await self._keep(name, self._aside[name])
+        for name in sorted(self._orphans):
+            await self._keep(name, self._orphans[name])
         return self._report()
 
     def _report(self) -> ImportReport:
@@ -133,6 +134,7 @@ class SqliteImport:
     # The file as a whole
 
     def _about(self) -> tuple[str, int]:
+        """Return what is known of the file, encoded, and how many rows it has."""
         source, system = self._source, self._system
         there = next(each.name for each in system.tables if each.name in source.tables)
         first = source.first_row(there) or {}
@@ -160,27 +162,29 @@ class SqliteImport:
 
     def _tables_of_the_file(self) -> list[str]:
         """Return the tables whose rows belong to no session."""
-        placed = {
+        of_sessions = {
             each.name
             for each in self._system.tables
             if each.session in self._source.columns().get(each.name, ())
         }
-        return [name for name in self._source.tables if name not in placed]
+        return [name for name in self._source.tables if name not in of_sessions]
 
     async def _keep_next(self, name: str, rows: Iterator[Row]) -> bool:
+        """Keep the next rows of a table; return whether there may be more."""
+
         def take() -> list[Row]:
-            return [row for _, row in zip(range(KEPT_ROWS), rows, strict=False)]
+            return [row for _, row in zip(range(CHUNK_ROWS), rows, strict=False)]
 
         taken: list[Row] = await self._in_thread(take)
         self._rows_done += len(taken)
         if taken:
             await self._keep(name, taken, "no place of its own")
-        return len(taken) == KEPT_ROWS
+        return len(taken) == CHUNK_ROWS
 
     async def _keep(
         self, name: str, rows: list[Row], reason: str = "its session is not there"
     ) -> None:
-        """Keep rows that belong to no session, beside what was kept of the table."""
+        """Keep rows of no session, after those of the table that were kept before."""
         kept = _encode(KeptRows(rows=[pack_row(row) for row in rows])).decode()
         self._chunks[name] += 1
         row = StoredSourceRow(
@@ -199,7 +203,7 @@ class SqliteImport:
 
     # Sessions
 
-    def _read_sessions(self) -> Iterator[_Ready | _Orphans]:
+    def _read_sessions(self) -> Iterator[_ReadSession | _Orphans]:
         for source_id, rows in self._source.sessions(self._system):
             session = SourceSession(source_id, rows, self._bytes_max)
             session_id = self._system.session_id(session)
@@ -208,35 +212,21 @@ class SqliteImport:
             else:
                 yield self._read_session(session, session_id)
 
-    def _read_session(self, session: SourceSession, session_id: str) -> _Ready:
+    def _read_session(self, session: SourceSession, session_id: str) -> _ReadSession:
         self._position += 1
         digest = hashlib.sha256(_encode(session.rows)).hexdigest()[:32]
         rows_read = sum(map(len, session.rows.values()))
         rows = complete(self._system.read(session, session_id))
-        heads = Heads(
+        imported = Imported(
             messages=len(rows.messages),
             tool_calls=len(rows.tool_calls),
             events=len(rows.events),
             next_numbers=session.next_numbers,
         )
-        writer = SessionWriter(heads)
+        writer = SessionWriter(imported)
         self._system.write(rows, writer)
-        patch = SessionPatch(id=pack(session.id), digest=digest, heads=heads)
-        notes = session.notes
-        kept = sum(map(len, session.aside.values()))
-        for table in self._system.tables:
-            if table.name not in session.rows and table.name not in writer.rows:
-                continue
-            source = session[table.name]
-            written = writer.rows.get(table.name, [])
-            aside = session.aside.get(table.name, [])
-            patch.tables[table.name], differing = compare(
-                table, session.id, source, written, aside
-            )
-            kept += len(set().union(*differing.values()))
-            for column, places in differing.items():
-                reason = f"{table.name}.{column}: kept as it was"
-                notes[reason.replace(".:", ":")] += len(places)
+        patch = SessionPatch(id=pack(session.id), digest=digest, imported=imported)
+        kept = self._compare(session, writer, patch)
         rows.source_rows = [
             StoredSourceRow(
                 system=self._system.name,
@@ -246,10 +236,31 @@ class SqliteImport:
             )
         ]
         command = ImportSession(session_id, size_bytes(rows), rows)
-        return _Ready(command, digest, rows_read, kept, notes)
+        return _ReadSession(command, digest, rows_read, kept, session.notes)
 
-    def _next_batch(self, found: Iterator[_Ready | _Orphans]) -> list[Any]:
-        """Return the next sessions and rows without one; none at the end."""
+    def _compare(
+        self, session: SourceSession, writer: SessionWriter, patch: SessionPatch
+    ) -> int:
+        """Fill in a patch from what ``write`` gave; return how many rows it keeps."""
+        kept = sum(map(len, session.aside.values()))
+        for table in self._system.tables:
+            if table.name not in session.rows and table.name not in writer.rows:
+                continue
+            patch.tables[table.name], differing = compare(
+                table,
+                session.id,
+                session[table.name],
+                writer.rows.get(table.name, []),
+                session.aside.get(table.name, []),
+            )
+            kept += len(set().union(*differing.values()))
+            for column, row_ids in differing.items():
+                name = f"{table.name}.{column}" if column else table.name
+                session.notes[f"{name}: kept as it was"] += len(row_ids)
+        return kept
+
+    def _next_batch(self, found: Iterator[_ReadSession | _Orphans]) -> list[Any]:
+        """Return the next sessions and orphans; nothing at the end of the file."""
         batch: list[Any] = []
         size_bytes = 0
         while len(batch) < BATCH_SESSIONS and size_bytes < BATCH_BYTES:
@@ -257,16 +268,16 @@ class SqliteImport:
             if each is None:
                 break
             batch.append(each)
-            if isinstance(each, _Ready):
+            if isinstance(each, _ReadSession):
                 size_bytes += each.command.size_bytes
         return batch
 
-    async def _add(self, batch: list[_Ready | _Orphans]) -> None:
-        """Write a batch's sessions at once, so that they share commits.
+    async def _add(self, batch: list[_ReadSession | _Orphans]) -> None:
+        """Write the sessions of a batch concurrently, so that they share commits.
 
-        :raises StoreError: the first that is not about a single session.
+        :raises StoreError: the first error that does not concern a single session.
         """
-        ready = [each for each in batch if isinstance(each, _Ready)]
+        ready = [each for each in batch if isinstance(each, _ReadSession)]
         async with create_task_group() as group:
             for each in ready:
                 group.start_soon(self._add_session, each)
@@ -279,23 +290,23 @@ class SqliteImport:
     async def _add_orphans(self, orphans: _Orphans) -> None:
         for name, rows in orphans.rows.items():
             self._rows_done += len(rows)
-            waiting = self._aside.setdefault(name, [])
+            waiting = self._orphans.setdefault(name, [])
             waiting += rows
-            while len(waiting) >= KEPT_ROWS:
-                await self._keep(name, waiting[:KEPT_ROWS])
-                del waiting[:KEPT_ROWS]
+            while len(waiting) >= CHUNK_ROWS:
+                await self._keep(name, waiting[:CHUNK_ROWS])
+                del waiting[:CHUNK_ROWS]
 
-    async def _add_session(self, ready: _Ready) -> None:
+    async def _add_session(self, ready: _ReadSession) -> None:
         rows = ready.command.rows
         try:
             await self._write(ready.command)
         except SessionExists:
             await self._skip(ready)
         except InvalidArgument as error:
-            # What its database can't hold: a text too long for an index.
+            # The database can't hold it: a text is too long for an index.
             self._report_session(ready, f"can't be stored: {error}")
         except StoreError as error:
-            # Kept and raised once, rather than as a group of equal ones.
+            # Raised once at the end, rather than as a group of equal errors.
             self._error = self._error or error
         else:
             self._sessions += 1
@@ -306,8 +317,8 @@ class SqliteImport:
             self._reasons.update(ready.notes)
         self._rows_done += ready.rows_read
 
-    async def _skip(self, ready: _Ready) -> None:
-        """Pass over a session that is there; say so where it is another one."""
+    async def _skip(self, ready: _ReadSession) -> None:
+        """Skip a session that exists; report it if it is not the one of this file."""
         read = partial(
             patch_of, session_id=ready.command.session_id, system=self._system.name
         )
@@ -324,6 +335,6 @@ class SqliteImport:
             reason = f"is there already, {how}: it was left as it is"
             self._report_session(ready, reason)
 
-    def _report_session(self, ready: _Ready, reason: str) -> None:
+    def _report_session(self, ready: _ReadSession, reason: str) -> None:
         reason = f"session {ready.command.session_id!r} {reason}"
         self._problems.append(Problem(file=self._file, reason=reason))

@@ -1,4 +1,4 @@
-"""What imports keep beside sessions: the file as a whole, and rows of no session."""
+"""What imports keep besides sessions: facts about the file, and rows of no session."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from turnstore.transfer.files.system import SchemaEntry
 class About(msgspec.Struct, kw_only=True):
     """What is known of an imported file.
 
-    ``highest``: the highest rowid of each table. ``columns``: of each table, in
-    order, with the rowid where that is none of them.
+    ``columns``: of each table in order, beginning with the rowid if that is no column.
+    ``highest``: the highest rowid of each table.
     """
 
     version: int
@@ -59,20 +59,20 @@ def known_files(connection: Connection, system: str) -> list[KnownFile]:
 
 
 def next_chunk(connection: Connection, batch: str, after: int) -> KeptChunk | None:
-    """Return the next rows of a file that belong to no session, by row key."""
+    """Return the next rows of a file that belong to no session, in order of row key."""
     return _CHUNKS.one(connection, batch=batch, after=after)
 
 
 def kept_in(
     connection: Connection, batch: str, table_name: str, position: int
 ) -> list[str]:
-    """Return what an import of a file kept in one place of a table."""
+    """Return the rows that an import of a file kept at one position of a table."""
     found = _AT(connection, batch=batch, table_name=table_name, position=position)
     return [each.row for each in found]
 
 
 def patch_of(connection: Connection, session_id: str, system: str) -> str | None:
-    """Return what an import from a system kept with a session, encoded."""
+    """Return the encoded ``SessionPatch`` that an import from a system kept."""
     found = _PATCH.one(connection, id=session_id, system=system)
     return None if found is None else found.row
 
@@ -83,7 +83,7 @@ IS_AT: Final = (
     source_rows.c.table_name == bindparam("table_name"),
     source_rows.c.position == bindparam("position"),
 )
-"""Which rows ``kept_in`` means."""
+"""The condition for the rows of ``kept_in``."""
 _row = type_coerce(source_rows.c.row, Text).label("row")
 _FILES: Final = Query(
     select(imports.c.batch, type_coerce(imports.c.about, Text).label("about"))

@@ -9,7 +9,7 @@ from turnstore.sql import codec
 from turnstore.store.messages.pairing import OpenCalls
 from turnstore.transfer.files import cells
 from turnstore.transfer.files.cells import Cell, Row
-from turnstore.transfer.files.ids import Ids
+from turnstore.transfer.files.ids import UniqueIds
 from turnstore.transfer.files.system import SourceSession
 from turnstore.transfer.koda.compactions import find_compactions
 from turnstore.transfer.koda.schema import (
@@ -45,7 +45,7 @@ class _Reader:
     def __init__(self, source: SourceSession) -> None:
         self._source = source
         self._bytes_max = source.payload_bytes_max
-        self._ids = Ids()
+        self._ids = UniqueIds()
         self._calls: list[StoredToolCall] = []
         self._open: OpenCalls[StoredToolCall | None] = OpenCalls()
 

@@ -48,7 +48,7 @@ def write(rows: SessionRows, writer: SessionWriter) -> None:
                 "created_at": cells.sqlite_time(event.created_at),
             },
         )
-    calls = [each for each in rows.tool_calls if each.seq > writer.heads.tool_calls]
+    calls = [each for each in rows.tool_calls if each.seq > writer.imported.tool_calls]
     writer.note("tool_calls: only those in messages", len(calls))
 
 
@@ -96,7 +96,7 @@ def _write_message(
     calls = codec.decode(message.tool_calls)
     if isinstance(calls, list):
         calls = [_koda_call(each) for each in calls]
-    is_ours = message.seq > writer.heads.messages
+    is_ours = message.seq > writer.imported.messages
     created_at = cells.sqlite_time(message.created_at)
     row: dict[str, OutCell] = {
         "id": cells.own_id(message.id),

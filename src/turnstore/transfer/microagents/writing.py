@@ -23,7 +23,7 @@ _ENDED: Final = ("completed", "failed", "interrupted")
 def notifications(rows: SessionRows, writer: SessionWriter) -> Iterator[Notification]:
     """Give the events of the messages that came after the import, in order."""
     session = rows.session
-    is_new = not writer.heads.events
+    is_new = not writer.imported.events
     if is_new:
         params = {
             "model": session.model or "",
@@ -32,7 +32,7 @@ def notifications(rows: SessionRows, writer: SessionWriter) -> Iterator[Notifica
             "init_type": "Start",
         }
         yield _notification(rows, "session.init", params, session.created_at)
-    fresh = [each for each in rows.messages if each.seq > writer.heads.messages]
+    fresh = [each for each in rows.messages if each.seq > writer.imported.messages]
     failed = {
         each.call_id for each in rows.tool_calls if each.status in ("failed", "denied")
     }

@@ -220,7 +220,7 @@ def write(rows: SessionRows, writer: SessionWriter) -> None:
                 "created_at": cells.count_of(message.created_at, SECOND),
             },
         )
-        if message.seq > writer.heads.messages:
+        if message.seq > writer.imported.messages:
             for column in ("tool_calls", "usage", "name"):
                 if getattr(message, column) is not None:
                     writer.note(f"messages.{column}: no such column")

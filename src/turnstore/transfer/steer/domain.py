@@ -165,7 +165,7 @@ def write(rows: SessionRows, writer: SessionWriter, config: Json) -> None:
             "title": cells.unquoted(session.title),
         },
     )
-    imported = writer.heads.events
+    imported = writer.imported.events
     place = imported
     for event in rows.events:
         if event.seq > imported and not _is_known(event):
@@ -188,13 +188,13 @@ def write(rows: SessionRows, writer: SessionWriter, config: Json) -> None:
             "updated_at": cells.sqlite_time(session.created_at),
         }
         writer.add(TODOS, 1, todo)
-    added = [each for each in rows.tool_calls if each.seq > writer.heads.tool_calls]
+    added = [each for each in rows.tool_calls if each.seq > writer.imported.tool_calls]
     writer.note("tool_calls: only those in messages", len(added))
 
 
 def _untold(rows: SessionRows, writer: SessionWriter) -> list[StoredMessage]:
     """Return the messages that no event tells of: those that were added here."""
-    added = [each for each in rows.messages if each.seq > writer.heads.messages]
+    added = [each for each in rows.messages if each.seq > writer.imported.messages]
     if not added:
         return []
     told = told_ids(rows.events)
@@ -203,7 +203,7 @@ def _untold(rows: SessionRows, writer: SessionWriter) -> list[StoredMessage]:
 
 def _write_event(event: StoredEvent, place: int, writer: SessionWriter) -> None:
     row = write_event(event)
-    row[NUMBER] = number(DOMAIN_EVENTS, place, writer.heads.events, writer)
+    row[NUMBER] = number(DOMAIN_EVENTS, place, writer.imported.events, writer)
     row["created_at"] = cells.sqlite_time(event.created_at)
     writer.add(DOMAIN_EVENTS, place, row)
 

@@ -14,7 +14,7 @@ from turnstore.records import Json, Role
 from turnstore.sql import codec
 from turnstore.transfer.files import cells
 from turnstore.transfer.files.cells import Row
-from turnstore.transfer.files.ids import Ids
+from turnstore.transfer.files.ids import UniqueIds
 from turnstore.transfer.files.system import SourceSession
 from turnstore.transfer.rows import (
     SessionRows,
@@ -132,7 +132,7 @@ class _Reader:
 
     def _messages(self, created_at: int) -> list[StoredMessage]:
         rows = self._source[MESSAGES]
-        ids = Ids()
+        ids = UniqueIds()
         found: list[StoredMessage] = []
         has_parents = any(row.get("parent_message_id") is not None for row in rows)
         for row in rows:
@@ -163,7 +163,7 @@ class _Reader:
         return message
 
     def _calls(self, created_at: int) -> list[StoredToolCall]:
-        ids = Ids()
+        ids = UniqueIds()
         return [
             self._call(row, ids.give(row.get("id")), created_at)
             for row in self._source[CALLS]

@@ -9,7 +9,7 @@ from typing import Any, Final
 from turnstore.records import Json
 from turnstore.sql import codec
 from turnstore.transfer.files import cells
-from turnstore.transfer.files.ids import Ids
+from turnstore.transfer.files.ids import UniqueIds
 from turnstore.transfer.rows import (
     StoredCompaction,
     StoredEvent,
@@ -39,7 +39,7 @@ class EventReplay:
         self.last_model: str | None = None
         self.notes: Counter[str] = Counter()
         self._places: dict[str, int] = {}
-        self._ids = Ids()
+        self._ids = UniqueIds()
         self._asking: dict[str, str] = {}
         # The latest call of each id, and the call that a request is about.
         self._latest: dict[str, StoredToolCall] = {}

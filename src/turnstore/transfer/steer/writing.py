@@ -107,7 +107,7 @@ def _session(rows: SessionRows, config: dict[str, Json]) -> dict[str, OutCell]:
 
 
 def _write_message(message: StoredMessage, writer: SessionWriter) -> None:
-    imported = writer.heads.messages
+    imported = writer.imported.messages
     role = message.role_raw or message.role
     if message.seq > imported:
         if message.summary_of is not None:
@@ -135,7 +135,7 @@ def _write_message(message: StoredMessage, writer: SessionWriter) -> None:
 
 
 def _write_call(call: StoredToolCall, writer: SessionWriter) -> None:
-    is_ours = call.seq > writer.heads.tool_calls
+    is_ours = call.seq > writer.imported.tool_calls
     writer.add(
         CALLS,
         call.seq,
@@ -160,7 +160,7 @@ def _write_call(call: StoredToolCall, writer: SessionWriter) -> None:
 
 
 def _write_events(rows: SessionRows, writer: SessionWriter) -> None:
-    imported = writer.heads.events
+    imported = writer.imported.events
     for event in rows.events:
         if event.seq > imported and not _is_known(event.type, event.data):
             # steer can't read a log that has another one.
