@@ -18,8 +18,10 @@ from turnstore import (
     StoreOptions,
 )
 from turnstore.transfer import copy_store
-from turnstore.transfer.copy import stored_rows
+from turnstore.transfer.copy.spool import SpooledRows
 from turnstore.transfer.copy.walk import GROUP_SESSIONS
+from turnstore.transfer.pages import PAGE_BYTES
+from turnstore.transfer.rows import EVENTS
 
 pytestmark = pytest.mark.anyio
 
@@ -155,21 +157,21 @@ async def test_rows_come_in_pages_of_bounded_bytes(
     store: SessionStore, target: SessionStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    add = stored_rows.StoredRows.add
+    add = SpooledRows.add
 
-    def watched(self: Any, table: str, some: Any) -> None:
-        if table == "events":
-            sizes.append(sum(len(row[2]) for row in some))
+    def watched(self: Any, table: Any, some: Any) -> None:
+        if table is EVENTS:
+            sizes.append(sum(len(row.data) for row in some))
         add(self, table, some)
 
-    monkeypatch.setattr(stored_rows.StoredRows, "add", watched)
+    monkeypatch.setattr(SpooledRows, "add", watched)
     await store.sessions.create(id="s")
     large = [NewEvent(type="t", data="x" * 3_000_000)] * 8
     await store.events.append_many("s", large)
     await store.events.append_many("s", [NewEvent(type="t", data=1)] * 5_000)
     report = await copy_store(store, target)
     assert (report.problems, report.rows["events"]) == ((), 5_008)
-    assert max(sizes) <= stored_rows.PAGE_BYTES + 3_000_002
+    assert max(sizes) <= PAGE_BYTES + 3_000_002
     assert await target.events.list("s") == await store.events.list("s")
 
 

@@ -11,6 +11,7 @@ from typing import Self
 
 from sqlalchemy import Connection
 
+from turnstore.engine.backend import Backend
 from turnstore.engine.cancellation import run_to_completion
 from turnstore.engine.urls import backend_of
 from turnstore.errors import InvalidArgument, StoreClosed, StoreError
@@ -99,6 +100,14 @@ class SessionStore:
         self.settings = Settings(self._backend, options)
         self.archive = Archive(self._backend, options)
         self.admin = Admin(self._backend, options)
+
+    @property
+    def engine(self) -> Backend:
+        """What runs reads and commands on the store's connections.
+
+        Internal API, for turnstore's own packages: it changes without notice.
+        """
+        return self._backend
 
     async def open(self) -> None:
         """Connect, and bring the schema up to date or check it, as ``migrate`` says.

@@ -1,37 +1,32 @@
-"""A session with all its rows, as they are stored: what a transfer writes and reads.
+"""The rows of a store, one struct for each table: what importing makes, and exporting
+and copying read.
 
-Columns of encoded JSON hold their text here, times are microseconds since 1970.
+A struct has a field for each column of its table, except for keys that the database
+gives and columns that it computes. So a new column needs a new field here and nothing
+else: ``StoredTable`` derives from the fields what is read, inserted and compared.
+
+Columns of encoded JSON hold their text, times are microseconds since 1970.
+``session_key`` is set when a row is inserted; reading leaves it 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Connection,
-    Select,
-    Table,
-    Text,
-    bindparam,
-    select,
-    type_coerce,
-    union_all,
-)
+from msgspec.structs import asdict, astuple
+from sqlalchemy import Column, Connection, Table
 
 from turnstore.records import Usage
-from turnstore.sql import codec
-from turnstore.sql.bulk import is_in
-from turnstore.sql.query import CHUNK_ROWS, Query
+from turnstore.sql.bulk import Insert
+from turnstore.sql.compiled import Value
 from turnstore.sql.schema import (
-    JsonText,
-    Micros,
     compactions,
     events,
     fork_sources,
+    idempotency_keys,
     imports,
     messages,
     questions,
@@ -41,25 +36,28 @@ from turnstore.sql.schema import (
     settings,
     source_rows,
     tool_calls,
+    usage_ledger,
 )
 
 
-class Stored(msgspec.Struct, kw_only=True):
-    """A row; the fields are columns of its table. ``session_key`` is the reader's."""
+class Stored(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
+    """A row of a table."""
+
+
+class OfSession(Stored, kw_only=True):
+    """A row that belongs to a session."""
 
     session_key: int = 0
 
 
-class Numbered(Stored, kw_only=True):
-    """A row of a series that is counted within its session."""
+class Numbered(OfSession, kw_only=True):
+    """A row of a series that is counted within its session, from 1."""
 
     seq: int = 0
     created_at: int
 
 
 class StoredSession(Stored, kw_only=True):
-    """A row of ``sessions``, and what its head says that is not counted."""
-
     id: str
     agent_name: str = ""
     project_root: str | None = None
@@ -79,18 +77,39 @@ class StoredSession(Stored, kw_only=True):
     todo: str | None = None
     created_at: int
     ended_at: int | None = None
+
+
+class StoredHead(OfSession, kw_only=True):
+    """``updated_at`` may be None until the other rows of the session are known."""
+
+    created_at: int = 0
     updated_at: int | None = None
-    active_message_id: str | None = None
+    event_head: int = 0
+    message_head: int = 0
+    message_count: int = 0
+    tool_call_head: int = 0
+    tool_call_count: int = 0
+    pending_tool_calls: int = 0
+    usage_head: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_creation_tokens: int = 0
+    thinking_tokens: int = 0
+    api_calls: int = 0
+    total_tokens: int = 0
     last_model: str | None = None
+    active_message_id: str | None = None
 
 
-class StoredMetadata(Stored, kw_only=True):
+class StoredMetadata(OfSession, kw_only=True):
     key: str
     value: str
+    created_at: int = 0
     updated_at: int
 
 
-class StoredMessage(Numbered, kw_only=True, gc=False):
+class StoredMessage(Numbered, kw_only=True):
     id: str
     role: str
     role_raw: str | None = None
@@ -101,11 +120,11 @@ class StoredMessage(Numbered, kw_only=True, gc=False):
     agent_name: str | None = None
     model: str | None = None
     parent_id: str | None = None
-    usage: Usage | None = None
+    usage: str | None = None
     summary_of: int | None = None
 
 
-class StoredToolCall(Numbered, kw_only=True, gc=False):
+class StoredToolCall(Numbered, kw_only=True):
     id: str
     call_id: str | None = None
     message_id: str | None = None
@@ -123,11 +142,33 @@ class StoredToolCall(Numbered, kw_only=True, gc=False):
     completed_at: int | None = None
 
 
-class StoredEvent(Numbered, kw_only=True, gc=False):
+class StoredEvent(Numbered, kw_only=True):
     type: str
     data: str | None = None
     model: str | None = None
     turn_id: str | None = None
+
+
+class StoredKey(OfSession, kw_only=True):
+    """An idempotency key."""
+
+    kind: str
+    key: str
+    seq: int
+
+
+class StoredUsage(Numbered, kw_only=True):
+    """A row of the usage ledger; ``message_seq``: of the message that it belongs to."""
+
+    message_seq: int | None = None
+    agent_name: str | None = None
+    model: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_creation_tokens: int = 0
+    thinking_tokens: int = 0
+    api_calls: int = 0
 
 
 class StoredCompaction(Numbered, kw_only=True):
@@ -136,6 +177,15 @@ class StoredCompaction(Numbered, kw_only=True):
     archived: int
     purged: int = 0
     model: str | None = None
+
+
+class StoredForkSource(OfSession, kw_only=True):
+    position: int
+    source_key: int
+    message_after: int
+    message_upto: int
+    event_after: int
+    event_upto: int
 
 
 class StoredQuestion(Numbered, kw_only=True):
@@ -161,251 +211,135 @@ class StoredSetting(Numbered, kw_only=True):
     answered_at: int | None = None
 
 
-class SessionUsage(msgspec.Struct, kw_only=True):
-    """Usage of a session that belongs to none of its messages."""
+class StoredSourceRow(Stored, kw_only=True):
+    """What an import kept: of a session, or of the file where that is None."""
 
-    usage: Usage
+    session_key: int | None = None
+    system: str
+    batch: str
+    table_name: str = ""
+    position: int
+    row: str
+
+
+class StoredImport(Stored, kw_only=True):
+    """A file that was imported."""
+
+    batch: str
+    system: str
+    about: str
     created_at: int
-    agent_name: str | None = None
-    model: str | None = None
 
 
 class SessionRows(msgspec.Struct, kw_only=True):
-    """All rows of one session, each table by ``seq``, which starts at 1.
+    """All rows of one session, each series by ``seq``.
 
-    ``usage`` is written only: reading leaves it empty.
+    An import makes one without idempotency keys and fork sources. An export reads one
+    without idempotency keys and usage; the messages and events that a fork shows of
+    other sessions are among its own.
     """
 
     session: StoredSession
+    head: StoredHead = msgspec.field(default_factory=StoredHead)
     metadata: list[StoredMetadata] = []
     messages: list[StoredMessage] = []
     tool_calls: list[StoredToolCall] = []
     events: list[StoredEvent] = []
+    idempotency_keys: list[StoredKey] = []
+    usage: list[StoredUsage] = []
     compactions: list[StoredCompaction] = []
+    fork_sources: list[StoredForkSource] = []
     questions: list[StoredQuestion] = []
     settings: list[StoredSetting] = []
-    usage: list[SessionUsage] = []
+    source_rows: list[StoredSourceRow] = []
+
+    def part(self, name: str) -> list[Any]:
+        """Return the rows of a field: the session and its head as lists of one."""
+        rows = getattr(self, name)
+        return rows if isinstance(rows, list) else [rows]
 
 
-class SourceRow(msgspec.Struct, kw_only=True):
-    """A row of ``source_rows`` that belongs to a session."""
-
-    session_key: int
-    batch: str
-    row: str
+R = TypeVar("R", bound=Stored)
 
 
-class SessionSize(msgspec.Struct, kw_only=True):
-    """A session and about how many rows it has."""
+class StoredTable(Generic[R]):
+    """A table and the struct of its rows.
 
-    session_key: int
-    id: str
-    rows: int
+    :param order: the columns that tell the rows of one session apart.
+    """
 
+    def __init__(self, table: Table, record: type[R], *order: Column[Any]) -> None:
+        fields = record.__struct_fields__
+        self.table = table
+        self.name = str(table.name)
+        self.record = record
+        self.order = order
+        self.columns = [
+            each for each in table.c if each.name in {*fields} - {"session_key"}
+        ]
+        self.values: Callable[[R], tuple[Value, ...]] = attrgetter(
+            *(each.name for each in self.columns)
+        )
+        """The values of a row in the order of ``columns``: all but session keys."""
+        self._insert = Insert(table, *(table.c[name] for name in fields))
 
-S = TypeVar("S", bound=Stored)
-
-
-def _columns(record: type[Any], *tables: Table) -> list[ColumnElement[Any]]:
-    """Return the columns that a record names, to be read as they are stored."""
-    found: list[ColumnElement[Any]] = []
-    for field in msgspec.structs.fields(record):
-        table = next(each for each in tables if field.name in each.c)
-        column: ColumnElement[Any] = table.c[field.name]
-        kind = column.type
-        if isinstance(kind, Micros):
-            column = type_coerce(column, BigInteger).label(field.name)
-        elif isinstance(kind, JsonText) and field.name != "usage":
-            column = type_coerce(column, Text).label(field.name)
-        found.append(column)
-    return found
-
-
-class _Reader(Generic[S]):
-    """Reads the rows of many sessions, or those of one with many rows in steps."""
-
-    def __init__(
-        self, record: type[S], table: Table, *, shown: tuple[Any, Any] | None = None
-    ) -> None:
-        columns = _columns(record, table)
-        together = select(*columns).where(is_in(table.c.session_key, bindparam("keys")))
-        both: Select[Any] = together
-        if shown is not None:
-            # What a fork shows of other sessions, as its own.
-            after, upto = shown
-            others = [
-                fork_sources.c.session_key if each.name == "session_key" else each
-                for each in columns
-            ]
-            of_sources = (
-                select(*others)
-                .join(fork_sources, fork_sources.c.source_key == table.c.session_key)
-                .where(
-                    is_in(fork_sources.c.session_key, bindparam("keys")),
-                    table.c.seq > after,
-                    table.c.seq <= upto,
-                )
-            )
-            joined = union_all(together, of_sources).subquery("shown")
-            both = select(joined).order_by(joined.c.session_key, joined.c.seq)
-        else:
-            order = () if table is session_metadata else (table.c.seq,)
-            both = together.order_by(table.c.session_key, *order)
-        rows = both.subquery("all_rows")
-        self._all = Query(both, record)
-        self._steps: Query[S] | None = None
-        if "seq" in rows.c:
-            step = select(rows).where(rows.c.seq > bindparam("after"))
-            self._steps = Query(
-                step.order_by(rows.c.seq).limit(bindparam("limit")), record
-            )
-
-    def of_many(self, connection: Connection, keys: str) -> dict[int, list[S]]:
-        found: dict[int, list[S]] = {}
-        for row in self._all(connection, keys=keys):
-            found.setdefault(row.session_key, []).append(row)
-        return found
-
-    def of_one(self, connection: Connection, keys: str) -> list[S]:
-        if self._steps is None:
-            return self._all(connection, keys=keys)
-        records: list[S] = []
-        after = 0
-        while True:
-            step = self._steps(connection, keys=keys, after=after, limit=CHUNK_ROWS)
-            records += step
-            if len(step) < CHUNK_ROWS:
-                return records
-            after = step[-1].seq  # type: ignore[attr-defined]
+    def insert(self, connection: Connection, rows: Sequence[R]) -> None:
+        self._insert(connection, [astuple(each) for each in rows])
 
 
-def read_sessions(connection: Connection, keys: Sequence[int]) -> list[SessionRows]:
-    """Return sessions with all rows, in the order of ``keys``; for a snapshot."""
-    array = codec.array(keys)
-    found = {
-        each.session_key: SessionRows(session=each)
-        for each in _SESSIONS(connection, keys=array)
-    }
-    for name, reader in _READERS.items():
-        if len(keys) == 1:
-            for rows in found.values():
-                setattr(rows, name, reader.of_one(connection, array))
-            continue
-        for key, listed in reader.of_many(connection, array).items():
-            setattr(found[key], name, listed)
-    for rows in found.values():
-        # Here, as databases sort text differently.
-        rows.metadata.sort(key=lambda each: each.key)
-    return [found[key] for key in keys if key in found]
+SESSIONS: Final = StoredTable(sessions, StoredSession)
+EVENTS: Final = StoredTable(events, StoredEvent, events.c.seq)
+MESSAGES: Final = StoredTable(messages, StoredMessage, messages.c.seq)
+USAGE: Final = StoredTable(usage_ledger, StoredUsage, usage_ledger.c.seq)
+FORK_SOURCES: Final = StoredTable(
+    fork_sources, StoredForkSource, fork_sources.c.position
+)
+SOURCE_ROWS: Final = StoredTable(source_rows, StoredSourceRow, source_rows.c.row_key)
+IMPORTS: Final = StoredTable(imports, StoredImport)
 
-
-def read_source_rows(
-    connection: Connection, keys: Sequence[int], system: str
-) -> dict[int, SourceRow]:
-    """Return what an import from ``system`` kept with sessions, by session key."""
-    found = _SOURCE_ROWS(connection, keys=codec.array(keys), system=system)
-    return {each.session_key: each for each in found}
-
-
-def next_places(connection: Connection, after: int, limit: int) -> list[SessionSize]:
-    """Return the next sessions by session key."""
-    return _PLACES(connection, after=after, limit=limit)
-
-
-def places_of(connection: Connection, ids: Sequence[str]) -> list[SessionSize]:
-    """Return those of the sessions that exist, in the order of ``ids``."""
-    found = {each.id: each for each in _PLACES_OF(connection, ids=codec.array(ids))}
-    return [found[each] for each in ids if each in found]
-
-
-_READERS: Final[dict[str, _Reader[Any]]] = {
-    "metadata": _Reader(StoredMetadata, session_metadata),
-    "messages": _Reader(
-        StoredMessage,
-        messages,
-        shown=(fork_sources.c.message_after, fork_sources.c.message_upto),
+PARTS: Final[dict[str, StoredTable[Any]]] = {
+    "session": SESSIONS,
+    "head": StoredTable(session_heads, StoredHead),
+    "metadata": StoredTable(session_metadata, StoredMetadata, session_metadata.c.key),
+    "messages": MESSAGES,
+    "tool_calls": StoredTable(tool_calls, StoredToolCall, tool_calls.c.seq),
+    "events": EVENTS,
+    "idempotency_keys": StoredTable(
+        idempotency_keys, StoredKey, idempotency_keys.c.kind, idempotency_keys.c.key
     ),
-    "tool_calls": _Reader(StoredToolCall, tool_calls),
-    "events": _Reader(
-        StoredEvent,
-        events,
-        shown=(fork_sources.c.event_after, fork_sources.c.event_upto),
-    ),
-    "compactions": _Reader(StoredCompaction, compactions),
-    "questions": _Reader(StoredQuestion, questions),
-    "settings": _Reader(StoredSetting, settings),
+    "usage": USAGE,
+    "compactions": StoredTable(compactions, StoredCompaction, compactions.c.seq),
+    "fork_sources": FORK_SOURCES,
+    "questions": StoredTable(questions, StoredQuestion, questions.c.seq),
+    "settings": StoredTable(settings, StoredSetting, settings.c.seq),
+    "source_rows": SOURCE_ROWS,
 }
-_SESSIONS: Final = Query(
-    select(*_columns(StoredSession, sessions, session_heads))
-    .join(session_heads, session_heads.c.session_key == sessions.c.session_key)
-    .where(is_in(sessions.c.session_key, bindparam("keys"))),
-    StoredSession,
-)
-_SOURCE_ROWS: Final = Query(
-    select(*_columns(SourceRow, source_rows)).where(
-        is_in(source_rows.c.session_key, bindparam("keys")),
-        source_rows.c.system == bindparam("system"),
-    ),
-    SourceRow,
-)
-_rows = (
-    session_heads.c.message_head
-    + session_heads.c.event_head
-    + session_heads.c.tool_call_count
-).label("rows")
-_place = select(sessions.c.session_key, sessions.c.id, _rows).join(
-    session_heads, session_heads.c.session_key == sessions.c.session_key
-)
-_PLACES: Final = Query(
-    _place.where(sessions.c.session_key > bindparam("after"))
-    .order_by(sessions.c.session_key)
-    .limit(bindparam("limit")),
-    SessionSize,
-)
-_PLACES_OF: Final = Query(
-    _place.where(is_in(sessions.c.id, bindparam("ids"))), SessionSize
-)
+"""The tables with rows of sessions, by the field of ``SessionRows``.
+
+A row comes after the rows that it refers to.
+"""
 
 
-class ImportedFile(msgspec.Struct, kw_only=True):
-    """A row of ``imports``."""
-
-    batch: str
-    about: str
-
-
-class KeptRow(msgspec.Struct, kw_only=True):
-    """A row of ``source_rows`` that belongs to no session."""
-
-    row_key: int
-    table_name: str
-    row: str
+def usage_of(message: StoredMessage) -> Usage | None:
+    if message.usage is None:
+        return None
+    return msgspec.json.decode(message.usage, type=Usage)
 
 
-def read_imports(connection: Connection, system: str) -> list[ImportedFile]:
-    """Return the files of a system that were imported, newest first."""
-    return _IMPORTS(connection, system=system)
-
-
-def next_kept_row(connection: Connection, batch: str, after: int) -> KeptRow | None:
-    """Return what an import kept that belongs to no session, by row key."""
-    return _KEPT.one(connection, batch=batch, after=after)
-
-
-_IMPORTS: Final = Query(
-    select(imports.c.batch, type_coerce(imports.c.about, Text).label("about"))
-    .where(imports.c.system == bindparam("system"))
-    .order_by(imports.c.created_at.desc(), imports.c.batch),
-    ImportedFile,
-)
-_KEPT: Final = Query(
-    select(*_columns(KeptRow, source_rows))
-    .where(
-        source_rows.c.session_key.is_(None),
-        source_rows.c.batch == bindparam("batch"),
-        source_rows.c.row_key > bindparam("after"),
+def used(
+    usage: Usage,
+    *,
+    created_at: int,
+    message_seq: int | None = None,
+    agent_name: str | None = None,
+    model: str | None = None,
+) -> StoredUsage:
+    """Return usage as a row of the ledger; it is one call unless it says otherwise."""
+    counts = asdict(usage) | {"api_calls": usage.api_calls or 1}
+    return StoredUsage(
+        created_at=created_at,
+        message_seq=message_seq,
+        agent_name=agent_name,
+        model=model,
+        **counts,
     )
-    .order_by(source_rows.c.row_key)
-    .limit(1),
-    KeptRow,
-)

@@ -18,10 +18,11 @@ from turnstore.sql.query import Query
 from turnstore.sql.schema import session_heads, sessions
 from turnstore.store import SessionStore
 from turnstore.transfer.chat import conversation
-from turnstore.transfer.files.exporting import Sessions
+from turnstore.transfer.files.chunks import SessionChunks
 from turnstore.transfer.files.target import partial_name, publish, reserve
+from turnstore.transfer.pages import ROWS_OF_SESSION, SessionSize
 from turnstore.transfer.report import ExportReport
-from turnstore.transfer.rows import SessionRows, SessionSize
+from turnstore.transfer.rows import SessionRows
 
 OnProgress = Callable[[int, int], None]
 
@@ -32,7 +33,7 @@ class _ListedSession(SessionSize, kw_only=True):
     created_at: int
 
 
-class _ByCreation(Sessions):
+class _ByCreation(SessionChunks):
     """In the order of creation, which for imported ones is that of their file; keys
     are given in any order where several lanes write."""
 
@@ -42,7 +43,7 @@ class _ByCreation(Sessions):
         created_at, key = -codec.INTEGER_MAX, 0
         if isinstance(last, _ListedSession):
             created_at, key = last.created_at, last.session_key
-        return _PLACES(connection, created_at=created_at, key=key, limit=limit)
+        return _NEXT(connection, created_at=created_at, key=key, limit=limit)
 
 
 class ChatExport:
@@ -54,7 +55,7 @@ class ChatExport:
         path: str | os.PathLike[str],
         session_ids: Sequence[str] | None,
     ) -> None:
-        self._sessions = _ByCreation(store, session_ids, "chat")
+        self._sessions = _ByCreation(store, session_ids)
         self._path = Path(path).absolute()
         self._partial = partial_name(self._path)
         self._file: BinaryIO | None = None
@@ -66,7 +67,7 @@ class ChatExport:
         try:
             await to_thread.run_sync(self._open)
             while chunk := await self._sessions.next():
-                await to_thread.run_sync(self._write, [rows for rows, _ in chunk])
+                await to_thread.run_sync(self._write, chunk)
                 if on_progress is not None:
                     on_progress(min(self._counts["sessions"], total), total)
             await to_thread.run_sync(self._finish)
@@ -181,16 +182,12 @@ def _message(message: Any, extra: dict[str, Json]) -> dict[str, Any]:
 
 
 _by_creation = (session_heads.c.created_at, session_heads.c.session_key)
-_PLACES: Final = Query(
+_NEXT: Final = Query(
     select(
         type_coerce(session_heads.c.created_at, BigInteger).label("created_at"),
         session_heads.c.session_key,
         sessions.c.id,
-        (
-            session_heads.c.message_head
-            + session_heads.c.event_head
-            + session_heads.c.tool_call_count
-        ).label("rows"),
+        ROWS_OF_SESSION.label("rows"),
     )
     .join(sessions, sessions.c.session_key == session_heads.c.session_key)
     .where(

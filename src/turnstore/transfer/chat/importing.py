@@ -183,7 +183,7 @@ class ChatImport:
 
     async def _add(self, number: int, conversation: Conversation) -> None:
         try:
-            await self._store._backend.write(conversation.turn)
+            await self._store.engine.write(conversation.turn)
         except SessionExists:
             await self._skip_existing(number, conversation)
         except InvalidArgument as error:

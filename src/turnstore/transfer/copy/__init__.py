@@ -25,8 +25,8 @@ from turnstore.engine.commands import Command, is_fatal
 from turnstore.errors import InvalidArgument, StoreClosed, StoreError
 from turnstore.store import SessionStore
 from turnstore.store.heads import find_keys
-from turnstore.transfer.copy.stored_rows import (
-    StoredRows,
+from turnstore.transfer.copy.spool import (
+    SpooledRows,
     read_import,
     read_rows,
     read_usage,
@@ -84,8 +84,8 @@ class _Copy:
     def __init__(
         self, source: SessionStore, target: SessionStore, on_progress: OnProgress | None
     ) -> None:
-        self._source = source._backend
-        self._target = target._backend
+        self._source = source.engine
+        self._target = target.engine
         self._on_progress = on_progress
         self._added: Counter[str] = Counter()
         self._rows: Counter[str] = Counter()
@@ -151,12 +151,13 @@ class _Copy:
             if self._on_progress is not None:
                 self._on_progress(group.done, group.total)
 
-    async def _take_sessions(self, given: Sequence[StoredRows]) -> None:
+    async def _take_sessions(self, given: Sequence[SpooledRows]) -> None:
         names = [each.name for each in given]
         there = await self._target.read(partial(_digests, ids=names), snapshot=True)
-        missing: list[StoredRows] = []
+        missing: list[SpooledRows] = []
         for each in given:
-            bad = next((one for one in each.sources if one in self._left_out), None)
+            sources = each.sources.values()
+            bad = next((one for one in sources if one in self._left_out), None)
             if each.name in there:
                 self._compare(each, there[each.name], "is there and differs")
             elif bad is not None:
@@ -174,7 +175,7 @@ class _Copy:
         for each, _ in written:
             self._confirm(each, there.get(each.name), "sessions")
 
-    async def _take_usage(self, given: Sequence[StoredRows]) -> None:
+    async def _take_usage(self, given: Sequence[SpooledRows]) -> None:
         if self._usage_there is None:
             found = await self._target.read(_usage_digests, snapshot=True)
             self._usage_there = found
@@ -196,7 +197,7 @@ class _Copy:
             found_rows = await self._target.read(read, snapshot=True)
             self._confirm(each, found_rows.digest, "usage")
 
-    async def _take_imports(self, given: Sequence[StoredRows]) -> None:
+    async def _take_imports(self, given: Sequence[SpooledRows]) -> None:
         for each in given:
             read = partial(read_import, batch=each.name, is_kept=False)
             there = await self._target.read(read, snapshot=True)
@@ -212,14 +213,14 @@ class _Copy:
 
     async def _write(
         self, commands: Sequence[Command[Any]]
-    ) -> list[tuple[StoredRows, Any]]:
+    ) -> list[tuple[SpooledRows, Any]]:
         """Return what was written, with the results; what can't be is a problem."""
         outcomes = await asyncio.gather(
             *(self._target.write(each) for each in commands), return_exceptions=True
         )
         written = []
         for command, outcome in zip(commands, outcomes, strict=True):
-            rows: StoredRows = command.rows  # type: ignore[attr-defined]
+            rows: SpooledRows = command.rows  # type: ignore[attr-defined]
             if isinstance(outcome, StoreError) and not _stops(outcome):
                 self._fail(rows, str(outcome))
             elif isinstance(outcome, BaseException):
@@ -228,20 +229,20 @@ class _Copy:
                 written.append((rows, outcome))
         return written
 
-    def _compare(self, given: StoredRows, digest: str, reason: str) -> None:
+    def _compare(self, given: SpooledRows, digest: str, reason: str) -> None:
         if given.digest == digest:
             self._added["skipped"] += 1
         else:
             self._fail(given, reason)
 
-    def _confirm(self, given: StoredRows, digest: str | None, kind: str) -> None:
+    def _confirm(self, given: SpooledRows, digest: str | None, kind: str) -> None:
         if given.digest != digest:
             self._fail(given, "was written and differs, or was changed since")
             return
         self._added[kind] += 1
         self._rows.update(given.counts)
 
-    def _fail(self, given: StoredRows, reason: str) -> None:
+    def _fail(self, given: SpooledRows, reason: str) -> None:
         self._left_out.add(given.name)
         self._problems.append(Problem(file=given.name, reason=reason))
 

@@ -8,24 +8,24 @@ from functools import partial
 from typing import Final
 
 import msgspec
-from sqlalchemy import BigInteger, Connection, bindparam, func, literal_column, select
+from sqlalchemy import Connection, bindparam, func, literal_column, select
 
 from turnstore.sql.query import Query
 from turnstore.sql.schema import (
     imports,
-    session_heads,
     sessions,
     source_rows,
     usage_ledger,
 )
-from turnstore.transfer.copy.stored_rows import (
-    TABLES,
-    StoredRows,
+from turnstore.transfer.copy.spool import (
+    SpooledRows,
     read_import,
     read_rows,
     read_usage,
 )
+from turnstore.transfer.pages import next_sessions
 from turnstore.transfer.report import Problem
+from turnstore.transfer.rows import IMPORTS, PARTS, SESSIONS
 
 GROUP_SESSIONS: Final = 64
 GROUP_ROWS: Final = 2_048
@@ -36,7 +36,7 @@ class Group(msgspec.Struct, kw_only=True):
     """What is compared and written together, and how far the reader is."""
 
     kind: str
-    rows: list[StoredRows]
+    rows: list[SpooledRows]
     done: int
     total: int
 
@@ -68,23 +68,23 @@ class Walk:
     def problems(self) -> list[Problem]:
         """Say which rows belong to nothing that was walked through."""
         found = []
-        for table in (*TABLES, imports):
-            count = self._connection.execute(_COUNT[table.name]).scalar_one()
-            seen = self._seen[table.name]
+        for name, statement in _COUNT.items():
+            count = self._connection.execute(statement).scalar_one()
+            seen = self._seen[name]
             if count != seen:
                 reason = f"{count} rows in the source, {seen} of them were read"
-                found.append(Problem(file=table.name, reason=reason))
+                found.append(Problem(file=name, reason=reason))
         return found
 
-    def _sessions(self) -> Iterator[list[StoredRows]]:
+    def _sessions(self) -> Iterator[list[SpooledRows]]:
         after = -1
         while True:
-            places = _PLACES(self._connection, after=after, limit=GROUP_SESSIONS)
-            if not places:
+            following = next_sessions(self._connection, after, GROUP_SESSIONS)
+            if not following:
                 return
             names: dict[int, str] = {}
             rows = 0
-            for each in places:
+            for each in following:
                 rows += each.rows
                 if names and rows > GROUP_ROWS:
                     break
@@ -94,12 +94,12 @@ class Walk:
             self._done += len(found)
             yield found
 
-    def _usage(self) -> Iterator[list[StoredRows]]:
+    def _usage(self) -> Iterator[list[SpooledRows]]:
         for keys in deleted_sessions(self._connection):
             read = partial(read_usage, self._connection, is_kept=True)
             yield [read(key) for key in keys]
 
-    def _imports(self) -> Iterator[list[StoredRows]]:
+    def _imports(self) -> Iterator[list[SpooledRows]]:
         after = ""
         while found := _BATCHES(self._connection, after=after, limit=1):
             after = found[0].batch
@@ -114,12 +114,6 @@ def deleted_sessions(connection: Connection) -> Iterator[list[int]]:
         yield [each.session_key for each in found]
 
 
-class _SizedSession(msgspec.Struct):
-    session_key: int
-    id: str
-    rows: int
-
-
 class _Key(msgspec.Struct):
     session_key: int
 
@@ -129,25 +123,10 @@ class _Batch(msgspec.Struct):
 
 
 _COUNT: Final = {
-    each.name: select(func.count()).select_from(each) for each in (*TABLES, imports)
+    each.name: select(func.count()).select_from(each.table)
+    for each in (*PARTS.values(), IMPORTS)
 }
-_COUNT_SESSIONS: Final = _COUNT[sessions.name]
-_rows = func.coalesce(
-    session_heads.c.message_head
-    + session_heads.c.event_head
-    + session_heads.c.tool_call_count
-    + session_heads.c.usage_head,
-    literal_column("0"),
-    type_=BigInteger,
-)
-_PLACES: Final = Query(
-    select(sessions.c.session_key, sessions.c.id, _rows.label("rows"))
-    .outerjoin(session_heads, session_heads.c.session_key == sessions.c.session_key)
-    .where(sessions.c.session_key > bindparam("after"))
-    .order_by(sessions.c.session_key)
-    .limit(bindparam("limit")),
-    _SizedSession,
-)
+_COUNT_SESSIONS: Final = _COUNT[SESSIONS.name]
 _is_known = (
     select(literal_column("1"))
     .where(sessions.c.session_key == usage_ledger.c.session_key)

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, Table, bindparam, delete
+from sqlalchemy import Connection, bindparam, delete
 
 from turnstore.engine.commands import Command, Outcome, Touched
 from turnstore.errors import SessionExists, SessionNotFound
 from turnstore.sql import codec
-from turnstore.sql.bulk import Insert
-from turnstore.sql.compiled import Value
 from turnstore.sql.query import CHUNK_ROWS
-from turnstore.sql.schema import (
-    fork_sources,
-    imports,
-    sessions,
-    source_rows,
-    usage_ledger,
-)
+from turnstore.sql.schema import sessions
 from turnstore.store.heads import find_keys
-from turnstore.transfer.copy.stored_rows import (
-    PAGE_BYTES,
-    TABLES,
-    StoredRows,
-    columns_of,
+from turnstore.transfer.copy.spool import SpooledRows
+from turnstore.transfer.pages import PAGE_BYTES
+from turnstore.transfer.rows import (
+    FORK_SOURCES,
+    IMPORTS,
+    PARTS,
+    SESSIONS,
+    SOURCE_ROWS,
+    USAGE,
+    StoredSession,
+    StoredTable,
 )
 
 
@@ -36,11 +34,11 @@ class CopySession(Command[None], frozen=True):
     source of it is not; nothing was written then.
     """
 
-    rows: StoredRows
+    rows: SpooledRows
 
     @property
     def session_ids(self) -> tuple[str, ...]:
-        return (self.session_id, *self.rows.sources)
+        return (self.session_id, *self.rows.sources.values())
 
     @staticmethod
     def apply(connection: Connection, commands: Sequence[CopySession]) -> list[Outcome]:
@@ -53,46 +51,44 @@ class CopySession(Command[None], frozen=True):
             outcomes.append(refusal or Touched(None, each.session_id))
             if refusal is None:
                 fresh[each.session_id] = each
-        first, *rest = TABLES
+        first, *rest = PARTS.values()
         _insert(connection, first, ((None, each.rows) for each in fresh.values()), {})
         keys |= find_keys(connection, fresh)
+        given = [(keys[name], each.rows) for name, each in fresh.items()]
         for table in rest:
-            placed = ((keys[name], each.rows) for name, each in fresh.items())
-            _insert(connection, table, placed, keys)
+            _insert(connection, table, given, keys)
         return outcomes
 
 
 class CopyUsage(Command[int], frozen=True):
     """Writes the usage of a deleted session; the result is the key that it got."""
 
-    rows: StoredRows
+    rows: SpooledRows
 
     @staticmethod
     def apply(connection: Connection, commands: Sequence[CopyUsage]) -> list[Outcome]:
-        # Sessions that were there for a moment: their keys are never given again.
-        names = [codec.new_id() for _ in commands]
+        # Sessions that exist for a moment: their keys are never given again.
         now = codec.now_micros()
-        _INSERT_NAMES(connection, [(name, "", "idle", now) for name in names])
-        keys = find_keys(connection, names)
-        placed = [
-            (keys[name], each.rows) for name, each in zip(names, commands, strict=True)
-        ]
-        _insert(connection, usage_ledger, placed, {})
-        for name in names:
-            connection.execute(_DELETE_NAME, {"name": name})
-        return [key for key, _ in placed]
+        made = [StoredSession(id=codec.new_id(), created_at=now) for _ in commands]
+        SESSIONS.insert(connection, made)
+        found = find_keys(connection, [each.id for each in made])
+        keys = [found[each.id] for each in made]
+        rows = [each.rows for each in commands]
+        _insert(connection, USAGE, zip(keys, rows, strict=True), {})
+        for each in made:
+            connection.execute(_DELETE, {"name": each.id})
+        return keys
 
 
 class CopyImport(Command[None], frozen=True):
     """Writes what is known of an imported file, and its rows of no session."""
 
-    rows: StoredRows
+    rows: SpooledRows
 
     @staticmethod
     def apply(connection: Connection, commands: Sequence[CopyImport]) -> list[Outcome]:
-        given = [(None, each.rows) for each in commands]
-        for table in (imports, source_rows):
-            _insert(connection, table, given, {})
+        for table in (IMPORTS, SOURCE_ROWS):
+            _insert(connection, table, [(None, each.rows) for each in commands], {})
         return [None] * len(commands)
 
 
@@ -101,7 +97,7 @@ def _refusal(
 ) -> Exception | None:
     if command.session_id in keys or command.session_id in fresh:
         return SessionExists(command.session_id)
-    for source in command.rows.sources:
+    for source in command.rows.sources.values():
         if source not in keys and source not in fresh:
             return SessionNotFound(source)
     return None
@@ -109,46 +105,32 @@ def _refusal(
 
 def _insert(
     connection: Connection,
-    table: Table,
-    placed: Iterable[tuple[int | None, StoredRows]],
+    table: StoredTable[Any],
+    given: Iterable[tuple[int | None, SpooledRows]],
     keys: Mapping[str, int],
 ) -> None:
-    """Insert rows of a table in few steps, whoever's they are."""
-    insert = _INSERTS[table.name]
-    has_key = table.name in _WITH_KEY
-    waiting: list[Sequence[Value]] = []
+    """Insert the rows of a table in few statements, a page of them at a time.
+
+    :param given: rows with the key of their session, None where they have none.
+    :param keys: of the sessions that fork sources name, by id.
+    """
+    waiting: list[Any] = []
     waiting_bytes = 0
-    for key, rows in placed:
-        for chunk, size_bytes in rows.chunks(table.name):
-            if waiting and waiting_bytes + size_bytes > PAGE_BYTES:
-                insert(connection, waiting)
+    for key, rows in given:
+        for chunk, size_bytes in rows.chunks(table):
+            if waiting and (
+                len(waiting) >= CHUNK_ROWS or waiting_bytes + size_bytes > PAGE_BYTES
+            ):
+                table.insert(connection, waiting)
                 waiting, waiting_bytes = [], 0
             for row in chunk:
-                if table is fork_sources:
-                    row[_SOURCE_AT] = keys[str(row[_SOURCE_AT])]
-                waiting.append([key, *row] if has_key else row)
+                if key is not None:
+                    row.session_key = key
+                if table is FORK_SOURCES:
+                    row.source_key = keys[rows.sources[row.source_key]]
+            waiting += chunk
             waiting_bytes += size_bytes
-            if len(waiting) >= CHUNK_ROWS:
-                insert(connection, waiting)
-                waiting, waiting_bytes = [], 0
-    insert(connection, waiting)
+    table.insert(connection, waiting)
 
 
-_SOURCE_AT: Final = columns_of(fork_sources).index(fork_sources.c.source_key)
-_WITH_KEY: Final = frozenset(each.name for each in TABLES if each is not sessions)
-_INSERTS: Final = {
-    each.name: Insert(
-        each,
-        *([each.c.session_key] if each.name in _WITH_KEY else []),
-        *columns_of(each),
-    )
-    for each in (*TABLES, imports)
-}
-_INSERT_NAMES: Final = Insert(
-    sessions,
-    sessions.c.id,
-    sessions.c.agent_name,
-    sessions.c.status,
-    sessions.c.created_at,
-)
-_DELETE_NAME: Final = delete(sessions).where(sessions.c.id == bindparam("name"))
+_DELETE: Final = delete(sessions).where(sessions.c.id == bindparam("name"))

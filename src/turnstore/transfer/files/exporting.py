@@ -1,4 +1,4 @@
-"""The export of sessions to a SQLite file of another system."""
+"""Exports sessions to a SQLite file of another system."""
 
 from __future__ import annotations
 
@@ -6,120 +6,38 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
 
 import msgspec
 from anyio import CancelScope, to_thread
-from sqlalchemy import Connection
 
-from turnstore.errors import SessionNotFound
-from turnstore.records import SessionFilter
 from turnstore.store import SessionStore
 from turnstore.transfer.files.cells import Cell, OutCell, PendingId, unpack
-from turnstore.transfer.files.importing import About, KeptRows
+from turnstore.transfer.files.chunks import SessionChunks
+from turnstore.transfer.files.ids import FreeIds, OutRows
+from turnstore.transfer.files.kept import About, KeptRows, known_files, next_chunk
 from turnstore.transfer.files.patches import (
     SessionPatch,
     TablePatch,
     restore,
     unpack_row,
 )
-from turnstore.transfer.files.system import ROWID, Heads, SessionWriter, System, Table
+from turnstore.transfer.files.system import (
+    ROWID,
+    Imported,
+    RowId,
+    SessionWriter,
+    System,
+    Table,
+)
 from turnstore.transfer.files.target import Target, entries_of
 from turnstore.transfer.report import ExportReport
-from turnstore.transfer.rows import (
-    SessionRows,
-    SessionSize,
-    SourceRow,
-    next_kept_row,
-    next_places,
-    places_of,
-    read_imports,
-    read_sessions,
-    read_source_rows,
-)
-
-CHUNK_SESSIONS: Final = 64
-CHUNK_ROWS: Final = 4_096
-"""Rows of sessions that are read together; one with more is read alone."""
+from turnstore.transfer.rows import SessionRows
 
 OnProgress = Callable[[int, int], None]
-Rows = dict[str, list[dict[str, OutCell]]]
-
-
-class Sessions:
-    """Reads the sessions of an export, chunk by chunk, each from one snapshot."""
-
-    def __init__(
-        self, store: SessionStore, session_ids: Sequence[str] | None, system: str
-    ) -> None:
-        self._store = store
-        self._ids = None if session_ids is None else list(dict.fromkeys(session_ids))
-        self._system = system
-        self._last: SessionSize | None = None
-        self._done = 0
-
-    async def count(self) -> int:
-        """:raises SessionNotFound: one of the sessions is not there."""
-        if self._ids is None:
-            return await self._store.sessions.count(SessionFilter())
-        for at in range(0, len(self._ids), CHUNK_SESSIONS):
-            wanted = self._ids[at : at + CHUNK_SESSIONS]
-            found = await self._store._backend.read(partial(places_of, ids=wanted))
-            missing = set(wanted) - {each.id for each in found}
-            if missing:
-                raise SessionNotFound(min(missing))
-        return len(self._ids)
-
-    async def next(self) -> list[tuple[SessionRows, SourceRow | None]]:
-        """Return the next sessions, none at the end."""
-        return await self._store._backend.read(self._read, snapshot=True)
-
-    def _read(
-        self, connection: Connection
-    ) -> list[tuple[SessionRows, SourceRow | None]]:
-        while True:
-            taken = self._fitting(self._next_places(connection))
-            keys = [each.session_key for each in taken]
-            sessions = read_sessions(connection, keys)
-            kept = read_source_rows(connection, keys, self._system)
-            if sessions or not taken:
-                return [(each, kept.get(each.session.session_key)) for each in sessions]
-
-    def _next_places(self, connection: Connection) -> Sequence[SessionSize]:
-        if self._ids is None:
-            return self._following(connection, self._last, CHUNK_SESSIONS)
-        while self._done < len(self._ids):
-            wanted = self._ids[self._done : self._done + CHUNK_SESSIONS]
-            found = places_of(connection, wanted)
-            if found:
-                return found
-            self._done += len(wanted)  # deleted meanwhile
-        return []
-
-    def _following(
-        self, connection: Connection, last: SessionSize | None, limit: int
-    ) -> Sequence[SessionSize]:
-        """Return where the next sessions are, of all, and how many rows they have."""
-        return next_places(connection, 0 if last is None else last.session_key, limit)
-
-    def _fitting(self, places: Sequence[SessionSize]) -> list[SessionSize]:
-        """Take as many of the places as fit into a chunk."""
-        taken: list[SessionSize] = []
-        rows = 0
-        for each in places:
-            if taken and rows + each.rows > CHUNK_ROWS:
-                break
-            taken.append(each)
-            rows += each.rows
-        if taken:
-            self._last = taken[-1]
-            if self._ids is not None:
-                self._done = self._ids.index(taken[-1].id, self._done) + 1
-        return taken
 
 
 class SqliteExport:
-    """One run into one file."""
+    """Runs one export into one file."""
 
     def __init__(
         self,
@@ -131,7 +49,7 @@ class SqliteExport:
         self._store = store
         self._system = system
         self._is_whole = session_ids is None
-        self._sessions = Sessions(store, session_ids, system.name)
+        self._sessions = SessionChunks(store, session_ids)
         self._target = Target(path)
         self._canonical = entries_of(system.schema)
         self._next_key: dict[str, int] = {}
@@ -141,8 +59,9 @@ class SqliteExport:
 
     async def run(self, on_progress: OnProgress | None) -> ExportReport:
         total = await self._sessions.count()
-        read = self._store._backend.read
-        files = await read(partial(read_imports, system=self._system.name))
+        files = await self._store.engine.read(
+            partial(known_files, system=self._system.name)
+        )
         known = [
             (each.batch, msgspec.json.decode(each.about, type=About)) for each in files
         ]
@@ -169,8 +88,8 @@ class SqliteExport:
         )
 
     def _create(self, files: Sequence[About]) -> None:
-        """Make the file with the tables of the imported ones, else those of an empty
-        one."""
+        """Make the file: with the tables of the files that were imported, or, if there
+        are none, with those of the system."""
         target = self._target
         target.create(files[0].pragmas if files else self._system.pragmas)
         if not files:
@@ -196,19 +115,23 @@ class SqliteExport:
 
     # Sessions
 
-    def _write(self, chunk: Sequence[tuple[SessionRows, SourceRow | None]]) -> None:
-        for rows, kept in chunk:
-            patch = None
-            if kept is not None:
-                patch = msgspec.json.decode(kept.row, type=SessionPatch)
-            self._write_session(rows, patch)
+    def _write(self, chunk: Sequence[SessionRows]) -> None:
+        for rows in chunk:
+            self._write_session(rows, self._patch_of(rows))
             self._counts["sessions"] += 1
             for name in self._system.holds:
                 self._counts[name] += len(getattr(rows, name))
         self._target.commit()
 
+    def _patch_of(self, rows: SessionRows) -> SessionPatch | None:
+        """Return what an import from the system kept with a session."""
+        for kept in rows.source_rows:
+            if kept.system == self._system.name:
+                return msgspec.json.decode(kept.row, type=SessionPatch)
+        return None
+
     def _write_session(self, rows: SessionRows, patch: SessionPatch | None) -> None:
-        writer = SessionWriter(Heads() if patch is None else patch.heads)
+        writer = SessionWriter(Imported() if patch is None else patch.imported)
         self._system.write(rows, writer)
         self._reasons.update(writer.notes)
         session_id: OutCell = rows.session.id
@@ -216,7 +139,7 @@ class SqliteExport:
             session_id = unpack(patch.id)
         elif self._system.has_integer_ids:
             session_id = PendingId(rows.session.id)
-        found: Rows = {}
+        found: OutRows = {}
         for table in self._system.tables:
             written = writer.rows.get(table.name, [])
             kept = None if patch is None else patch.tables.get(table.name)
@@ -227,7 +150,7 @@ class SqliteExport:
             known = self._target.columns(table.name)
             found[table.name] = restore(table, session_id, each, written, known)
             self._counts["restored"] += _restored(table, each)
-        resolved = _Ids(self._target, self._system, self._next_key).resolve(found)
+        resolved = FreeIds(self._target, self._system, self._next_key).resolve(found)
         for name, listed in resolved.items():
             self._target.insert(name, [self._fitted(name, row) for row in listed])
 
@@ -238,7 +161,7 @@ class SqliteExport:
             )
 
     def _fitted(self, name: str, row: dict[str, Cell]) -> dict[str, Cell]:
-        """Leave out what the file's table has no column for."""
+        """Drop the cells that the file's table has no column for."""
         columns = self._target.columns(name)
         if row.keys() <= set(columns):
             return row
@@ -253,13 +176,13 @@ class SqliteExport:
             if each in columns or (each == ROWID and cell is not None)
         }
 
-    # What belongs to no session
+    # Rows of no session
 
     async def _restore_file(self, batch: str) -> None:
         after = 0
         while True:
-            kept = await self._store._backend.read(
-                partial(next_kept_row, batch=batch, after=after)
+            kept = await self._store.engine.read(
+                partial(next_chunk, batch=batch, after=after)
             )
             if kept is None:
                 return
@@ -268,8 +191,8 @@ class SqliteExport:
                 await to_thread.run_sync(self._restore_rows, kept.table_name, kept.row)
 
     def _restore_rows(self, name: str, encoded: str) -> None:
-        aside = msgspec.json.decode(encoded, type=KeptRows)
-        rows = [unpack_row(row) for row in aside.rows]
+        kept = msgspec.json.decode(encoded, type=KeptRows)
+        rows = [unpack_row(row) for row in kept.rows]
         if name == "sqlite_sequence":
             for row in rows:
                 table, seq = row["name"], row["seq"]
@@ -286,93 +209,10 @@ class SqliteExport:
             self._reasons[f"{name}: left out, as its key is taken"] += len(left)
 
 
-class _Ids:
-    """Gives the rows of one session ids that are free in the file."""
-
-    def __init__(
-        self, target: Target, system: System, next_key: dict[str, int]
-    ) -> None:
-        self._target = target
-        self._system = system
-        self._next_key = next_key
-        self._given: dict[tuple[str, object], Cell] = {}
-
-    def resolve(self, rows: Rows) -> dict[str, list[dict[str, Cell]]]:
-        sessions = self._system.tables[0]
-        for table in self._system.tables:
-            if table.key is not None:
-                self._give(table, table.key, rows.get(table.name, []))
-            if self._target.has_rowid(table.name):
-                self._place(table, rows.get(table.name, []))
-        found: dict[str, list[dict[str, Cell]]] = {}
-        for table in self._system.tables:
-            references = dict(table.references)
-            if table is not sessions:
-                references[table.session] = sessions.name
-            found[table.name] = [
-                self._settled(table, references, row)
-                for row in rows.get(table.name, [])
-            ]
-        return found
-
-    def _give(self, table: Table, key: str, rows: list[dict[str, OutCell]]) -> None:
-        is_integer = self._target.has_integer_key(table.name, key)
-        wanted = [row.get(key) for row in rows]
-        plain = [each for each in wanted if not isinstance(each, PendingId)]
-        taken = self._target.taken(table.name, key, plain)
-        for row, cell in zip(rows, wanted, strict=True):
-            if is_integer and (
-                cell is None or isinstance(cell, PendingId) or cell in taken
-            ):
-                row[key] = self._next_key[table.name]
-                self._next_key[table.name] += 1
-            elif not is_integer and isinstance(cell, PendingId):
-                row[key] = cell.id
-            elif not is_integer and isinstance(cell, str) and cell in taken:
-                row[key] = self._free(table, key, row, cell)
-            if row[key] is not cell and cell is not None:
-                settled = row[key]
-                assert not isinstance(settled, PendingId)
-                self._given[table.name, cell] = settled
-
-    def _place(self, table: Table, rows: list[dict[str, OutCell]]) -> None:
-        """Give rows the rowid that they had where it is free, else the next one."""
-        wanted = [row.get(ROWID) for row in rows]
-        taken = self._target.taken(
-            table.name, ROWID, [each for each in wanted if isinstance(each, int)]
-        )
-        for row, cell in zip(rows, wanted, strict=True):
-            if cell is None or cell in taken:
-                row[ROWID] = self._next_key[table.name]
-                self._next_key[table.name] += 1
-
-    def _free(self, table: Table, key: str, row: dict[str, OutCell], cell: str) -> str:
-        """Return an id made of the session's and the row's own."""
-        free = f"{row.get(table.session)!s}/{cell}"
-        while self._target.taken(table.name, key, [free]):
-            free += "/"
-        return free
-
-    def _settled(
-        self, table: Table, references: dict[str, str], row: dict[str, OutCell]
-    ) -> dict[str, Cell]:
-        settled: dict[str, Cell] = {}
-        for column, cell in row.items():
-            of = references.get(column)
-            if of is not None and isinstance(cell, PendingId | int | str):
-                default = None if isinstance(cell, PendingId) else cell
-                settled[column] = self._given.get((of, cell), default)
-            else:
-                assert not isinstance(cell, PendingId)
-                settled[column] = cell
-        return settled
-
-
 def _restored(table: Table, patch: TablePatch) -> int:
-    """Count the rows of which something was put back."""
-    places: set[Any] = set()
+    """Count the rows that get something back from a patch."""
+    row_ids: set[RowId] = set()
     for column, each in patch.columns.items():
-        if column in (ROWID, table.key, table.session):
-            continue
-        places |= set(each.places or range(1, patch.count + 1))
-    return len(places) + len(patch.aside)
+        if column not in (ROWID, table.key, table.session):
+            row_ids |= set(each.rows_of(patch.count))
+    return len(row_ids) + len(patch.aside)

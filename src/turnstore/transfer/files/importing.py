@@ -1,72 +1,50 @@
-"""The import of another system's SQLite file."""
+"""Imports the sessions of another system's SQLite file."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 from anyio import create_task_group, to_thread
 
 from turnstore.errors import InvalidArgument, SessionExists, StoreError
-from turnstore.records import Json
+from turnstore.options import MIB
 from turnstore.sql import codec
-from turnstore.sql.codec import fold
 from turnstore.store import SessionStore
 from turnstore.transfer.files.cells import Row, pack
+from turnstore.transfer.files.completing import complete, size_bytes
 from turnstore.transfer.files.import_writes import ImportSession, KeepRows, RecordImport
+from turnstore.transfer.files.kept import About, KeptRows, patch_of
 from turnstore.transfer.files.patches import SessionPatch, compare, pack_row
 from turnstore.transfer.files.source import Source, translate
 from turnstore.transfer.files.system import (
-    Heads,
-    SchemaEntry,
+    Imported,
     SessionWriter,
     SourceSession,
     System,
 )
 from turnstore.transfer.report import ImportReport, Problem
-from turnstore.transfer.rows import Numbered, SessionRows, places_of, read_source_rows
+from turnstore.transfer.rows import StoredImport, StoredSourceRow
 
 BATCH_SESSIONS: Final = 64
-"""Sessions in flight at once, so that they share commits."""
-BATCH_BYTES: Final = 8 * 1024 * 1024
+"""How many sessions are written concurrently, so that they share commits."""
+BATCH_BYTES: Final = 8 * MIB
 """A batch ends with the session that reaches this."""
-KEPT_ROWS: Final = 256
-"""Rows that belong to no session, in one row of the store."""
-ROW_BYTES: Final = 300
-"""About what a row takes beside its payloads, for the bound on a batch."""
+CHUNK_ROWS: Final = 256
+"""How many rows of no session are kept in one row of the store."""
 VERSION: Final = 1
-"""Of what is kept: how ``about`` and patches are to be read."""
+"""The format of ``About`` and of patches."""
 
 OnProgress = Callable[[int, int], None]
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class About(msgspec.Struct, kw_only=True):
-    """What is known of an imported file.
-
-    ``highest``: the highest rowid of each table. ``columns``: of each table, in
-    order, with the rowid where that is none of them.
-    """
-
-    version: int
-    file: str
-    pragmas: dict[str, int | str]
-    schema: list[SchemaEntry]
-    columns: dict[str, list[str]]
-    highest: dict[str, int]
-
-
-class KeptRows(msgspec.Struct, kw_only=True):
-    """Rows of a table that belong to no session; ``highest`` of their integer keys."""
-
-    rows: list[dict[str, Json]]
-
-
-class _Ready(msgspec.Struct):
-    """A session read, and what the report is to count once it is written."""
+class _ReadSession(msgspec.Struct):
+    """A session that was read, and what the report counts once it is written."""
 
     command: ImportSession
     digest: str
@@ -76,13 +54,13 @@ class _Ready(msgspec.Struct):
 
 
 class _Orphans(msgspec.Struct):
-    """Rows whose session is not there."""
+    """Rows of a session that the file does not have."""
 
     rows: dict[str, list[Row]]
 
 
 class SqliteImport:
-    """One run over one file. ``source`` is open; the caller closes it."""
+    """Runs one import of one file. ``source`` is open; the caller closes it."""
 
     def __init__(
         self, store: SessionStore, source: Source, system: System, file: str
@@ -95,7 +73,7 @@ class SqliteImport:
         self._batch = ""
         self._position = 0
         self._rows_done = 0
-        self._aside: dict[str, list[Row]] = {}
+        self._orphans: dict[str, list[Row]] = {}
         self._chunks: Counter[str] = Counter()
         self._sessions = self._messages = self._calls = self._events = 0
         self._skipped = self._rows_kept = 0
@@ -106,9 +84,13 @@ class SqliteImport:
     async def run(self, on_progress: OnProgress | None) -> ImportReport:
         self._system.check(self._source.columns(), self._file)
         about, total = await self._in_thread(self._about)
-        await self._write(
-            RecordImport("", len(about), self._batch, self._system.name, about)
+        known = StoredImport(
+            batch=self._batch,
+            system=self._system.name,
+            about=about,
+            created_at=codec.now_micros(),
         )
+        await self._write(RecordImport("", len(about), known))
         found = self._read_sessions()
         while batch := await self._in_thread(self._next_batch, found):
             await self._add(batch)
@@ -121,8 +103,8 @@ class SqliteImport:
                 more = await self._keep_next(name, rows)
                 if on_progress is not None:
                     on_progress(self._rows_done, total)
-        for name in sorted(self._aside):
-            await self._keep(name, self._aside[name])
+        for name in sorted(self._orphans):
+            await self._keep(name, self._orphans[name])
         return self._report()
 
     def _report(self) -> ImportReport:
@@ -147,11 +129,12 @@ class SqliteImport:
             raise translated from error
 
     async def _write(self, command: Any) -> Any:
-        return await self._store._backend.write(command)
+        return await self._store.engine.write(command)
 
     # The file as a whole
 
     def _about(self) -> tuple[str, int]:
+        """Return what is known of the file, encoded, and how many rows it has."""
         source, system = self._source, self._system
         there = next(each.name for each in system.tables if each.name in source.tables)
         first = source.first_row(there) or {}
@@ -179,40 +162,48 @@ class SqliteImport:
 
     def _tables_of_the_file(self) -> list[str]:
         """Return the tables whose rows belong to no session."""
-        placed = {
+        of_sessions = {
             each.name
             for each in self._system.tables
             if each.session in self._source.columns().get(each.name, ())
         }
-        return [name for name in self._source.tables if name not in placed]
+        return [name for name in self._source.tables if name not in of_sessions]
 
     async def _keep_next(self, name: str, rows: Iterator[Row]) -> bool:
+        """Keep the next rows of a table; return whether there may be more."""
+
         def take() -> list[Row]:
-            return [row for _, row in zip(range(KEPT_ROWS), rows, strict=False)]
+            return [row for _, row in zip(range(CHUNK_ROWS), rows, strict=False)]
 
         taken: list[Row] = await self._in_thread(take)
         self._rows_done += len(taken)
         if taken:
             await self._keep(name, taken, "no place of its own")
-        return len(taken) == KEPT_ROWS
+        return len(taken) == CHUNK_ROWS
 
     async def _keep(
         self, name: str, rows: list[Row], reason: str = "its session is not there"
     ) -> None:
-        """Keep rows that belong to no session, beside what was kept of the table."""
+        """Keep rows of no session, after those of the table that were kept before."""
         kept = _encode(KeptRows(rows=[pack_row(row) for row in rows])).decode()
         self._chunks[name] += 1
-        position = self._chunks[name]
-        command = KeepRows(
-            "", len(kept), self._system.name, self._batch, name, position, kept
+        row = StoredSourceRow(
+            system=self._system.name,
+            batch=self._batch,
+            table_name=name,
+            position=self._chunks[name],
+            row=kept,
         )
-        if await self._write(command) and name != "sqlite_sequence":
+        if (
+            await self._write(KeepRows("", len(kept), row))
+            and name != "sqlite_sequence"
+        ):
             self._rows_kept += len(rows)
             self._reasons[f"{name}: {reason}"] += len(rows)
 
     # Sessions
 
-    def _read_sessions(self) -> Iterator[_Ready | _Orphans]:
+    def _read_sessions(self) -> Iterator[_ReadSession | _Orphans]:
         for source_id, rows in self._source.sessions(self._system):
             session = SourceSession(source_id, rows, self._bytes_max)
             session_id = self._system.session_id(session)
@@ -221,49 +212,55 @@ class SqliteImport:
             else:
                 yield self._read_session(session, session_id)
 
-    def _read_session(self, session: SourceSession, session_id: str) -> _Ready:
+    def _read_session(self, session: SourceSession, session_id: str) -> _ReadSession:
         self._position += 1
         digest = hashlib.sha256(_encode(session.rows)).hexdigest()[:32]
         rows_read = sum(map(len, session.rows.values()))
-        rows = materialize(self._system.read(session, session_id))
-        heads = Heads(
+        rows = complete(self._system.read(session, session_id))
+        imported = Imported(
             messages=len(rows.messages),
             tool_calls=len(rows.tool_calls),
             events=len(rows.events),
             next_numbers=session.next_numbers,
         )
-        writer = SessionWriter(heads)
+        writer = SessionWriter(imported)
         self._system.write(rows, writer)
-        patch = SessionPatch(id=pack(session.id), digest=digest, heads=heads)
-        notes = session.notes
+        patch = SessionPatch(id=pack(session.id), digest=digest, imported=imported)
+        kept = self._compare(session, writer, patch)
+        rows.source_rows = [
+            StoredSourceRow(
+                system=self._system.name,
+                batch=self._batch,
+                position=self._position,
+                row=_encode(patch).decode(),
+            )
+        ]
+        command = ImportSession(session_id, size_bytes(rows), rows)
+        return _ReadSession(command, digest, rows_read, kept, session.notes)
+
+    def _compare(
+        self, session: SourceSession, writer: SessionWriter, patch: SessionPatch
+    ) -> int:
+        """Fill in a patch from what ``write`` gave; return how many rows it keeps."""
         kept = sum(map(len, session.aside.values()))
         for table in self._system.tables:
             if table.name not in session.rows and table.name not in writer.rows:
                 continue
-            source = session[table.name]
-            written = writer.rows.get(table.name, [])
-            aside = session.aside.get(table.name, [])
             patch.tables[table.name], differing = compare(
-                table, session.id, source, written, aside
+                table,
+                session.id,
+                session[table.name],
+                writer.rows.get(table.name, []),
+                session.aside.get(table.name, []),
             )
             kept += len(set().union(*differing.values()))
-            for column, places in differing.items():
-                reason = f"{table.name}.{column}: kept as it was"
-                notes[reason.replace(".:", ":")] += len(places)
-        encoded = _encode(patch).decode()
-        command = ImportSession(
-            session_id,
-            _size_bytes(rows) + len(encoded),
-            rows,
-            self._system.name,
-            self._batch,
-            self._position,
-            encoded,
-        )
-        return _Ready(command, digest, rows_read, kept, notes)
+            for column, row_ids in differing.items():
+                name = f"{table.name}.{column}" if column else table.name
+                session.notes[f"{name}: kept as it was"] += len(row_ids)
+        return kept
 
-    def _next_batch(self, found: Iterator[_Ready | _Orphans]) -> list[Any]:
-        """Return the next sessions and rows without one; none at the end."""
+    def _next_batch(self, found: Iterator[_ReadSession | _Orphans]) -> list[Any]:
+        """Return the next sessions and orphans; nothing at the end of the file."""
         batch: list[Any] = []
         size_bytes = 0
         while len(batch) < BATCH_SESSIONS and size_bytes < BATCH_BYTES:
@@ -271,16 +268,16 @@ class SqliteImport:
             if each is None:
                 break
             batch.append(each)
-            if isinstance(each, _Ready):
+            if isinstance(each, _ReadSession):
                 size_bytes += each.command.size_bytes
         return batch
 
-    async def _add(self, batch: list[_Ready | _Orphans]) -> None:
-        """Write a batch's sessions at once, so that they share commits.
+    async def _add(self, batch: list[_ReadSession | _Orphans]) -> None:
+        """Write the sessions of a batch concurrently, so that they share commits.
 
-        :raises StoreError: the first that is not about a single session.
+        :raises StoreError: the first error that does not concern a single session.
         """
-        ready = [each for each in batch if isinstance(each, _Ready)]
+        ready = [each for each in batch if isinstance(each, _ReadSession)]
         async with create_task_group() as group:
             for each in ready:
                 group.start_soon(self._add_session, each)
@@ -293,23 +290,23 @@ class SqliteImport:
     async def _add_orphans(self, orphans: _Orphans) -> None:
         for name, rows in orphans.rows.items():
             self._rows_done += len(rows)
-            waiting = self._aside.setdefault(name, [])
+            waiting = self._orphans.setdefault(name, [])
             waiting += rows
-            while len(waiting) >= KEPT_ROWS:
-                await self._keep(name, waiting[:KEPT_ROWS])
-                del waiting[:KEPT_ROWS]
+            while len(waiting) >= CHUNK_ROWS:
+                await self._keep(name, waiting[:CHUNK_ROWS])
+                del waiting[:CHUNK_ROWS]
 
-    async def _add_session(self, ready: _Ready) -> None:
+    async def _add_session(self, ready: _ReadSession) -> None:
         rows = ready.command.rows
         try:
             await self._write(ready.command)
         except SessionExists:
             await self._skip(ready)
         except InvalidArgument as error:
-            # What its database can't hold: a text too long for an index.
+            # The database can't hold it: a text is too long for an index.
             self._report_session(ready, f"can't be stored: {error}")
         except StoreError as error:
-            # Kept and raised once, rather than as a group of equal ones.
+            # Raised once at the end, rather than as a group of equal errors.
             self._error = self._error or error
         else:
             self._sessions += 1
@@ -320,17 +317,15 @@ class SqliteImport:
             self._reasons.update(ready.notes)
         self._rows_done += ready.rows_read
 
-    async def _skip(self, ready: _Ready) -> None:
-        """Pass over a session that is there; say so where it is another one."""
-        session_id, system = ready.command.session_id, self._system.name
-
-        def digest(connection: Any) -> str | None:
-            keys = [each.session_key for each in places_of(connection, [session_id])]
-            for kept in read_source_rows(connection, keys, system).values():
-                return msgspec.json.decode(kept.row, type=SessionPatch).digest
-            return None
-
-        there = await self._store._backend.read(digest, snapshot=True)
+    async def _skip(self, ready: _ReadSession) -> None:
+        """Skip a session that exists; report it if it is not the one of this file."""
+        read = partial(
+            patch_of, session_id=ready.command.session_id, system=self._system.name
+        )
+        kept = await self._store.engine.read(read)
+        there = None
+        if kept is not None:
+            there = msgspec.json.decode(kept, type=SessionPatch).digest
         if there == ready.digest:
             self._skipped += 1
         else:
@@ -340,41 +335,6 @@ class SqliteImport:
             reason = f"is there already, {how}: it was left as it is"
             self._report_session(ready, reason)
 
-    def _report_session(self, ready: _Ready, reason: str) -> None:
+    def _report_session(self, ready: _ReadSession, reason: str) -> None:
         reason = f"session {ready.command.session_id!r} {reason}"
         self._problems.append(Problem(file=self._file, reason=reason))
-
-
-def materialize(rows: SessionRows) -> SessionRows:
-    """Number rows, and fill in what the store keeps of a session beside them."""
-    tables: tuple[Sequence[Numbered], ...] = (
-        rows.messages,
-        rows.tool_calls,
-        rows.events,
-        rows.compactions,
-        rows.questions,
-        rows.settings,
-    )
-    for listed in tables:
-        for seq, row in enumerate(listed, 1):
-            row.seq = seq
-    session = rows.session
-    if session.updated_at is None:
-        dated: list[Numbered] = [*rows.messages, *rows.events]
-        times = [each.created_at for each in dated]
-        session.updated_at = max(times, default=session.created_at)
-    session.updated_at = max(session.updated_at, session.created_at)
-    if session.title is not None:
-        session.title_folded = fold(str(codec.decode(session.title)))
-    return rows
-
-
-def _size_bytes(rows: SessionRows) -> int:
-    payloads: list[str | None] = [rows.session.system_prompt, rows.session.config]
-    for message in rows.messages:
-        payloads += (message.content, message.tool_calls)
-    for call in rows.tool_calls:
-        payloads += (call.arguments, call.output, call.result)
-    payloads += [event.data for event in rows.events]
-    count = len(rows.messages) + len(rows.tool_calls) + len(rows.events)
-    return sum(len(each) for each in payloads if each) + (1 + count) * ROW_BYTES

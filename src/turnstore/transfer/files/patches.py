@@ -1,14 +1,13 @@
-"""What of a session's source rows differs from what would be written for it.
+"""The difference between a session's source rows and what ``write`` gives for them.
 
-A patch is column-wise: for each column of a table the places of the rows that differ
-and their cells. Where all rows of an import differ, the places are left out. ``was``
-is what would have been written: a cell is put back only while that is still so, and
-what has been changed here since wins.
+A patch lists, for each column, the rows that differ and their source cells. An export
+puts a cell back only if ``write`` still gives what it gave at the import: a change that
+was made in the store since then wins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -22,20 +21,30 @@ from turnstore.transfer.files.cells import (
     same,
     unpack,
 )
-from turnstore.transfer.files.system import ROWID, Heads, SourceRowId, Table
+from turnstore.transfer.files.system import ROWID, Imported, RowId, Table
 
-OutRow = tuple[SourceRowId, dict[str, OutCell]]
+OutRow = tuple[RowId, dict[str, OutCell]]
 
 
 class ColumnPatch(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The source cells of the rows that differ in a column.
+
+    ``row_ids`` is None if all rows differ. ``was``: what ``write`` gave for each of
+    them, None if it gave no value at all.
+    """
+
     cells: list[Json]
-    places: list[SourceRowId] | None = None
+    row_ids: list[RowId] | None = msgspec.field(default=None, name="places")
     was: list[Json] | None = None
+
+    def rows_of(self, count: int) -> Sequence[RowId]:
+        """Return the ids of the rows, given how many rows the import had."""
+        return range(1, count + 1) if self.row_ids is None else self.row_ids
 
 
 class TablePatch(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """``count``: rows that came from the import and have a place; ``aside``: whole
-    rows that have none. ``is_whole``: they replace those that have one."""
+    """``count``: how many source rows ``write`` gives a row for. ``aside``: whole rows
+    that it gives none for; if ``is_whole``, they replace all rows that it gives."""
 
     count: int = 0
     is_whole: bool = False
@@ -46,12 +55,12 @@ class TablePatch(msgspec.Struct, kw_only=True, omit_defaults=True):
 class SessionPatch(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What an import keeps with a session.
 
-    ``id``: the session's in its source, packed. ``digest``: of its rows there.
+    ``id``: its id in the source, packed. ``digest``: of its source rows.
     """
 
     id: Json
     digest: str
-    heads: Heads
+    imported: Imported = msgspec.field(name="heads")
     tables: dict[str, TablePatch] = {}
 
 
@@ -69,27 +78,51 @@ def compare(
     source: Sequence[Row],
     written: Sequence[OutRow],
     aside: Sequence[Row],
-) -> tuple[TablePatch, dict[str, set[SourceRowId]]]:
-    """Return the patch of a session's table, and which rows differ by column.
+) -> tuple[TablePatch, dict[str, set[RowId]]]:
+    """Return the patch of a session's table, and the rows that differ by column.
 
-    Where the system's module does not give a row for each, all are kept whole.
+    If the system's module does not give one row for each source row, the patch keeps
+    all of them whole; they are then counted under the column "".
     """
     if len(source) != len(written):
         kept = [pack_row(row) for row in [*source, *aside]]
-        places = {place for place, _ in written}
+        ids = {row_id for row_id, _ in written}
         patch = TablePatch(count=len(written), is_whole=True, aside=kept)
-        return patch, {"": places or {1}} if source else {}
+        return patch, {"": ids or {1}} if source else {}
     patch = TablePatch(count=len(source), aside=[pack_row(row) for row in aside])
-    differing: dict[str, set[SourceRowId]] = {}
-    columns = source[0] if source else ()
-    for column in columns:
-        found = _compare_column(table, id, column, source, written)
-        if found is not None:
-            patch.columns[column] = found
-            if column not in (ROWID, table.key):
-                everywhere = [place for place, _ in written]
-                differing[column] = set(found.places or everywhere)
+    differing: dict[str, set[RowId]] = {}
+    for column in source[0] if source else ():
+        given = [
+            id if column == table.session and column not in out else out.get(column)
+            for _, out in written
+        ]
+        ids_of_rows = [row_id for row_id, _ in written]
+        found = _compare_column([row[column] for row in source], given, ids_of_rows)
+        if found is None:
+            continue
+        patch.columns[column] = found
+        if column not in (ROWID, table.key):
+            differing[column] = set(found.row_ids or ids_of_rows)
     return patch, differing
+
+
+def _compare_column(
+    cells: Sequence[Cell], given: Sequence[OutCell], row_ids: Sequence[RowId]
+) -> ColumnPatch | None:
+    found = ColumnPatch(cells=[], row_ids=[], was=[])
+    assert found.row_ids is not None and found.was is not None
+    for cell, out, row_id in zip(cells, given, row_ids, strict=True):
+        if not same(cell, out):
+            found.row_ids.append(row_id)
+            found.cells.append(pack(cell))
+            found.was.append(None if isinstance(out, PendingId) else pack(out))
+    if not found.cells:
+        return None
+    if found.row_ids == list(range(1, len(cells) + 1)):
+        found.row_ids = None
+    if all(each is None for each in found.was):
+        found.was = None
+    return found
 
 
 def restore(
@@ -99,60 +132,36 @@ def restore(
     written: Sequence[OutRow],
     known: Collection[str],
 ) -> list[dict[str, OutCell]]:
-    """Put a patch's cells back into what was written for a table.
+    """Return the rows of a table: those written, with the cells of a patch put back.
 
-    :param known: the columns of the table in the file, all of which a row that came
-        from an import has.
+    :param known: the columns of the table in the file. An imported row gets all of
+        them and no other, as it had in its source.
     """
-    rows: dict[SourceRowId, dict[str, OutCell]] = {}
-    for place, cells in written:
-        if not _is_imported(place, patch):
-            rows[place] = {table.session: id} | cells
+    rows: dict[RowId, dict[str, OutCell]] = {}
+    for row_id, cells in written:
+        if isinstance(row_id, int) and row_id > patch.count:
+            rows[row_id] = {table.session: id} | cells
         elif not patch.is_whole:
-            # What its file has no column for, it never had.
             given = {each: cell for each, cell in cells.items() if each in known}
-            rows[place] = dict.fromkeys(known) | {table.session: id} | given
+            rows[row_id] = dict.fromkeys(known) | {table.session: id} | given
     for column, each in patch.columns.items():
-        places = range(1, patch.count + 1) if each.places is None else each.places
-        for n, place in enumerate(places):
-            row = rows.get(place)
-            if row is None:
-                continue
-            was = None if each.was is None else unpack(each.was[n])
-            now = row.get(column)
-            if same(None if isinstance(now, PendingId) else now, was):
-                row[column] = unpack(each.cells[n])
+        _put_back(rows, column, each, each.rows_of(patch.count))
     aside: list[dict[str, OutCell]] = [{**unpack_row(row)} for row in patch.aside]
     return [*rows.values(), *aside]
 
 
-def _is_imported(place: SourceRowId, patch: TablePatch) -> bool:
-    return not isinstance(place, int) or place <= patch.count
-
-
-def _compare_column(
-    table: Table,
-    id: Cell,
+def _put_back(
+    rows: Mapping[RowId, dict[str, OutCell]],
     column: str,
-    source: Sequence[Row],
-    written: Sequence[OutRow],
-) -> ColumnPatch | None:
-    places: list[SourceRowId] = []
-    cells: list[Json] = []
-    was: list[Json] = []
-    is_session = column == table.session
-    for row, (place, out) in zip(source, written, strict=True):
-        cell = row[column]
-        given = id if is_session and column not in out else out.get(column)
-        if isinstance(given, PendingId) or not same(cell, given):
-            places.append(place)
-            cells.append(pack(cell))
-            was.append(None if isinstance(given, PendingId) else pack(given))
-    if not cells:
-        return None
-    is_everywhere = places == list(range(1, len(source) + 1))
-    return ColumnPatch(
-        cells=cells,
-        places=None if is_everywhere else places,
-        was=was if any(each is not None for each in was) else None,
-    )
+    patch: ColumnPatch,
+    row_ids: Iterable[RowId],
+) -> None:
+    """Put the cells of a column back into the rows that have not changed since."""
+    was = patch.was or [None] * len(patch.cells)
+    for row_id, cell, before in zip(row_ids, patch.cells, was, strict=True):
+        row = rows.get(row_id)
+        if row is None:
+            continue
+        now = row.get(column)
+        if same(None if isinstance(now, PendingId) else now, unpack(before)):
+            row[column] = unpack(cell)

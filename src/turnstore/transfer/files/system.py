@@ -1,9 +1,9 @@
-"""What a system's module says of it, and what it reads and writes with.
+"""How a system describes itself, and what its ``read`` and ``write`` work with.
 
-A module has one ``System``. Its ``read`` makes rows of the store out of one session's
-rows; its ``write`` makes the session's rows out of those of the store. What ``write``
-gives back differently is found by comparing, when a file is imported, and is kept with
-the session: no module needs to know what is lost.
+The folder of a system has one ``System``. Its ``read`` turns the rows that a session
+has in the system's file into rows of the store; its ``write`` turns rows of the store
+into rows of such a file. An import runs both and compares: it keeps with the session
+each cell that ``write`` would change, so no system has to know what it loses.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from turnstore.transfer.files.cells import Cell, OutCell, Row
 from turnstore.transfer.rows import SessionRows
 
 ROWID: Final = "rowid"
-"""The place of a row in a table that has no integer key of its own."""
-SourceRowId = int | str
+"""The key of a row in a table without an integer key of its own."""
+RowId = int | str
+"""Identifies a row that ``write`` gives, within its table and session."""
 
 
 class SchemaEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,11 +37,11 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     """A table whose rows belong to sessions.
 
     :param session: the column that names the session.
-    :param columns: those by which the table is known.
-    :param key: its key, where ``write`` may give a ``Local``, or text that another
-        session of this store may use too.
-    :param references: columns that name rows of the session in other tables, and
-        which.
+    :param columns: the columns by which the table is recognised.
+    :param key: the key column, if ``write`` may give it a ``PendingId`` or a text that
+        another session of the store may use too.
+    :param references: columns that name rows of the session in other tables, with the
+        names of those tables.
     """
 
     name: str
@@ -51,11 +52,11 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SourceSession:
-    """One session's rows in another system's file, each table in order of rowid.
+    """The rows of one session in another system's file, each table by rowid.
 
-    ``read`` takes rows out that can't be stored by ``set_aside``; of the others,
-    ``write`` has to give exactly one each, in the same order. ``next_numbers``: what
-    ``write`` finds in its ``heads`` under that name.
+    ``read`` calls ``set_aside`` for rows that the store has no place for. For each
+    other row ``write`` has to give exactly one, in the same order. ``next_numbers`` is
+    handed to ``write`` in ``SessionWriter.imported``.
     """
 
     def __init__(
@@ -72,21 +73,21 @@ class SourceSession:
         return self.rows.get(table, [])
 
     def set_aside(self, table: str, row: Row, reason: str) -> None:
-        """Keep a row whole, with the session."""
+        """Take a row out and keep it whole with the session."""
         self.rows[table].remove(row)
         self.aside.setdefault(table, []).append(row)
         self.note(f"{table}: {reason}")
 
     def note(self, reason: str) -> None:
-        """Count something that the report tells."""
+        """Count something for the report."""
         self.notes[reason] += 1
 
 
-class Heads(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How many rows of a session came from an import; all 0 for one made here.
+class Imported(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How many rows of a session came from an import: the first of each series.
 
-    ``next_numbers``: of a table that numbers its rows, the number after theirs, where
-    ``read`` has found that their count does not tell.
+    ``next_numbers``: for a table that numbers its rows, the number after the imported
+    ones, if it is not their count.
     """
 
     messages: int = 0
@@ -98,19 +99,18 @@ class Heads(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class SessionWriter:
     """Collects the rows of one session for another system's file."""
 
-    def __init__(self, heads: Heads) -> None:
-        self.heads = heads
-        self.rows: dict[str, list[tuple[SourceRowId, dict[str, OutCell]]]] = {}
+    def __init__(self, imported: Imported) -> None:
+        self.imported = imported
+        self.rows: dict[str, list[tuple[RowId, dict[str, OutCell]]]] = {}
         self.notes: Counter[str] = Counter()
 
-    def add(self, table: str, place: SourceRowId, cells: dict[str, OutCell]) -> None:
-        """Add a row. The column that names the session is filled in.
+    def add(self, table: str, row_id: RowId, cells: dict[str, OutCell]) -> None:
+        """Add a row. The column that names the session is filled in later.
 
-        :param place: what the row is known by as long as the session lives, unique in
-            its table: the ``seq`` of the row that it comes from, a metadata key, 1
-            for the session itself.
+        :param row_id: stays the same as long as the session exists: the ``seq`` of the
+            row that this one comes from, a metadata key, or 1 for the session itself.
         """
-        self.rows.setdefault(table, []).append((place, cells))
+        self.rows.setdefault(table, []).append((row_id, cells))
 
     def note(self, reason: str, count: int = 1) -> None:
         """Count something that the other system can't hold."""
@@ -121,20 +121,20 @@ class SessionWriter:
 class System(msgspec.Struct, frozen=True, kw_only=True):
     """Another system whose files can be imported and written.
 
-    :param tables: in the order in which their rows are written; the first is the one
-        that says which sessions there are.
-    :param required: those without which a file is not the system's.
-    :param or_required: others that make it the system's too.
-    :param immutable: columns of the first table that never change: by those of its
-        first row a file is known again.
+    :param tables: in the order in which their rows are written. The first one lists
+        the sessions.
+    :param required: the tables that a file of the system has.
+    :param or_required: other tables that identify a file of the system as well.
+    :param immutable: columns of the first table that never change. Their values in its
+        first row identify a file at the next import.
     :param schema: the statements that make an empty file, tables before indexes.
-    :param history: tables of the system's own migrations.
-    :param pragmas: ``user_version``, ``application_id``, ``auto_vacuum``,
+    :param history: the tables of the system's own migrations.
+    :param pragmas: ``user_version``, ``application_id``, ``auto_vacuum`` and
         ``journal_mode`` of an empty file.
-    :param holds: which of messages, tool calls and events a file of the system holds.
-    :param has_integer_ids: its sessions have integers for ids.
-    :param session_id: the id of a session here, None where its rows are orphans: kept
-        with the file, not as a session.
+    :param holds: which of messages, tool calls and events a file of the system has.
+    :param has_integer_ids: whether ids of sessions are integers.
+    :param session_id: returns the id that a session gets in the store. None if it has
+        only rows that make no session; these are kept with the file.
     """
 
     name: str
@@ -152,7 +152,7 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
     write: Callable[[SessionRows, SessionWriter], None]
 
     def recognises(self, columns: Mapping[str, Sequence[str]]) -> bool:
-        """Tell by its tables' columns whether a file is the system's."""
+        """Whether a file with these tables and columns belongs to the system."""
         return any(
             not self._missing(names, columns)
             for names in (self.required, self.or_required)
@@ -160,7 +160,7 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def check(self, columns: Mapping[str, Sequence[str]], path: str) -> None:
-        """:raises InvalidArgument: the file is not the system's; the text says why."""
+        """:raises InvalidArgument: the file does not belong to the system; says why."""
         if not self.recognises(columns):
             name, missing = self._missing(self.required, columns)[0]
             raise InvalidArgument(
@@ -171,7 +171,7 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
     def _missing(
         self, names: frozenset[str], columns: Mapping[str, Sequence[str]]
     ) -> list[tuple[str, frozenset[str]]]:
-        """Return the columns that tables of these names should have."""
+        """Return the columns that these tables should have and lack."""
         found = [
             (table.name, table.columns - set(columns.get(table.name, ())))
             for table in self.tables
@@ -184,10 +184,10 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def linked(rows: SessionRows) -> SessionRows:
-    """Make each message the parent of the next, and the last one active."""
+    """Make each message the parent of the next one, and the last one active."""
     parent: str | None = None
     for message in rows.messages:
         message.parent_id = parent
         parent = message.id
-    rows.session.active_message_id = parent
+    rows.head.active_message_id = parent
     return rows

@@ -6,11 +6,10 @@ from typing import Any, Final
 
 from turnstore.records import Json, Role, Usage
 from turnstore.sql import codec
-from turnstore.sql.codec import fold
 from turnstore.store.messages.pairing import OpenCalls
 from turnstore.transfer.files import cells
 from turnstore.transfer.files.cells import Cell, Row
-from turnstore.transfer.files.ids import Ids
+from turnstore.transfer.files.ids import UniqueIds
 from turnstore.transfer.files.system import SourceSession
 from turnstore.transfer.koda.compactions import find_compactions
 from turnstore.transfer.koda.schema import (
@@ -25,6 +24,7 @@ from turnstore.transfer.koda.schema import (
 from turnstore.transfer.rows import (
     SessionRows,
     StoredEvent,
+    StoredHead,
     StoredMessage,
     StoredMetadata,
     StoredSession,
@@ -45,7 +45,7 @@ class _Reader:
     def __init__(self, source: SourceSession) -> None:
         self._source = source
         self._bytes_max = source.payload_bytes_max
-        self._ids = Ids()
+        self._ids = UniqueIds()
         self._calls: list[StoredToolCall] = []
         self._open: OpenCalls[StoredToolCall | None] = OpenCalls()
 
@@ -54,7 +54,8 @@ class _Reader:
         for table in UNPLACED:
             for row in list(source[table]):
                 source.set_aside(table, row, "no place of its own")
-        session = self._session(session_id)
+        accessed_at = self._accessed_at()
+        session = self._session(session_id, accessed_at)
         metadata = self._metadata(session)
         at = session.created_at
         messages: list[StoredMessage] = []
@@ -69,9 +70,9 @@ class _Reader:
         for message in messages:
             if message.summary_of is None:
                 message.parent_id, parent = parent, message.id
-        session.active_message_id = parent
         return SessionRows(
             session=session,
+            head=StoredHead(updated_at=accessed_at, active_message_id=parent),
             metadata=metadata,
             messages=messages,
             tool_calls=self._calls,
@@ -79,25 +80,26 @@ class _Reader:
             compactions=found.compactions,
         )
 
-    def _session(self, session_id: str) -> StoredSession:
+    def _accessed_at(self) -> int | None:
+        for row in self._source[SESSIONS]:
+            return cells.micros_of_text(row.get("last_accessed_at"))
+        return None
+
+    def _session(self, session_id: str, accessed_at: int | None) -> StoredSession:
         rows = self._source[SESSIONS]
         for row in rows[1:]:  # NULL is no key
             self._source.set_aside(SESSIONS, row, "another row with its id")
         if not rows:
             self._source.note("sessions: no row for its messages")
         row = rows[0] if rows else {}
-        accessed_at = cells.micros_of_text(row.get("last_accessed_at"))
-        title = cells.quoted(row.get("title"), self._bytes_max)
         mode = row.get("mode")
         return StoredSession(
             id=session_id,
             agent_name=cells.name(row.get("agent_name")) or "",
             project_root=cells.name(row.get("project_root")),
-            title=title,
-            title_folded=None if title is None else fold(cells.unquoted(title) or ""),
+            title=cells.quoted(row.get("title"), self._bytes_max),
             config=cells.encoded({"mode": mode}) if isinstance(mode, str) else None,
             created_at=_time(row, "created_at", self._first_time(accessed_at)),
-            updated_at=accessed_at,
         )
 
     def _first_time(self, otherwise: int | None) -> int:
@@ -210,7 +212,7 @@ def _time(row: Row, column: str, otherwise: int) -> int:
     return otherwise if found is None else found
 
 
-def _usage(row: Row) -> Usage | None:
+def _usage(row: Row) -> str | None:
     """Return the tokens of a message; koda counts it where it has one of the first
     two."""
     counts = {
@@ -220,7 +222,7 @@ def _usage(row: Row) -> Usage | None:
     }
     if "prompt_tokens" not in counts and "completion_tokens" not in counts:
         return None
-    return Usage(**counts)
+    return cells.encoded(Usage(**counts))
 
 
 def _chat_calls(cell: Cell, bytes_max: int) -> str | None:

@@ -16,11 +16,11 @@ from turnstore.transfer.koda.schema import (
     TODO_KEY,
     TOKENS,
 )
-from turnstore.transfer.rows import SessionRows, StoredMessage, StoredSession
+from turnstore.transfer.rows import SessionRows, StoredMessage, usage_of
 
 
 def write(rows: SessionRows, writer: SessionWriter) -> None:
-    _write_session(rows.session, writer)
+    _write_session(rows, writer)
     when = archived_at(rows)
     for message in rows.messages:
         _write_message(message, when(message), writer)
@@ -48,14 +48,15 @@ def write(rows: SessionRows, writer: SessionWriter) -> None:
                 "created_at": cells.sqlite_time(event.created_at),
             },
         )
-    calls = [each for each in rows.tool_calls if each.seq > writer.heads.tool_calls]
+    calls = [each for each in rows.tool_calls if each.seq > writer.imported.tool_calls]
     writer.note("tool_calls: only those in messages", len(calls))
 
 
-def _write_session(session: StoredSession, writer: SessionWriter) -> None:
+def _write_session(rows: SessionRows, writer: SessionWriter) -> None:
+    session = rows.session
     config = codec.decode(session.config)
     mode = config.get("mode") if isinstance(config, dict) else None
-    accessed_at = session.updated_at
+    accessed_at = rows.head.updated_at
     writer.add(
         SESSIONS,
         1,
@@ -95,7 +96,7 @@ def _write_message(
     calls = codec.decode(message.tool_calls)
     if isinstance(calls, list):
         calls = [_koda_call(each) for each in calls]
-    is_ours = message.seq > writer.heads.messages
+    is_ours = message.seq > writer.imported.messages
     created_at = cells.sqlite_time(message.created_at)
     row: dict[str, OutCell] = {
         "id": cells.own_id(message.id),
@@ -109,7 +110,7 @@ def _write_message(
         if compacted_at is None
         else cells.sqlite_time(compacted_at),
     }
-    usage = message.usage
+    usage = usage_of(message)
     for name in TOKENS:
         row[name] = None if usage is None else getattr(usage, name)
     if is_ours and message.role == Role.ASSISTANT:

@@ -68,9 +68,9 @@ def read(source: SourceSession, session_id: str) -> SessionRows:
             if event.type == "assistant.response":
                 event.model = session.model
     session.created_at = min(each.created_at for each in events)
-    session.last_model = session.model
     rows = linked(reading.rows())
     rows.events = events
+    rows.head.last_model = session.model
     return rows
 
 
@@ -115,7 +115,7 @@ def _notification(value: Json) -> tuple[str, dict[str, Any]] | None:
 def write(rows: SessionRows, writer: SessionWriter) -> None:
     is_told = False
     for event in rows.events:
-        if event.seq > writer.heads.events:
+        if event.seq > writer.imported.events:
             if _notification(codec.decode(event.data)) is None:
                 writer.note("events: no notifications of the protocol")
                 continue
@@ -131,7 +131,7 @@ def write(rows: SessionRows, writer: SessionWriter) -> None:
     if is_told:
         # Who wrote notifications here has told of the messages too.
         return
-    if writer.heads.events and len(rows.messages) <= writer.heads.messages:
+    if writer.imported.events and len(rows.messages) <= writer.imported.messages:
         return
     place = max((event.seq for event in rows.events), default=0)
     for payload, created_at in notifications(rows, writer):

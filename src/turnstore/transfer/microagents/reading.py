@@ -20,10 +20,11 @@ from turnstore.records import Json, Usage
 from turnstore.transfer.files import cells
 from turnstore.transfer.rows import (
     SessionRows,
-    SessionUsage,
     StoredMessage,
     StoredSession,
     StoredToolCall,
+    StoredUsage,
+    used,
 )
 
 
@@ -63,7 +64,7 @@ class Reading:
         self.session = session
         self.messages: list[StoredMessage] = []
         self.calls: list[_Call] = []
-        self.usage: list[SessionUsage] = []
+        self.usage: list[StoredUsage] = []
         self._open: list[_Call] = []
         self._calling: _Calling | None = None
         self._callings: list[_Calling] = []
@@ -117,9 +118,7 @@ class Reading:
         usage = _measured(params.get("usage"))
         if usage is not None:
             self.usage.append(
-                SessionUsage(
-                    usage=usage, model=session.model, created_at=event.created_at
-                )
+                used(usage, model=session.model, created_at=event.created_at)
             )
 
     # Messages

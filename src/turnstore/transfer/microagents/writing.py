@@ -12,7 +12,7 @@ from turnstore.records import Json, Usage
 from turnstore.sql import codec
 from turnstore.transfer.files import cells
 from turnstore.transfer.files.system import SessionWriter
-from turnstore.transfer.rows import SessionRows, StoredMessage
+from turnstore.transfer.rows import SessionRows, StoredMessage, usage_of
 
 Notification = tuple[str, int]
 """The encoded payload, and its time in microseconds."""
@@ -23,7 +23,7 @@ _ENDED: Final = ("completed", "failed", "interrupted")
 def notifications(rows: SessionRows, writer: SessionWriter) -> Iterator[Notification]:
     """Give the events of the messages that came after the import, in order."""
     session = rows.session
-    is_new = not writer.heads.events
+    is_new = not writer.imported.events
     if is_new:
         params = {
             "model": session.model or "",
@@ -32,7 +32,7 @@ def notifications(rows: SessionRows, writer: SessionWriter) -> Iterator[Notifica
             "init_type": "Start",
         }
         yield _notification(rows, "session.init", params, session.created_at)
-    fresh = [each for each in rows.messages if each.seq > writer.heads.messages]
+    fresh = [each for each in rows.messages if each.seq > writer.imported.messages]
     failed = {
         each.call_id for each in rows.tool_calls if each.status in ("failed", "denied")
     }
@@ -79,7 +79,7 @@ def _of_message(
 
 def _stop(rows: SessionRows, messages: Sequence[StoredMessage]) -> Notification:
     session = rows.session
-    total = sum((each.usage for each in messages if each.usage), Usage())
+    total = sum((usage_of(each) or Usage() for each in messages), Usage())
     result = cells.unquoted(session.result)
     params = {
         "success": session.status == "completed",

@@ -37,6 +37,7 @@ from turnstore.transfer.nocodo.schema import (
 )
 from turnstore.transfer.rows import (
     SessionRows,
+    StoredHead,
     StoredMessage,
     StoredQuestion,
     StoredSession,
@@ -83,11 +84,13 @@ class _Reader:
 
     def read(self, session_id: str) -> SessionRows:
         source = self._source
-        session = self._session(session_id, source[SESSIONS][0])
+        row = source[SESSIONS][0]
+        session = self._session(session_id, row)
         self._messages = {str(row["id"]) for row in source[MESSAGES]}
         self._calls = {str(row["id"]) for row in source[CALLS]}
         rows = SessionRows(
             session=session,
+            head=StoredHead(last_model=cells.name(row.get("model")) or None),
             messages=[self._message(row) for row in source[MESSAGES]],
             tool_calls=[self._call(row) for row in source[CALLS]],
             questions=[self._question(row) for row in source[QUESTIONS]],
@@ -98,7 +101,7 @@ class _Reader:
             *(each.created_at for each in rows.messages),
             *(each.completed_at or each.created_at for each in rows.tool_calls),
         ]
-        session.updated_at = max(
+        rows.head.updated_at = max(
             (each for each in times if each is not None), default=None
         )
         return linked(rows)
@@ -113,7 +116,6 @@ class _Reader:
             project_root=_project_root(config),
             provider=cells.name(row.get("provider")),
             model=cells.name(row.get("model")),
-            last_model=cells.name(row.get("model")) or None,
             system_prompt=self._text(row, "system_prompt"),
             user_prompt=self._text(row, "user_prompt"),
             config=config,
@@ -218,7 +220,7 @@ def write(rows: SessionRows, writer: SessionWriter) -> None:
                 "created_at": cells.count_of(message.created_at, SECOND),
             },
         )
-        if message.seq > writer.heads.messages:
+        if message.seq > writer.imported.messages:
             for column in ("tool_calls", "usage", "name"):
                 if getattr(message, column) is not None:
                     writer.note(f"messages.{column}: no such column")

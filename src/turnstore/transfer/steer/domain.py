@@ -13,13 +13,13 @@ from typing import Final
 
 from turnstore.records import Json
 from turnstore.sql import codec
-from turnstore.sql.codec import fold
 from turnstore.transfer.files import cells
 from turnstore.transfer.files.cells import OutCell, Row
 from turnstore.transfer.files.system import SessionWriter, SourceSession
 from turnstore.transfer.rows import (
     SessionRows,
     StoredEvent,
+    StoredHead,
     StoredMessage,
     StoredSession,
 )
@@ -76,7 +76,11 @@ def read(source: SourceSession, session_id: str) -> SessionRows:
     telling = EventReplay()
     events = _events(source, created_at, telling)
     session = _session(source, session_id, row, created_at, telling)
-    session.active_message_id = telling.last_message_id
+    head = StoredHead(
+        updated_at=cells.micros_of_text(row.get("updated_at")),
+        last_model=cells.name(row.get("last_model")) or telling.last_model,
+        active_message_id=telling.last_message_id,
+    )
     for todo in list(source[TODOS]):
         text = cells.quoted(todo.get("todos_json"), source.payload_bytes_max)
         if text is None:
@@ -85,6 +89,7 @@ def read(source: SourceSession, session_id: str) -> SessionRows:
     metadata = telling.created.get("metadata", telling.config.get("metadata"))
     return SessionRows(
         session=session,
+        head=head,
         metadata=pairs_of(metadata, created_at),
         messages=telling.messages,
         tool_calls=telling.calls,
@@ -126,14 +131,12 @@ def _session(
     if isinstance(config, dict):
         telling.config = config
     told = telling.config
-    title = cells.quoted(row.get("title"), source.payload_bytes_max)
     prompt = told.get("system_prompt")
     return StoredSession(
         id=session_id,
         agent_name=text_in(told, "primary_agent_id") or "",
         project_root=project_root(told.get("workspace")),
-        title=title,
-        title_folded=None if title is None else fold(cells.unquoted(title) or ""),
+        title=cells.quoted(row.get("title"), source.payload_bytes_max),
         model=model_of(told.get("default_model")),
         system_prompt=cells.encoded(prompt) if isinstance(prompt, str) else None,
         config=cells.encoded({CONFIG: config}),
@@ -142,14 +145,12 @@ def _session(
             or text_in(told, "parent_session_id")
         ),
         created_at=created_at,
-        updated_at=cells.micros_of_text(row.get("updated_at")),
-        last_model=cells.name(row.get("last_model")) or telling.last_model,
     )
 
 
 def write(rows: SessionRows, writer: SessionWriter, config: Json) -> None:
     session = rows.session
-    updated_at = session.updated_at
+    updated_at = rows.head.updated_at
     writer.add(
         DOMAIN_SESSIONS,
         1,
@@ -160,11 +161,11 @@ def write(rows: SessionRows, writer: SessionWriter, config: Json) -> None:
             ),
             "config_json": None if config is None else cells.encoded(config),
             "message_count": len(rows.messages),
-            "last_model": session.last_model,
+            "last_model": rows.head.last_model,
             "title": cells.unquoted(session.title),
         },
     )
-    imported = writer.heads.events
+    imported = writer.imported.events
     place = imported
     for event in rows.events:
         if event.seq > imported and not _is_known(event):
@@ -187,13 +188,13 @@ def write(rows: SessionRows, writer: SessionWriter, config: Json) -> None:
             "updated_at": cells.sqlite_time(session.created_at),
         }
         writer.add(TODOS, 1, todo)
-    added = [each for each in rows.tool_calls if each.seq > writer.heads.tool_calls]
+    added = [each for each in rows.tool_calls if each.seq > writer.imported.tool_calls]
     writer.note("tool_calls: only those in messages", len(added))
 
 
 def _untold(rows: SessionRows, writer: SessionWriter) -> list[StoredMessage]:
     """Return the messages that no event tells of: those that were added here."""
-    added = [each for each in rows.messages if each.seq > writer.heads.messages]
+    added = [each for each in rows.messages if each.seq > writer.imported.messages]
     if not added:
         return []
     told = told_ids(rows.events)
@@ -202,7 +203,7 @@ def _untold(rows: SessionRows, writer: SessionWriter) -> list[StoredMessage]:
 
 def _write_event(event: StoredEvent, place: int, writer: SessionWriter) -> None:
     row = write_event(event)
-    row[NUMBER] = number(DOMAIN_EVENTS, place, writer.heads.events, writer)
+    row[NUMBER] = number(DOMAIN_EVENTS, place, writer.imported.events, writer)
     row["created_at"] = cells.sqlite_time(event.created_at)
     writer.add(DOMAIN_EVENTS, place, row)
 

@@ -14,11 +14,12 @@ from turnstore.records import Json, Role
 from turnstore.sql import codec
 from turnstore.transfer.files import cells
 from turnstore.transfer.files.cells import Row
-from turnstore.transfer.files.ids import Ids
+from turnstore.transfer.files.ids import UniqueIds
 from turnstore.transfer.files.system import SourceSession
 from turnstore.transfer.rows import (
     SessionRows,
     StoredEvent,
+    StoredHead,
     StoredMessage,
     StoredSession,
     StoredToolCall,
@@ -71,16 +72,18 @@ class _Reader:
         active = row.get("active_message_id")
         last = messages[-1].id if messages else None
         is_there = isinstance(active, str) and active in self._by_id
-        session.active_message_id = str(active) if is_there else last
-        events = self._events(session)
-        updated_at = session.updated_at or session.created_at
+        updated_at = cells.micros_of_text(row.get("updated_at"))
+        head = StoredHead(
+            updated_at=updated_at, active_message_id=str(active) if is_there else last
+        )
         metadata = object_in(row.get("metadata"), self._bytes_max)
         return SessionRows(
             session=session,
-            metadata=pairs_of(metadata, updated_at),
+            head=head,
+            metadata=pairs_of(metadata, updated_at or session.created_at),
             messages=messages,
             tool_calls=self._calls(session.created_at),
-            events=events,
+            events=self._events(session.created_at, head),
         )
 
     def _session(self, session_id: str, row: Row) -> StoredSession:
@@ -106,7 +109,6 @@ class _Reader:
             config=cells.encoded(config) if config else None,
             tool_policy=self._policy(row, config.get("tool_config")),
             created_at=time(row, "created_at", begun_at),
-            updated_at=cells.micros_of_text(row.get("updated_at")),
         )
 
     def _policy(self, row: Row, tool_config: Json) -> str | None:
@@ -130,7 +132,7 @@ class _Reader:
 
     def _messages(self, created_at: int) -> list[StoredMessage]:
         rows = self._source[MESSAGES]
-        ids = Ids()
+        ids = UniqueIds()
         found: list[StoredMessage] = []
         has_parents = any(row.get("parent_message_id") is not None for row in rows)
         for row in rows:
@@ -161,7 +163,7 @@ class _Reader:
         return message
 
     def _calls(self, created_at: int) -> list[StoredToolCall]:
-        ids = Ids()
+        ids = UniqueIds()
         return [
             self._call(row, ids.give(row.get("id")), created_at)
             for row in self._source[CALLS]
@@ -200,9 +202,8 @@ class _Reader:
             completed_at=cells.micros_of_text(row.get("completed_at")),
         )
 
-    def _events(self, session: StoredSession) -> list[StoredEvent]:
+    def _events(self, at: int, head: StoredHead) -> list[StoredEvent]:
         found: list[StoredEvent] = []
-        at = session.created_at
         for row in list(self._source[EVENTS]):
             at = time(row, "created_at", at)
             event, data = read_event(row, at, self._bytes_max)
@@ -212,7 +213,7 @@ class _Reader:
             found.append(event)
             if isinstance(data, dict):
                 self._learn(event, data)
-            session.last_model = event.model or session.last_model
+            head.last_model = event.model or head.last_model
         return found
 
     def _learn(self, event: StoredEvent, data: dict[str, Json]) -> None:
@@ -223,7 +224,8 @@ class _Reader:
         if event.type == "message_complete" and message is not None:
             if message.role == Role.ASSISTANT:
                 message.model = event.model
-                message.usage = usage_of(data.get("usage"))
+                usage = usage_of(data.get("usage"))
+                message.usage = None if usage is None else cells.encoded(usage)
 
     def _known(
         self, row: Row, column: str, known: tuple[str, ...], table: str

@@ -36,7 +36,7 @@ def number(table: str, place: int, imported: int, writer: SessionWriter) -> int:
     """Return the number of a row, which starts at 0 there."""
     if place <= imported:
         return place - 1
-    following = writer.heads.next_numbers.get(table, imported)
+    following = writer.imported.next_numbers.get(table, imported)
     return following + place - imported - 1
 
 

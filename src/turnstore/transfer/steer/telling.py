@@ -9,13 +9,14 @@ from typing import Any, Final
 from turnstore.records import Json
 from turnstore.sql import codec
 from turnstore.transfer.files import cells
-from turnstore.transfer.files.ids import Ids
+from turnstore.transfer.files.ids import UniqueIds
 from turnstore.transfer.rows import (
-    SessionUsage,
     StoredCompaction,
     StoredEvent,
     StoredMessage,
     StoredToolCall,
+    StoredUsage,
+    used,
 )
 from turnstore.transfer.steer.content import apply_content, read_content, result_text
 from turnstore.transfer.steer.rows import model_of, text_in, usage_of
@@ -34,11 +35,11 @@ class EventReplay:
         self.messages: list[StoredMessage] = []
         self.calls: list[StoredToolCall] = []
         self.compactions: list[StoredCompaction] = []
-        self.usage: list[SessionUsage] = []
+        self.usage: list[StoredUsage] = []
         self.last_model: str | None = None
         self.notes: Counter[str] = Counter()
         self._places: dict[str, int] = {}
-        self._ids = Ids()
+        self._ids = UniqueIds()
         self._asking: dict[str, str] = {}
         # The latest call of each id, and the call that a request is about.
         self._latest: dict[str, StoredToolCall] = {}
@@ -124,12 +125,10 @@ class EventReplay:
             return
         last = self.messages[-1] if self.messages else None
         if last is not None and last.role == "assistant" and last.usage is None:
-            last.usage = usage
+            last.usage = cells.encoded(usage)
         else:
             self.usage.append(
-                SessionUsage(
-                    usage=usage, created_at=event.created_at, model=event.model
-                )
+                used(usage, created_at=event.created_at, model=event.model)
             )
 
     # Tool calls

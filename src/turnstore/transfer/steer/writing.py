@@ -12,7 +12,6 @@ from turnstore.transfer.files.system import SessionWriter
 from turnstore.transfer.rows import (
     SessionRows,
     StoredMessage,
-    StoredSession,
     StoredToolCall,
 )
 from turnstore.transfer.steer.content import write_content
@@ -45,12 +44,12 @@ def write(rows: SessionRows, writer: SessionWriter, config: Json) -> None:
     session = rows.session
     given = config if isinstance(config, dict) else {}
     last = rows.messages[-1].id if rows.messages else None
-    row = _session(session, given)
+    row = _session(rows, given)
     # In one order, whatever the order that they are read in.
     pairs = sorted((each.key, cells.unquoted(each.value)) for each in rows.metadata)
     row["metadata"] = cells.encoded(dict(pairs))
-    if session.active_message_id != last:
-        row["active_message_id"] = session.active_message_id
+    if rows.head.active_message_id != last:
+        row["active_message_id"] = rows.head.active_message_id
     writer.add(SESSIONS, 1, row)
     for column in (
         "title",
@@ -75,7 +74,8 @@ def write(rows: SessionRows, writer: SessionWriter, config: Json) -> None:
     writer.note("compactions: no such table", len(rows.compactions))
 
 
-def _session(session: StoredSession, config: dict[str, Json]) -> dict[str, OutCell]:
+def _session(rows: SessionRows, config: dict[str, Json]) -> dict[str, OutCell]:
+    session = rows.session
     policy = codec.decode(session.tool_policy) or {"mode": "always_ask", "tools": []}
     mode, tools = policy["mode"], policy["tools"]
     approval: dict[str, Json] = {"type": mode}
@@ -88,7 +88,7 @@ def _session(session: StoredSession, config: dict[str, Json]) -> dict[str, OutCe
     # A local workspace needs a path.
     local = {"type": "local", "path": session.project_root or "."}
     workspace = config.get("workspace", local)
-    updated_at = session.updated_at
+    updated_at = rows.head.updated_at
     status = "active" if session.status in _ACTIVE else "inactive"
     if session.status == "unknown":
         status = session.status_raw or status
@@ -107,7 +107,7 @@ def _session(session: StoredSession, config: dict[str, Json]) -> dict[str, OutCe
 
 
 def _write_message(message: StoredMessage, writer: SessionWriter) -> None:
-    imported = writer.heads.messages
+    imported = writer.imported.messages
     role = message.role_raw or message.role
     if message.seq > imported:
         if message.summary_of is not None:
@@ -135,7 +135,7 @@ def _write_message(message: StoredMessage, writer: SessionWriter) -> None:
 
 
 def _write_call(call: StoredToolCall, writer: SessionWriter) -> None:
-    is_ours = call.seq > writer.heads.tool_calls
+    is_ours = call.seq > writer.imported.tool_calls
     writer.add(
         CALLS,
         call.seq,
@@ -160,7 +160,7 @@ def _write_call(call: StoredToolCall, writer: SessionWriter) -> None:
 
 
 def _write_events(rows: SessionRows, writer: SessionWriter) -> None:
-    imported = writer.heads.events
+    imported = writer.imported.events
     for event in rows.events:
         if event.seq > imported and not _is_known(event.type, event.data):
             # steer can't read a log that has another one.
