@@ -29,6 +29,7 @@ from turnstore.sql.query import PlainQuery, Query
 from turnstore.sql.schema import Micros, session_heads, sessions
 
 H = TypeVar("H", bound="Head")
+T = TypeVar("T")
 
 KEYS_CACHED_MAX: Final = 100_000
 _CACHE: Final = "turnstore.session_keys"
@@ -214,7 +215,11 @@ def lock_keys(connection: Connection, keys: Collection[int]) -> None:
 _LOCK: Final = _Lock(Head, [session_heads.c.session_key])
 
 
-def require_session(connection: Connection, session_id: str) -> None:
-    """:raises SessionNotFound: no such session."""
-    if not find_keys(connection, [session_id]):
+def of_session(connection: Connection, session_id: str, found: list[T]) -> list[T]:
+    """Return what was found of a session.
+
+    :raises SessionNotFound: nothing was found, as there is no such session.
+    """
+    if not found and not find_keys(connection, [session_id]):
         raise SessionNotFound(session_id)
+    return found

@@ -158,6 +158,17 @@ class History(Generic[T]):
         return records
 
 
+def shown(table: Table) -> ColumnElement[bool]:
+    """Return the condition that a row of messages or events is one of those that a row
+    of ``fork_sources`` shows."""
+    kind = {messages: "message", events: "event"}[table]
+    return and_(
+        table.c.session_key == fork_sources.c.source_key,
+        table.c.seq > fork_sources.c[f"{kind}_after"],
+        table.c.seq <= fork_sources.c[f"{kind}_upto"],
+    )
+
+
 def find_sources(connection: Connection, session_id: str) -> list[Source]:
     """Return what a session shows of others, oldest first; none unless it is a fork."""
     return _SOURCES(connection, session=session_id)
@@ -268,7 +279,8 @@ SOURCES_COUNT: Final = (
 """For ``extra``: tells whether the session is a fork."""
 
 
-def _is_shown(table: Table) -> ColumnElement[bool]:
+def _is_within(table: Table) -> ColumnElement[bool]:
+    """``shown``, of a range that is given by value: see ``_ranges``."""
     return and_(
         table.c.session_key == bindparam("source"),
         table.c.seq > bindparam("after"),
@@ -280,7 +292,7 @@ def _copy(table: Table) -> Any:
     rest = [each for each in table.c if each.name != "session_key"]
     return table.insert().from_select(
         ["session_key", *(each.name for each in rest)],
-        select(bindparam("fork", type_=BigInteger), *rest).where(_is_shown(table)),
+        select(bindparam("fork", type_=BigInteger), *rest).where(_is_within(table)),
     )
 
 
@@ -297,7 +309,7 @@ _FORKS_OF: Final = (
 _COUNT_SHOWN: Final = (
     select(func.count())
     .select_from(events)
-    .where(_is_shown(events), events.c.seq < bindparam("before"))
+    .where(_is_within(events), events.c.seq < bindparam("before"))
 )
 _last = bindparam("before", type_=BigInteger) - 1
 _RAISE: Final = (

@@ -18,7 +18,7 @@ from turnstore.sql import codec
 from turnstore.sql.bulk import Insert, pairs
 from turnstore.sql.query import Query
 from turnstore.sql.schema import session_metadata, sessions
-from turnstore.store.heads import Head, Heads, require_session
+from turnstore.store.heads import Head, Heads, of_session
 from turnstore.store.selects import SESSION_IS
 
 ROW_BYTES: Final = 300
@@ -175,9 +175,7 @@ def _get(connection: Connection, session_id: str, key: str) -> str | None:
 
 
 def _all(connection: Connection, session_id: str) -> dict[str, str]:
-    found = _ALL(connection, session=session_id)
-    if not found:
-        require_session(connection, session_id)
+    found = of_session(connection, session_id, _ALL(connection, session=session_id))
     # Here, as databases sort text differently.
     return {each.key: each.value for each in sorted(found, key=lambda each: each.key)}
 

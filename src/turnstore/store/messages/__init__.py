@@ -22,12 +22,12 @@ from turnstore.store.messages.compaction import Compact, Uncompact
 from turnstore.store.messages.pairing import pruned
 from turnstore.store.messages.reads import (
     Range,
-    branch_at_once,
-    branch_in_steps,
-    list_at_once,
+    branch_single_statement,
+    branch_snapshot,
+    list_single_statement,
     list_snapshot,
 )
-from turnstore.store.messages.recent import texts_at_once, texts_in_steps
+from turnstore.store.messages.recent import texts_single_statement, texts_snapshot
 from turnstore.store.messages.writes import SetActive
 
 MessageList = list[Message]
@@ -139,8 +139,8 @@ class Messages:
             message_id = codec.check_id(message_id, "message_id")
         name = codec.check_id(session_id, "session_id")
         found = await self._backend.read_single_statement(
-            partial(branch_at_once, session_id=name, message_id=message_id),
-            partial(branch_in_steps, session_id=name, message_id=message_id),
+            partial(branch_single_statement, session_id=name, message_id=message_id),
+            partial(branch_snapshot, session_id=name, message_id=message_id),
         )
         if not found and message_id is not None:
             raise MessageNotFound(name, message_id)
@@ -199,8 +199,8 @@ class Messages:
         count = codec.check_integer(limit, "limit", 1)
         root = codec.check_text_or_none(project_root, "project_root")
         return await self._backend.read_single_statement(
-            partial(texts_at_once, count=count, root=root),
-            partial(texts_in_steps, count=count, root=root),
+            partial(texts_single_statement, count=count, root=root),
+            partial(texts_snapshot, count=count, root=root),
         )
 
     async def list(
@@ -331,5 +331,6 @@ class Messages:
 
     async def _list(self, wanted: Range) -> MessageList:
         return await self._backend.read_single_statement(
-            partial(list_at_once, wanted=wanted), partial(list_snapshot, wanted=wanted)
+            partial(list_single_statement, wanted=wanted),
+            partial(list_snapshot, wanted=wanted),
         )

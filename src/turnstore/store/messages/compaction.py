@@ -1,4 +1,4 @@
-"""The commands that compact a session, take a compaction back, and purge."""
+"""The commands that compact a session and take a compaction back."""
 
 from __future__ import annotations
 
@@ -148,6 +148,11 @@ def _uncompact(connection: Connection, session_id: str) -> Outcome:
     return _record(last, summaries[0] if summaries else None)
 
 
+def _open_call_ids(connection: Connection, session_key: int) -> list[str]:
+    """Return the ids of a session's open tool calls, oldest first."""
+    return list(connection.execute(_OPEN_CALLS, {"key": session_key}).scalars())
+
+
 def _record(row: CompactionRow, summary: Message | None) -> Compaction:
     return Compaction(
         archived=row.archived,
@@ -195,12 +200,6 @@ _DELETE_COMPACTION: Final = delete(compactions).where(
     compactions.c.session_key == bindparam("key"),
     compactions.c.seq == bindparam("seq"),
 )
-
-
-def _open_call_ids(connection: Connection, session_key: int) -> list[str]:
-    """Return the ids of a session's open tool calls, oldest first."""
-    return list(connection.execute(_OPEN_CALLS, {"key": session_key}).scalars())
-
 
 _OPEN_CALLS: Final = (
     select(tool_calls.c.id)

@@ -23,8 +23,9 @@ from turnstore.sql.query import Query
 from turnstore.sql.schema import fork_sources, messages, session_heads
 from turnstore.store import idempotency
 from turnstore.store.heads import Head, Heads, save_models
+from turnstore.store.history import shown
 from turnstore.store.ledger import Ledger, UsageHead
-from turnstore.store.messages.reads import mark, read_compactions
+from turnstore.store.messages.reads import marked, read_compactions
 from turnstore.store.selects import MESSAGE
 
 MessageKey = tuple[int, str]
@@ -309,8 +310,7 @@ def _replay(
             "the message that this idempotency key wrote was purged: nothing was "
             "written"
         )
-    mark(found, read_compactions(connection, session_id))
-    return found
+    return marked(found, read_compactions(connection, session_id))
 
 
 _HEADS: Final = Heads(
@@ -352,12 +352,7 @@ _FIND: Final = Query(
         .join(fork_sources, fork_sources.c.session_key == _session_key)
         .join(
             messages,
-            and_(
-                messages.c.session_key == fork_sources.c.source_key,
-                messages.c.id == _id,
-                messages.c.seq > fork_sources.c.message_after,
-                messages.c.seq <= fork_sources.c.message_upto,
-            ),
+            and_(shown(messages), messages.c.id == _id),
         ),
     ),
     _Found,

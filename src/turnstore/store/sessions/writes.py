@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
-from sqlalchemy import BigInteger, Connection, bindparam, delete, select, type_coerce
+from sqlalchemy import Connection, bindparam, delete, select
 
 from turnstore.engine.commands import Audience, Command, Outcome, Published, runs
 from turnstore.errors import (
@@ -21,7 +21,7 @@ from turnstore.records import Session, SessionStatus
 from turnstore.sql import codec
 from turnstore.sql.bulk import Insert, Update, is_in
 from turnstore.sql.compiled import Value
-from turnstore.sql.query import Query
+from turnstore.sql.query import Query, as_micros
 from turnstore.sql.schema import HEAD_COLUMNS, session_heads, session_metadata, sessions
 from turnstore.store.heads import Head, Heads, find_keys
 from turnstore.store.history import materialize_forks_of
@@ -294,8 +294,7 @@ _ROWS: Final = Query(
     select(
         sessions.c.session_key,
         sessions.c.status,
-        # As a number: by its own type it would be read as a time.
-        type_coerce(sessions.c.created_at, BigInteger).label("created_at_us"),
+        as_micros(sessions.c.created_at).label("created_at_us"),
     ).where(is_in(sessions.c.session_key, bindparam("keys"))),
     _State,
 )

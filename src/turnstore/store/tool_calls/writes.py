@@ -22,7 +22,13 @@ from turnstore.sql import codec
 from turnstore.sql.bulk import Insert, Update, is_in, pairs
 from turnstore.sql.compiled import Value
 from turnstore.sql.query import Query
-from turnstore.sql.schema import IS_OPEN, OPEN_STATUSES, session_heads, tool_calls
+from turnstore.sql.schema import (
+    IS_OPEN,
+    OPEN_STATUSES,
+    session_heads,
+    sessions,
+    tool_calls,
+)
 from turnstore.store.heads import Head, Heads
 from turnstore.store.messages.writes import find_messages
 from turnstore.store.selects import TOOL_CALL
@@ -308,6 +314,11 @@ class _State(msgspec.Struct):
     status: str
 
 
+class _Open(msgspec.Struct):
+    session_id: str
+    id: str
+
+
 def find_statuses(
     connection: Connection, places: set[ToolCallKey]
 ) -> dict[ToolCallKey, str]:
@@ -376,8 +387,9 @@ _READ: Final = Query(
     ToolCall,
 )
 _ALL_OPEN: Final = Query(
-    TOOL_CALL.where(
-        is_in(tool_calls.c.session_key, bindparam("keys")), IS_OPEN
-    ).order_by(tool_calls.c.session_key, tool_calls.c.seq),
-    ToolCall,
+    select(sessions.c.id.label("session_id"), tool_calls.c.id)
+    .join(sessions, sessions.c.session_key == tool_calls.c.session_key)
+    .where(is_in(tool_calls.c.session_key, bindparam("keys")), IS_OPEN)
+    .order_by(tool_calls.c.session_key, tool_calls.c.seq),
+    _Open,
 )

@@ -32,7 +32,7 @@ from turnstore.sql.bulk import Insert, Update, is_in, pairs
 from turnstore.sql.compiled import Value
 from turnstore.sql.query import Query, object_of
 from turnstore.sql.schema import sessions
-from turnstore.store.heads import Head, Heads, require_session
+from turnstore.store.heads import Head, Heads, of_session
 from turnstore.store.selects import SESSION_IS
 from turnstore.store.tool_calls.writes import find_statuses
 
@@ -398,10 +398,7 @@ def _answer(
 
 
 def _read(connection: Connection, query: Query[R], session_id: str) -> list[R]:
-    found = query(connection, session=session_id)
-    if not found:
-        require_session(connection, session_id)
-    return found
+    return of_session(connection, session_id, query(connection, session=session_id))
 
 
 def _size_bytes(values: Iterable[Value]) -> int:
