@@ -27,7 +27,7 @@ from turnstore.sql.schema import metadata
 
 pytestmark = pytest.mark.anyio
 
-NEWEST = migrations.REVISIONS[-1]
+NEWEST = migrations.newest()
 INDEX = (
     "SELECT indexdef FROM pg_indexes "
     "WHERE schemaname = 'public' AND indexname = 'session_titles'"
