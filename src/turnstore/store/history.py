@@ -20,6 +20,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    Executable,
     Select,
     Table,
     and_,
@@ -32,7 +33,7 @@ from sqlalchemy import (
 )
 
 from turnstore.sql import codec
-from turnstore.sql.bulk import is_in
+from turnstore.sql.bulk import copying, is_in
 from turnstore.sql.compiled import Value
 from turnstore.sql.dialects import Greatest
 from turnstore.sql.query import CHUNK_ROWS, Query
@@ -255,13 +256,7 @@ _KEY_OF_SESSION: Final = (
     select(sessions.c.session_key).where(SESSION_IS).scalar_subquery()
 )
 _of_session = and_(fork_sources.c.session_key == sessions.c.session_key, SESSION_IS)
-_columns = select(
-    fork_sources.c.source_key,
-    fork_sources.c.message_after,
-    fork_sources.c.message_upto,
-    fork_sources.c.event_after,
-    fork_sources.c.event_upto,
-)
+_columns = select(*(fork_sources.c[name] for name in Source.__struct_fields__))
 _SOURCES: Final = Query(
     _columns.join(sessions, _of_session).order_by(fork_sources.c.position), Source
 )
@@ -288,12 +283,9 @@ def _is_within(table: Table) -> ColumnElement[bool]:
     )
 
 
-def _copy(table: Table) -> Any:
-    rest = [each for each in table.c if each.name != "session_key"]
-    return table.insert().from_select(
-        ["session_key", *(each.name for each in rest)],
-        select(bindparam("fork", type_=BigInteger), *rest).where(_is_within(table)),
-    )
+def _copy(table: Table) -> Executable:
+    fork = bindparam("fork", type_=BigInteger)
+    return copying(table, _is_within(table), session_key=fork)
 
 
 _COPY_MESSAGES: Final = _copy(messages)

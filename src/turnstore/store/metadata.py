@@ -88,6 +88,19 @@ class Metadata:
         return await self._backend.read(work)
 
 
+class MetadataRow(msgspec.Struct, gc=False):
+    """A row of ``session_metadata``. ``created_at``: of the session."""
+
+    session_key: int
+    key: str
+    value: str
+    created_at: int
+    updated_at: int
+
+
+INSERT_METADATA: Final = Insert(session_metadata, MetadataRow)
+
+
 class SetMetadata(Command[None]):
     """Sets one pair of a session."""
 
@@ -109,10 +122,10 @@ class SetMetadata(Command[None]):
         now = codec.now_micros()
         # In place of an upsert, of which each database has its own.
         connection.execute(_DELETE, {"places": codec.pairs(values)})
-        _INSERT(
+        INSERT_METADATA(
             connection,
             [
-                [key, name, value, created_at[key], now]
+                MetadataRow(key, name, value, created_at[key], now)
                 for (key, name), value in values.items()
             ],
         )
@@ -185,14 +198,6 @@ def _check_key(key: str) -> str:
 
 
 _HEADS: Final = Heads(_Head)
-_INSERT: Final = Insert(
-    session_metadata,
-    session_metadata.c.session_key,
-    session_metadata.c.key,
-    session_metadata.c.value,
-    session_metadata.c.created_at,
-    session_metadata.c.updated_at,
-)
 _PAIRS: Final = select(
     session_metadata.c.session_key, session_metadata.c.key, session_metadata.c.value
 )

@@ -95,9 +95,10 @@ class Messages:
             parent_id=parent_id,
             created_at=created_at,
         )
-        rows = [message_row(given, self._bytes_max)]
+        row = message_row(given, self._bytes_max)
+        own_ids = () if id is None else (row.id,)
         [message] = await self._backend.write(
-            append_messages(session_id, rows, idempotency_key)
+            append_messages(session_id, [row], own_ids, idempotency_key)
         )
         return message
 
@@ -118,7 +119,12 @@ class Messages:
         except TypeError as error:
             raise InvalidArgument("messages must be several: give a list") from error
         rows = [message_row(each, self._bytes_max) for each in several]
-        return await self._backend.write(append_messages(session_id, rows))
+        own_ids = [
+            row.id
+            for row, each in zip(rows, several, strict=True)
+            if each.id is not None
+        ]
+        return await self._backend.write(append_messages(session_id, rows, own_ids))
 
     async def branch(
         self, session_id: str, message_id: str | None = None

@@ -37,15 +37,17 @@ from turnstore.store.selects import MESSAGE, MESSAGE_COLUMNS, SESSION_IS
 R = TypeVar("R")
 
 
-class CompactionRow(msgspec.Struct, frozen=True):
-    """A compaction. ``created_at_us`` in microseconds."""
+class CompactionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of ``compactions``."""
 
+    session_key: int
     seq: int
     summary_seq: int
     boundary_seq: int
     archived: int
-    purged: int
-    created_at_us: int
+    purged: int = 0
+    model: str | None
+    created_at: int
 
 
 class Active(Generic[R]):
@@ -181,7 +183,7 @@ def marked(found: list[Message], rows: list[CompactionRow]) -> list[Message]:
         return found
     boundaries = [each.boundary_seq for each in rows]
     summaries = [each.summary_seq for each in rows]
-    times = [codec.from_micros(each.created_at_us) for each in rows]
+    times = [codec.from_micros(each.created_at) for each in rows]
     given: list[Message] = []
     for message in found:
         edges = summaries if message.is_summary else boundaries
@@ -209,12 +211,8 @@ _IS_NO_OLD_SUMMARY: Final = or_(
     messages.c.summary_of.is_(None), messages.c.summary_of == _LATEST
 )
 _columns = {
-    "seq": compactions.c.seq,
-    "summary_seq": compactions.c.summary_seq,
-    "boundary_seq": compactions.c.boundary_seq,
-    "archived": compactions.c.archived,
-    "purged": compactions.c.purged,
-    "created_at_us": as_micros(compactions.c.created_at),
+    **{name: compactions.c[name] for name in CompactionRow.__struct_fields__},
+    "created_at": as_micros(compactions.c.created_at),
 }
 _rows = (
     select(object_of(_columns).label("row"))

@@ -28,7 +28,7 @@ from turnstore.errors import InvalidArgument, SessionNotFound, ToolCallNotFound
 from turnstore.options import StoreOptions
 from turnstore.records import Json
 from turnstore.sql import codec
-from turnstore.sql.bulk import Insert, Update, is_in, pairs
+from turnstore.sql.bulk import InsertValues, Update, is_in, pairs
 from turnstore.sql.compiled import Value
 from turnstore.sql.query import Query, object_of
 from turnstore.sql.schema import sessions
@@ -63,7 +63,7 @@ class InputTable(Generic[R]):
         self.fields = record.__struct_fields__
         columns = [table.c[each] for each in self.fields]
         key, seq = table.c.session_key, table.c.seq
-        self.insert = Insert(table, key, seq, *columns)
+        self.insert = InsertValues(table, key, seq, *columns)
         self.update = Update(table, [key, name], [value, table.c.answered_at])
         self.last = Query(
             select(key, func.max(seq).label("seq"))

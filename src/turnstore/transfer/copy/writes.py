@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Table, bindparam, delete
 from turnstore.engine.commands import Audience, Command, Outcome, Published
 from turnstore.errors import SessionExists, SessionNotFound
 from turnstore.sql import codec
-from turnstore.sql.bulk import Insert
+from turnstore.sql.bulk import InsertValues
 from turnstore.sql.compiled import Value
 from turnstore.sql.query import CHUNK_ROWS
 from turnstore.sql.schema import (
@@ -140,14 +140,14 @@ def _insert(
 _SOURCE_AT: Final = columns_of(fork_sources).index(fork_sources.c.source_key)
 _WITH_KEY: Final = frozenset(each.name for each in TABLES if each is not sessions)
 _INSERTS: Final = {
-    each.name: Insert(
+    each.name: InsertValues(
         each,
         *([each.c.session_key] if each.name in _WITH_KEY else []),
         *columns_of(each),
     )
     for each in (*TABLES, imports)
 }
-_INSERT_NAMES: Final = Insert(
+_INSERT_NAMES: Final = InsertValues(
     sessions,
     sessions.c.id,
     sessions.c.agent_name,

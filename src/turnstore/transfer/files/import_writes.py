@@ -21,7 +21,7 @@ from turnstore.engine.commands import Audience, Command, Outcome, Published
 from turnstore.errors import SessionExists
 from turnstore.records import Usage
 from turnstore.sql import codec
-from turnstore.sql.bulk import Insert
+from turnstore.sql.bulk import InsertValues
 from turnstore.sql.compiled import Value
 from turnstore.sql.query import Query
 from turnstore.sql.schema import (
@@ -205,7 +205,7 @@ class _Table:
             columns = [each for each in columns if each.name != "session_key"]
         self._names = [each.name for each in columns if each.name != "session_key"]
         self._is_child = table is not sessions
-        self._insert = Insert(table, *columns)
+        self._insert = InsertValues(table, *columns)
 
     def insert(
         self, connection: Connection, rows: Sequence[tuple[int, Stored]]
@@ -296,7 +296,7 @@ _TABLES: Final = {
     "questions": _Table(StoredQuestion, questions),
     "settings": _Table(StoredSetting, settings),
 }
-_INSERT_METADATA: Final = Insert(
+_INSERT_METADATA: Final = InsertValues(
     session_metadata,
     session_metadata.c.session_key,
     session_metadata.c.key,
@@ -304,12 +304,12 @@ _INSERT_METADATA: Final = Insert(
     session_metadata.c.created_at,
     session_metadata.c.updated_at,
 )
-_INSERT_LEDGER: Final = Insert(usage_ledger, *usage_ledger.c)
-_INSERT_HEADS: Final = Insert(session_heads, *HEAD_COLUMNS)
-_INSERT_SOURCE: Final = Insert(
+_INSERT_LEDGER: Final = InsertValues(usage_ledger, *usage_ledger.c)
+_INSERT_HEADS: Final = InsertValues(session_heads, *HEAD_COLUMNS)
+_INSERT_SOURCE: Final = InsertValues(
     source_rows, *(each for each in source_rows.c if each.name != "row_key")
 )
-_INSERT_IMPORT: Final = Insert(imports, *imports.c)
+_INSERT_IMPORT: Final = InsertValues(imports, *imports.c)
 _IMPORT: Final = Query(
     select(imports.c.batch).where(imports.c.batch == bindparam("batch")), _Name
 )
