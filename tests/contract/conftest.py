@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-import anyio
 import pytest
 
 from tests.contract.ways import OpenStore, Way
@@ -79,19 +78,6 @@ async def session(store: SessionStore) -> Session:
 
 
 # The ways
-
-
-@pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A database with the schema: copying it takes a tenth of making it."""
-    path = tmp_path_factory.mktemp("contract") / "template"
-
-    async def make() -> None:
-        async with SessionStore(path):
-            pass
-
-    anyio.run(make)
-    return path.read_bytes()
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from turnstore.sql.schema import metadata
 
 pytestmark = pytest.mark.anyio
 
-NEWEST = migrations.REVISIONS[-1]
+NEWEST = migrations.newest()
 STORAGE = (
     "SELECT relname, reloptions FROM pg_class WHERE relkind = 'r' "
     "AND relnamespace = 'public'::regnamespace AND reloptions IS NOT NULL"

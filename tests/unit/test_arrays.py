@@ -18,7 +18,7 @@ from sqlalchemy import (
     select,
 )
 
-from turnstore.sql.bulk import CHARS_KEPT_MAX, VALUES_ROWS_MAX, Insert, Update
+from turnstore.sql.bulk import CHARS_KEPT_MAX, VALUES_ROWS_MAX, InsertValues, Update
 from turnstore.sql.schema import JsonText, metadata
 
 things = Table(
@@ -29,7 +29,7 @@ things = Table(
     Column("number", Integer),
     Column("payload", JsonText),
 )
-INSERT = Insert(things, things.c.key, things.c.id, things.c.number)
+INSERT = InsertValues(things, things.c.key, things.c.id, things.c.number)
 UPDATE = Update(things, [things.c.key, things.c.id], [things.c.number])
 COUNTS = [1, 2, 3, 4, 5, VALUES_ROWS_MAX - 1, VALUES_ROWS_MAX, VALUES_ROWS_MAX + 1]
 TEXTS = ["", "it's", '"quoted"', "1e1", "10", "007", "nul \x00 inside", "é🙂", None]
@@ -76,7 +76,7 @@ def test_rows_are_updated_by_all_of_their_key(
 
 
 def test_few_statements_are_kept_for_any_number_of_rows(connection: Connection) -> None:
-    insert = Insert(things, things.c.key, things.c.id)
+    insert = InsertValues(things, things.c.key, things.c.id)
     for count in range(2, 2 * VALUES_ROWS_MAX, 13):
         insert(connection, [(at, None) for at in range(count)])
     assert len(insert._several._texts) <= VALUES_ROWS_MAX.bit_length()
@@ -87,7 +87,7 @@ def test_large_payloads_are_not_kept_with_their_statement(
     connection: Connection, chars: int
 ) -> None:
     rows = [(key, "x" * chars) for key in range(2)]
-    insert = Insert(things, things.c.key, things.c.payload)
+    insert = InsertValues(things, things.c.key, things.c.payload)
     insert(connection, [(7, None)] * 2)
     given: list[str] = []
     driver: Any = connection.connection.driver_connection

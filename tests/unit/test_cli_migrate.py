@@ -22,7 +22,7 @@ from turnstore.engine.sqlite.library import library
 from turnstore.sql import migrations
 from turnstore.sql.schema import metadata
 
-NEWEST = migrations.REVISIONS[-1]
+NEWEST = migrations.newest()
 runner = CliRunner()
 
 

@@ -69,14 +69,14 @@ def migrate(
 def _migrate(into: str | None, check: bool) -> None:
     older = run(partial(_check, into))
     if older is None:
-        click.echo(f"schema {migrations.REVISIONS[-1]}, nothing to do")
+        click.echo(f"schema {migrations.newest()}, nothing to do")
     elif check:
         click.echo(f"turnstore: {plain(older)}", err=True)
         click.echo("run the same command without --check", err=True)
         raise Exit(1)
     else:
         run(partial(_upgrade, into))
-        click.echo(f"schema {migrations.REVISIONS[-1]}, upgraded")
+        click.echo(f"schema {migrations.newest()}, upgraded")
 
 
 def _distribute(into: str | None, as_sql: bool) -> None:

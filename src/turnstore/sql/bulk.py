@@ -7,10 +7,12 @@ and an array as JSON, PostgreSQL one array for each column.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
+from msgspec import Struct
+from msgspec.structs import astuple
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -44,6 +46,8 @@ from turnstore.sql.dialects import (
 from turnstore.sql.schema import JsonText
 from turnstore.sql.unnest import INTEGERS, Build, UnnestedRows
 
+R = TypeVar("R", bound=Struct)
+
 VALUES_ROWS_MAX: Final = 512
 """Rows in one list of VALUES, whose parameters SQLite bounds: 32,766 by default."""
 
@@ -56,8 +60,19 @@ _NO_ROW: Final[ColumnElement[Any]] = literal_column("x''")
 """Stands first in what is no row: an empty blob, which no value is."""
 
 
-class Insert:
-    """INSERT of any number of rows into ``columns``."""
+class Insert(Generic[R]):
+    """INSERT of any number of rows that are structs, whose fields are columns."""
+
+    def __init__(self, table: Table, row: type[R]) -> None:
+        columns = [table.c[name] for name in row.__struct_fields__]
+        self._insert = InsertValues(table, *columns)
+
+    def __call__(self, connection: Connection, rows: Sequence[R]) -> None:
+        self._insert(connection, [astuple(each) for each in rows])
+
+
+class InsertValues:
+    """INSERT of any number of rows of values, in the order of ``columns``."""
 
     def __init__(self, table: Table, *columns: Column[Any]) -> None:
         self._several = _Rows(
@@ -178,6 +193,22 @@ def _listed(width: int) -> list[ColumnElement[Any]]:
     listed = row.table_valued(*names, name="listed")
     is_row = listed.c.column1.is_distinct_from(_NO_ROW)
     return list(select(listed).where(is_row).subquery("each").c)
+
+
+def copying(
+    table: Table,
+    *where: ColumnElement[bool],
+    without: Collection[Column[Any]] = (),
+    **given: ColumnElement[Any],
+) -> Executable:
+    """Return the INSERT of copies of a table's rows, with all their columns.
+
+    :param without: columns that the copies leave empty.
+    :param given: by column, what the copies have in place of what is copied.
+    """
+    columns = [each for each in table.c if each not in set(without)]
+    values = [given.get(each.name, each) for each in columns]
+    return table.insert().from_select(columns, select(*values).where(*where))
 
 
 def is_distributed(connection: Connection) -> bool:

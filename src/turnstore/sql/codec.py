@@ -197,9 +197,13 @@ def to_micros_or_none(value: object, name: str) -> int | None:
     return None if value is None else to_micros(value, name)
 
 
-def from_micros(to_micros: int) -> datetime:
+def from_micros(micros: int) -> datetime:
     """Return microseconds since 1970 as a UTC datetime."""
-    return _EPOCH + timedelta(microseconds=to_micros)
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def from_micros_or_none(micros: int | None) -> datetime | None:
+    return None if micros is None else from_micros(micros)
 
 
 def now_micros() -> int:

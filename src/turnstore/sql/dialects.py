@@ -162,7 +162,7 @@ class Both(FunctionElement[Any]):
 
 
 class Unindexed(FunctionElement[Any]):
-    """A value that no index is used for, where the database can be told so."""
+    """A value that no index is used for: behind a unary plus, on SQLite."""
 
     inherit_cache = True
 

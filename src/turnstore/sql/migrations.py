@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, column, event, inspect, select, table
+from sqlalchemy import Connection, column, inspect, select, table
 
 from turnstore.errors import InvalidArgument, SchemaTooNew, SchemaTooOld, StoreError
-
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
-"""Every revision, oldest first. Alembic itself is loaded only to upgrade."""
 
 TITLE_INDEX: Final = "session_titles"
 """The index of titles, on SQLite a full-text one with tables of its own, on PostgreSQL
@@ -26,8 +24,6 @@ an index that needs an extension; it is not in ``schema.metadata``."""
 _VERSIONS: Final = table("alembic_version", column("version_num"))
 # Alembic keeps its context in module globals: one upgrade at a time in a process.
 _ALEMBIC: Final = threading.Lock()
-_RECORDED: Final[dict[Path, list[tuple[str, Any]]]] = {}
-"""What made a schema on SQLite, by the folder of the scripts."""
 
 
 def prepare(connection: Connection, mode: Literal["auto", "check"]) -> None:
@@ -40,28 +36,25 @@ def prepare(connection: Connection, mode: Literal["auto", "check"]) -> None:
     :raises SchemaTooNew: a later release wrote it.
     """
     revision = current(connection)
-    if revision == REVISIONS[-1]:
+    if revision == newest():
         return
-    if revision is not None and revision not in REVISIONS:
+    if revision is not None and revision not in revisions():
         raise SchemaTooNew(
             f"the database has schema {revision}, this release knows "
-            f"{REVISIONS[-1]}: upgrade turnstore"
+            f"{newest()}: upgrade turnstore"
         )
     if mode == "check":
         raise SchemaTooOld(
             f"the database has {f'schema {revision}' if revision else 'no schema'}, "
-            f"this release needs {REVISIONS[-1]}: run `turnstore migrate --into URL`, "
+            f"this release needs {newest()}: run `turnstore migrate --into URL`, "
             f"or open it once with migrate='auto'"
         )
-    if revision is None and connection.dialect.name == "sqlite":
-        _make(connection)
-    else:
-        _run_alembic("head", connection=connection)
+    _run_alembic("head", connection=connection)
 
 
 def is_current(connection: Connection) -> bool:
     """Tell whether ``prepare`` would find nothing to do."""
-    return current(connection) == REVISIONS[-1]
+    return current(connection) == newest()
 
 
 def current(connection: Connection) -> str | None:
@@ -69,6 +62,21 @@ def current(connection: Connection) -> str | None:
     if not inspect(connection).has_table(_VERSIONS.name):
         return None
     return connection.execute(select(_VERSIONS.c.version_num)).scalar_one_or_none()
+
+
+@cache
+def revisions() -> tuple[str, ...]:
+    """Return every revision, oldest first: a script's name begins with its own.
+
+    Without alembic, which takes long to load: only an upgrade needs it.
+    """
+    found = (scripts() / "versions").glob("[0-9]*_*.py")
+    return tuple(sorted(each.name.partition("_")[0] for each in found))
+
+
+def newest() -> str:
+    """Return the revision that this release needs."""
+    return revisions()[-1]
 
 
 def scripts() -> Path:
@@ -105,37 +113,13 @@ def sql(dialect: str, since: str | None = None) -> str:
     """
     if dialect not in ("sqlite", "postgresql"):
         raise InvalidArgument(f"no dialect {dialect!r}: sqlite or postgresql")
-    if since is not None and since not in REVISIONS:
-        raise InvalidArgument(f"no revision {since!r}: {', '.join(REVISIONS)}")
-    if since == REVISIONS[-1]:
+    if since is not None and since not in revisions():
+        raise InvalidArgument(f"no revision {since!r}: {', '.join(revisions())}")
+    if since == newest():
         return ""
     written = StringIO()
     _run_alembic(f"{since}:head" if since else "head", written, dialect=dialect)
     return written.getvalue()
-
-
-def _make(connection: Connection) -> None:
-    """Upgrade from nothing on SQLite, where that always runs the same statements:
-    after the first time without alembic, which takes ten times as long."""
-    folder = scripts()
-    recorded = _RECORDED.get(folder)
-    if recorded is not None:
-        for statement, values in recorded:
-            connection.exec_driver_sql(statement, values)
-        return
-    made: list[tuple[str, Any]] = []
-
-    def record(*arguments: Any) -> None:
-        _, _, statement, values, *_ = arguments
-        if not statement.lstrip().startswith(("SELECT", "PRAGMA")):
-            made.append((statement, values))
-
-    event.listen(connection, "before_cursor_execute", record)
-    try:
-        _run_alembic("head", connection=connection)
-    finally:
-        event.remove(connection, "before_cursor_execute", record)
-    _RECORDED[folder] = made
 
 
 def _run_alembic(

@@ -56,7 +56,7 @@ class Query(Generic[T]):
 
     Compiled once; call it with the values of its bind parameters.
 
-    :param beside: scalar subqueries that ``with_beside`` gives too.
+    :param extra: scalar subqueries that ``with_extra`` gives too.
     """
 
     def __init__(
@@ -86,8 +86,8 @@ class Query(Generic[T]):
     def with_extra(
         self, connection: Connection, **values: Value
     ) -> tuple[list[T], Sequence[Any]] | None:
-        """Read the rows and what is beside them in one step; None where the rows are
-        too long for one text."""
+        """Read the rows and the extra values in one step; None where the rows are too
+        long for one text."""
         try:
             [(text, *extra)] = self._extra.execute(connection, values)
         except Exception as error:
@@ -202,6 +202,11 @@ def decoder(record: type[T]) -> Callable[[str | None], list[T]]:
             ) from error
 
     return decode_rows
+
+
+def as_micros(time: ColumnElement[int]) -> ColumnElement[int]:
+    """Return a time as a number: by its own type it would be read as a datetime."""
+    return type_coerce(time, BigInteger)
 
 
 def _as_json(value: ColumnElement[Any]) -> ColumnElement[Any]:

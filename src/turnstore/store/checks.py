@@ -1,5 +1,4 @@
-"""What callers give, checked and encoded: as rows, as columns, and as the commands that
-write them. For the rooms, and for turns, which take the same arguments."""
+"""Checks of values that several aggregates take."""
 
 from __future__ import annotations
 
@@ -18,21 +17,6 @@ from turnstore.sql.compiled import Value
 
 Expected = StrEnum | str | Collection[StrEnum | str] | None
 """A status, or several."""
-
-
-# Messages
-
-
-# Tool calls
-
-
-# Events
-
-
-# Sessions
-
-
-# What several of them take
 
 
 def statuses(given: Expected, kind: type[StrEnum]) -> frozenset[str] | None:

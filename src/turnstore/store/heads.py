@@ -2,7 +2,7 @@
 
 A room that writes loads the part of the heads it needs, counts on from there in
 Python, inserts its rows and saves the part it changed; appends of events on PostgreSQL
-do so by one statement (``_event_appends``). Nothing is remembered between batches
+do so by one statement (``events.one_statement``). Nothing is remembered between batches
 except which integer key a session id has, which never changes: keys are not used again,
 so one that is gone is noticed by its missing head.
 """
@@ -24,11 +24,12 @@ from sqlalchemy import (
 
 from turnstore.errors import SessionNotFound
 from turnstore.sql import codec
-from turnstore.sql.bulk import Update, is_distributed, is_in
+from turnstore.sql.bulk import Insert, Update, is_distributed, is_in
 from turnstore.sql.query import PlainQuery, Query
 from turnstore.sql.schema import Micros, session_heads, sessions
 
 H = TypeVar("H", bound="Head")
+T = TypeVar("T")
 
 KEYS_CACHED_MAX: Final = 100_000
 _CACHE: Final = "turnstore.session_keys"
@@ -38,6 +39,33 @@ class Head(msgspec.Struct, gc=False):
     """Part of a head row; the fields are columns of ``session_heads``."""
 
     session_key: int
+
+
+class HeadRow(msgspec.Struct, gc=False, kw_only=True):
+    """A row of ``session_heads``, by itself that of a session with nothing in it."""
+
+    session_key: int
+    created_at: int
+    updated_at: int
+    event_head: int = 0
+    message_head: int = 0
+    message_count: int = 0
+    tool_call_head: int = 0
+    tool_call_count: int = 0
+    pending_tool_calls: int = 0
+    usage_head: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_creation_tokens: int = 0
+    thinking_tokens: int = 0
+    api_calls: int = 0
+    total_tokens: int = 0
+    last_model: str | None = None
+    active_message_id: str | None = None
+
+
+INSERT_HEADS: Final = Insert(session_heads, HeadRow)
 
 
 class Heads(Generic[H]):
@@ -214,7 +242,11 @@ def lock_keys(connection: Connection, keys: Collection[int]) -> None:
 _LOCK: Final = _Lock(Head, [session_heads.c.session_key])
 
 
-def require_session(connection: Connection, session_id: str) -> None:
-    """:raises SessionNotFound: no such session."""
-    if not find_keys(connection, [session_id]):
+def of_session(connection: Connection, session_id: str, found: list[T]) -> list[T]:
+    """Return what was found of a session.
+
+    :raises SessionNotFound: nothing was found, as there is no such session.
+    """
+    if not found and not find_keys(connection, [session_id]):
         raise SessionNotFound(session_id)
+    return found

@@ -20,6 +20,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    Executable,
     Select,
     Table,
     and_,
@@ -32,7 +33,7 @@ from sqlalchemy import (
 )
 
 from turnstore.sql import codec
-from turnstore.sql.bulk import is_in
+from turnstore.sql.bulk import copying, is_in
 from turnstore.sql.compiled import Value
 from turnstore.sql.dialects import Greatest
 from turnstore.sql.query import CHUNK_ROWS, Query
@@ -158,6 +159,17 @@ class History(Generic[T]):
         return records
 
 
+def shown(table: Table) -> ColumnElement[bool]:
+    """Return the condition that a row of messages or events is one of those that a row
+    of ``fork_sources`` shows."""
+    kind = {messages: "message", events: "event"}[table]
+    return and_(
+        table.c.session_key == fork_sources.c.source_key,
+        table.c.seq > fork_sources.c[f"{kind}_after"],
+        table.c.seq <= fork_sources.c[f"{kind}_upto"],
+    )
+
+
 def find_sources(connection: Connection, session_id: str) -> list[Source]:
     """Return what a session shows of others, oldest first; none unless it is a fork."""
     return _SOURCES(connection, session=session_id)
@@ -244,13 +256,7 @@ _KEY_OF_SESSION: Final = (
     select(sessions.c.session_key).where(SESSION_IS).scalar_subquery()
 )
 _of_session = and_(fork_sources.c.session_key == sessions.c.session_key, SESSION_IS)
-_columns = select(
-    fork_sources.c.source_key,
-    fork_sources.c.message_after,
-    fork_sources.c.message_upto,
-    fork_sources.c.event_after,
-    fork_sources.c.event_upto,
-)
+_columns = select(*(fork_sources.c[name] for name in Source.__struct_fields__))
 _SOURCES: Final = Query(
     _columns.join(sessions, _of_session).order_by(fork_sources.c.position), Source
 )
@@ -268,7 +274,8 @@ SOURCES_COUNT: Final = (
 """For ``extra``: tells whether the session is a fork."""
 
 
-def _is_shown(table: Table) -> ColumnElement[bool]:
+def _is_within(table: Table) -> ColumnElement[bool]:
+    """``shown``, of a range that is given by value: see ``_ranges``."""
     return and_(
         table.c.session_key == bindparam("source"),
         table.c.seq > bindparam("after"),
@@ -276,12 +283,9 @@ def _is_shown(table: Table) -> ColumnElement[bool]:
     )
 
 
-def _copy(table: Table) -> Any:
-    rest = [each for each in table.c if each.name != "session_key"]
-    return table.insert().from_select(
-        ["session_key", *(each.name for each in rest)],
-        select(bindparam("fork", type_=BigInteger), *rest).where(_is_shown(table)),
-    )
+def _copy(table: Table) -> Executable:
+    fork = bindparam("fork", type_=BigInteger)
+    return copying(table, _is_within(table), session_key=fork)
 
 
 _COPY_MESSAGES: Final = _copy(messages)
@@ -297,7 +301,7 @@ _FORKS_OF: Final = (
 _COUNT_SHOWN: Final = (
     select(func.count())
     .select_from(events)
-    .where(_is_shown(events), events.c.seq < bindparam("before"))
+    .where(_is_within(events), events.c.seq < bindparam("before"))
 )
 _last = bindparam("before", type_=BigInteger) - 1
 _RAISE: Final = (

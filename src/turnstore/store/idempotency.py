@@ -17,17 +17,18 @@ KeyRef = tuple[int, str]
 """Session key and idempotency key."""
 
 
-class _Written(msgspec.Struct):
+class _Row(msgspec.Struct, gc=False):
+    """A row of ``idempotency_keys``."""
+
     session_key: int
+    kind: str
     key: str
     seq: int
 
 
 _places, _session_key, _key = pairs(bindparam("places"))
 _FIND: Final = Query(
-    select(
-        idempotency_keys.c.session_key, idempotency_keys.c.key, idempotency_keys.c.seq
-    )
+    select(*(idempotency_keys.c[name] for name in _Row.__struct_fields__))
     .select_from(_places)
     .join(
         idempotency_keys,
@@ -37,15 +38,9 @@ _FIND: Final = Query(
             idempotency_keys.c.key == _key,
         ),
     ),
-    _Written,
+    _Row,
 )
-_INSERT: Final = Insert(
-    idempotency_keys,
-    idempotency_keys.c.session_key,
-    idempotency_keys.c.kind,
-    idempotency_keys.c.key,
-    idempotency_keys.c.seq,
-)
+_INSERT: Final = Insert(idempotency_keys, _Row)
 
 
 def find(
@@ -61,4 +56,4 @@ def find(
 def remember(
     connection: Connection, kind: str, written: Sequence[tuple[KeyRef, int]]
 ) -> None:
-    _INSERT(connection, [(key, kind, name, seq) for (key, name), seq in written])
+    _INSERT(connection, [_Row(key, kind, name, seq) for (key, name), seq in written])

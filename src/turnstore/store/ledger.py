@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -12,11 +11,10 @@ from turnstore.errors import InvalidArgument
 from turnstore.records import Usage
 from turnstore.sql import codec
 from turnstore.sql.bulk import Insert, Update
-from turnstore.sql.compiled import Value
 from turnstore.sql.schema import session_heads, usage_ledger
 from turnstore.store.heads import Head
 
-COUNTS: Final = tuple(field.name for field in msgspec.structs.fields(Usage))
+COUNTS: Final = Usage.__struct_fields__
 """The counts of a usage: columns of the ledger and of the heads alike."""
 COUNT_MAX: Final = 10**12
 """Bound on each count of a ``Usage``, so that no total overflows."""
@@ -39,11 +37,22 @@ class UsageHead(Head):
             setattr(self, name, getattr(self, name) + getattr(usage, name))
 
 
+class LedgerRow(Usage, frozen=True, kw_only=True, gc=False):
+    """A row of ``usage_ledger``."""
+
+    session_key: int
+    seq: int
+    message_seq: int | None
+    agent_name: str | None
+    model: str | None
+    created_at: int
+
+
 class Ledger:
     """What a batch adds to the ledger, and to the totals of its sessions."""
 
     def __init__(self) -> None:
-        self._rows: list[Sequence[Value]] = []
+        self._rows: list[LedgerRow] = []
         self._heads: dict[int, UsageHead] = {}
 
     def add(
@@ -63,14 +72,14 @@ class Ledger:
         head.count(usage)
         self._heads[head.session_key] = head
         self._rows.append(
-            (
-                head.session_key,
-                head.usage_head,
-                message_seq,
-                agent_name,
-                model,
-                *msgspec.structs.astuple(usage),
-                created_at,
+            LedgerRow(
+                session_key=head.session_key,
+                seq=head.usage_head,
+                message_seq=message_seq,
+                agent_name=agent_name,
+                model=model,
+                created_at=created_at,
+                **msgspec.structs.asdict(usage),
             )
         )
 
@@ -101,16 +110,7 @@ def check_usage(usage: object) -> Usage:
     return Usage(**counts)
 
 
-_INSERT: Final = Insert(
-    usage_ledger,
-    usage_ledger.c.session_key,
-    usage_ledger.c.seq,
-    usage_ledger.c.message_seq,
-    usage_ledger.c.agent_name,
-    usage_ledger.c.model,
-    *(usage_ledger.c[name] for name in COUNTS),
-    usage_ledger.c.created_at,
-)
+_INSERT: Final = Insert(usage_ledger, LedgerRow)
 _SET_TOTALS: Final = Update(
     session_heads,
     [session_heads.c.session_key],

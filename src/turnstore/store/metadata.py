@@ -18,7 +18,7 @@ from turnstore.sql import codec
 from turnstore.sql.bulk import Insert, pairs
 from turnstore.sql.query import Query
 from turnstore.sql.schema import session_metadata, sessions
-from turnstore.store.heads import Head, Heads, require_session
+from turnstore.store.heads import Head, Heads, of_session
 from turnstore.store.selects import SESSION_IS
 
 ROW_BYTES: Final = 300
@@ -88,6 +88,19 @@ class Metadata:
         return await self._backend.read(work)
 
 
+class MetadataRow(msgspec.Struct, gc=False):
+    """A row of ``session_metadata``. ``created_at``: of the session."""
+
+    session_key: int
+    key: str
+    value: str
+    created_at: int
+    updated_at: int
+
+
+INSERT_METADATA: Final = Insert(session_metadata, MetadataRow)
+
+
 class SetMetadata(Command[None], frozen=True):
     """Sets one pair of a session."""
 
@@ -109,10 +122,10 @@ class SetMetadata(Command[None], frozen=True):
         now = codec.now_micros()
         # In place of an upsert, of which each database has its own.
         connection.execute(_DELETE, {"places": codec.pairs(values)})
-        _INSERT(
+        INSERT_METADATA(
             connection,
             [
-                [key, name, value, created_at[key], now]
+                MetadataRow(key, name, value, created_at[key], now)
                 for (key, name), value in values.items()
             ],
         )
@@ -175,9 +188,7 @@ def _get(connection: Connection, session_id: str, key: str) -> str | None:
 
 
 def _all(connection: Connection, session_id: str) -> dict[str, str]:
-    found = _ALL(connection, session=session_id)
-    if not found:
-        require_session(connection, session_id)
+    found = of_session(connection, session_id, _ALL(connection, session=session_id))
     # Here, as databases sort text differently.
     return {each.key: each.value for each in sorted(found, key=lambda each: each.key)}
 
@@ -187,14 +198,6 @@ def _check_key(key: str) -> str:
 
 
 _HEADS: Final = Heads(_Head)
-_INSERT: Final = Insert(
-    session_metadata,
-    session_metadata.c.session_key,
-    session_metadata.c.key,
-    session_metadata.c.value,
-    session_metadata.c.created_at,
-    session_metadata.c.updated_at,
-)
 _PAIRS: Final = select(
     session_metadata.c.session_key, session_metadata.c.key, session_metadata.c.value
 )

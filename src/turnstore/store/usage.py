@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import msgspec
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Connection,
     Select,
@@ -17,7 +16,6 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
-    type_coerce,
 )
 
 from turnstore.engine.backend import Backend
@@ -26,9 +24,9 @@ from turnstore.errors import SessionNotFound
 from turnstore.options import StoreOptions
 from turnstore.records import SessionFilter, Usage
 from turnstore.sql import codec
-from turnstore.sql.query import Query, as_objects, decoder, object_of
+from turnstore.sql.query import Query, as_micros, as_objects, decoder, object_of
 from turnstore.sql.schema import session_heads, sessions, usage_ledger
-from turnstore.store.heads import Heads, require_session
+from turnstore.store.heads import Heads, of_session
 from turnstore.store.ledger import COUNTS, Ledger, UsageHead, check_usage
 from turnstore.store.selects import SESSION_IS
 from turnstore.store.sessions.filters import CompiledFilter, wanted
@@ -181,9 +179,7 @@ def _session(connection: Connection, session_id: str) -> Usage:
 def _shares(
     connection: Connection, query: Query[_Share], session_id: str
 ) -> dict[str, Usage]:
-    found = query(connection, session=session_id)
-    if not found:
-        require_session(connection, session_id)
+    found = of_session(connection, session_id, query(connection, session=session_id))
     # Here, as databases sort text differently.
     found.sort(key=lambda each: (-_tokens(each.usage), each.name))
     return {each.name: each.usage for each in found}
@@ -235,9 +231,7 @@ _BY_MODEL: Final = Query(
 _day: Any = literal_column(str(codec.DAY_US))
 # A remainder is negative before 1970.
 _since_midnight = (usage_ledger.c.created_at % _day + _day) % _day
-_midnight = type_coerce(usage_ledger.c.created_at - _since_midnight, BigInteger).label(
-    "midnight_us"
-)
+_midnight = as_micros(usage_ledger.c.created_at - _since_midnight).label("midnight_us")
 _day_columns: list[ColumnElement[Any]] = [_midnight, _SUMS]
 _DAYS: Final = select(*_day_columns).group_by(_midnight).order_by(_midnight)
 _decode_days: Final = decoder(_Day)

@@ -11,13 +11,13 @@ Columns of encoded JSON hold their text, times are microseconds since 1970.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
-from msgspec.structs import asdict, astuple
-from sqlalchemy import Column, Connection, Table
+from msgspec.structs import asdict
+from sqlalchemy import Column, Table
 
 from turnstore.records import Usage
 from turnstore.sql.bulk import Insert
@@ -281,10 +281,7 @@ class StoredTable(Generic[R]):
             *(each.name for each in self.columns)
         )
         """The values of a row in the order of ``columns``: all but session keys."""
-        self._insert = Insert(table, *(table.c[name] for name in fields))
-
-    def insert(self, connection: Connection, rows: Sequence[R]) -> None:
-        self._insert(connection, [astuple(each) for each in rows])
+        self.insert = Insert(table, record)
 
 
 SESSIONS: Final = StoredTable(sessions, StoredSession)

@@ -14,7 +14,6 @@ from sqlalchemy import (
     Connection,
     FromClause,
     Select,
-    and_,
     bindparam,
     case,
     func,
@@ -33,6 +32,7 @@ from turnstore.sql.schema import (
     tool_calls,
     usage_ledger,
 )
+from turnstore.store.history import shown
 from turnstore.store.ledger import COUNTS
 
 SESSIONS: Final = 500
@@ -130,11 +130,6 @@ _STORED: Final = Query(
     .limit(literal_column(str(SESSIONS))),
     _Stored,
 )
-_is_shown = and_(
-    messages.c.session_key == fork_sources.c.source_key,
-    messages.c.seq > fork_sources.c.message_after,
-    messages.c.seq <= fork_sources.c.message_upto,
-)
 _COUNTED: Final = (
     _count(events.c.session_key, events, event_head=func.max(events.c.seq)),
     _count(
@@ -152,7 +147,7 @@ _COUNTED: Final = (
     ),
     _count(
         fork_sources.c.session_key,
-        fork_sources.join(messages, _is_shown),
+        fork_sources.join(messages, shown(messages)),
         message_count=func.count(),
     ),
     _count(

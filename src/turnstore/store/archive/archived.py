@@ -20,6 +20,7 @@ from sqlalchemy import (
 
 from turnstore.sql.dialects import Bytes
 from turnstore.sql.schema import compactions, fork_sources, messages, sessions
+from turnstore.store.history import shown
 
 
 def _bytes(column: ColumnElement[Any]) -> ColumnElement[int]:
@@ -37,17 +38,13 @@ def _rows(*, shared: bool) -> Select[Any]:
         source: FromClause = compactions.join(
             fork_sources, fork_sources.c.session_key == compactions.c.session_key
         )
-        is_shown = and_(
-            messages.c.session_key == fork_sources.c.source_key,
-            messages.c.seq > fork_sources.c.message_after,
-            messages.c.seq <= fork_sources.c.message_upto,
-        )
+        is_held = shown(messages)
     else:
         source = compactions
-        is_shown = messages.c.session_key == compactions.c.session_key
+        is_held = messages.c.session_key == compactions.c.session_key
     tables = source.join(
         sessions, sessions.c.session_key == compactions.c.session_key
-    ).join(messages, and_(is_shown, messages.c.seq < compactions.c.summary_seq))
+    ).join(messages, and_(is_held, messages.c.seq < compactions.c.summary_seq))
     root: ColumnElement[str] = bindparam("root", type_=Text())
     session: ColumnElement[str] = bindparam("session", type_=Text())
     return (

@@ -11,7 +11,7 @@ from turnstore.records import Event
 from turnstore.sql.bulk import is_in
 from turnstore.sql.compiled import Compiled
 from turnstore.sql.schema import events, session_heads, sessions
-from turnstore.store.heads import require_session
+from turnstore.store.heads import of_session
 from turnstore.store.history import History
 from turnstore.store.selects import EVENT_COLUMNS, SESSION_IS
 
@@ -25,9 +25,7 @@ def list_single_statement(
     answer = history.single_statement(connection, limit, **values)
     if answer is None:
         return None
-    if not answer[0]:
-        require_session(connection, values["session"])
-    return answer[0]
+    return of_session(connection, values["session"], answer[0])
 
 
 def list_snapshot(
@@ -37,9 +35,7 @@ def list_snapshot(
     values: dict[str, Any],
 ) -> list[Event]:
     found = history.snapshot(connection, limit, **values)
-    if not found:
-        require_session(connection, values["session"])
-    return found
+    return of_session(connection, values["session"], found)
 
 
 def read_head(connection: Connection, session_id: str) -> int:

@@ -20,7 +20,7 @@ from turnstore.engine.commands import Audience, Command, Outcome, Published
 from turnstore.errors import OutcomeUnknown, SequenceConflict, SessionNotFound
 from turnstore.records import Event
 from turnstore.sql import codec
-from turnstore.sql.bulk import Insert, is_distributed
+from turnstore.sql.bulk import InsertValues, is_distributed
 from turnstore.sql.query import Query
 from turnstore.sql.schema import events, session_heads
 from turnstore.store import idempotency
@@ -287,7 +287,7 @@ def _places(
 
 
 _HEADS: Final = Heads(EventHead, session_heads.c.event_head)
-_INSERT: Final = Insert(
+_INSERT: Final = InsertValues(
     events,
     events.c.session_key,
     events.c.seq,

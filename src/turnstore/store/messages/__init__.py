@@ -22,12 +22,12 @@ from turnstore.store.messages.compaction import Compact, Uncompact
 from turnstore.store.messages.pairing import pruned
 from turnstore.store.messages.reads import (
     Range,
-    branch_at_once,
-    branch_in_steps,
-    list_at_once,
+    branch_single_statement,
+    branch_snapshot,
+    list_single_statement,
     list_snapshot,
 )
-from turnstore.store.messages.recent import texts_at_once, texts_in_steps
+from turnstore.store.messages.recent import texts_single_statement, texts_snapshot
 from turnstore.store.messages.writes import SetActive
 
 MessageList = list[Message]
@@ -95,9 +95,10 @@ class Messages:
             parent_id=parent_id,
             created_at=created_at,
         )
-        rows = [message_row(given, self._bytes_max)]
+        row = message_row(given, self._bytes_max)
+        own_ids = () if id is None else (row.id,)
         [message] = await self._backend.write(
-            append_messages(session_id, rows, idempotency_key)
+            append_messages(session_id, [row], own_ids, idempotency_key)
         )
         return message
 
@@ -118,7 +119,12 @@ class Messages:
         except TypeError as error:
             raise InvalidArgument("messages must be several: give a list") from error
         rows = [message_row(each, self._bytes_max) for each in several]
-        return await self._backend.write(append_messages(session_id, rows))
+        own_ids = [
+            row.id
+            for row, each in zip(rows, several, strict=True)
+            if each.id is not None
+        ]
+        return await self._backend.write(append_messages(session_id, rows, own_ids))
 
     async def branch(
         self, session_id: str, message_id: str | None = None
@@ -139,8 +145,8 @@ class Messages:
             message_id = codec.check_id(message_id, "message_id")
         name = codec.check_id(session_id, "session_id")
         found = await self._backend.read_single_statement(
-            partial(branch_at_once, session_id=name, message_id=message_id),
-            partial(branch_in_steps, session_id=name, message_id=message_id),
+            partial(branch_single_statement, session_id=name, message_id=message_id),
+            partial(branch_snapshot, session_id=name, message_id=message_id),
         )
         if not found and message_id is not None:
             raise MessageNotFound(name, message_id)
@@ -199,8 +205,8 @@ class Messages:
         count = codec.check_integer(limit, "limit", 1)
         root = codec.check_text_or_none(project_root, "project_root")
         return await self._backend.read_single_statement(
-            partial(texts_at_once, count=count, root=root),
-            partial(texts_in_steps, count=count, root=root),
+            partial(texts_single_statement, count=count, root=root),
+            partial(texts_snapshot, count=count, root=root),
         )
 
     async def list(
@@ -331,5 +337,6 @@ class Messages:
 
     async def _list(self, wanted: Range) -> MessageList:
         return await self._backend.read_single_statement(
-            partial(list_at_once, wanted=wanted), partial(list_snapshot, wanted=wanted)
+            partial(list_single_statement, wanted=wanted),
+            partial(list_snapshot, wanted=wanted),
         )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Final
 
+import msgspec
+
 from turnstore.errors import InvalidArgument, PayloadInvalid
-from turnstore.records import (
-    NewMessage,
-    Role,
-)
+from turnstore.records import NewMessage, Role
 from turnstore.sql import codec
 from turnstore.store.checks import member
 from turnstore.store.ledger import check_usage
@@ -31,7 +31,6 @@ def message_row(given: NewMessage, bytes_max: int) -> MessageRow:
     text = codec.check_text_or_none
     return MessageRow(
         id=codec.new_id() if given.id is None else codec.check_id(given.id, "id"),
-        is_own_id=given.id is not None,
         role=check_role(given.role),
         content=codec.encode_or_none(given.content, bytes_max),
         tool_calls=codec.encode_or_none(calls, bytes_max),
@@ -42,7 +41,9 @@ def message_row(given: NewMessage, bytes_max: int) -> MessageRow:
         parent_id=None
         if given.parent_id is None
         else codec.check_id(given.parent_id, "parent_id"),
-        usage=None if given.usage is None else check_usage(given.usage),
+        usage=None
+        if given.usage is None
+        else msgspec.json.encode(check_usage(given.usage)).decode(),
         created_at=codec.to_micros_or_none(given.created_at, "created_at"),
     )
 
@@ -52,14 +53,21 @@ def message_bytes(row: MessageRow) -> int:
 
 
 def append_messages(
-    session_id: str, rows: list[MessageRow], idempotency_key: str | None = None
+    session_id: str,
+    rows: Sequence[MessageRow],
+    own_ids: Collection[str] = (),
+    idempotency_key: str | None = None,
 ) -> AppendMessages:
+    """
+    :param own_ids: of the rows whose id the caller gave.
+    """
     if idempotency_key is not None:
         idempotency_key = codec.check_id(idempotency_key, "idempotency_key")
     return AppendMessages(
         codec.check_id(session_id, "session_id"),
         sum(map(message_bytes, rows)),
         rows,
+        frozenset(own_ids),
         idempotency_key,
     )
 

@@ -1,4 +1,4 @@
-"""The commands that compact a session, take a compaction back, and purge."""
+"""The commands that compact a session and take a compaction back."""
 
 from __future__ import annotations
 
@@ -108,11 +108,17 @@ def _compact(connection: Connection, command: Compact) -> Outcome:
     row = msgspec.structs.replace(command.row, created_at=now, summary_of=seq)
     append = AppendMessages(session_id, command.size_bytes, [row])
     [[summary]] = AppendMessages.apply(connection, [append])
-    _INSERT(
-        connection,
-        [[head.session_key, seq, summary.seq, boundary_seq, edge, 0, row.model, now]],
+    made = CompactionRow(
+        session_key=head.session_key,
+        seq=seq,
+        summary_seq=summary.seq,
+        boundary_seq=boundary_seq,
+        archived=edge,
+        model=row.model,
+        created_at=now,
     )
-    return _record(CompactionRow(seq, summary.seq, boundary_seq, edge, 0, now), summary)
+    _INSERT(connection, [made])
+    return _record(made, summary)
 
 
 def _uncompact(connection: Connection, session_id: str) -> Outcome:
@@ -148,12 +154,17 @@ def _uncompact(connection: Connection, session_id: str) -> Outcome:
     return _record(last, summaries[0] if summaries else None)
 
 
+def _open_call_ids(connection: Connection, session_key: int) -> list[str]:
+    """Return the ids of a session's open tool calls, oldest first."""
+    return list(connection.execute(_OPEN_CALLS, {"key": session_key}).scalars())
+
+
 def _record(row: CompactionRow, summary: Message | None) -> Compaction:
     return Compaction(
         archived=row.archived,
         summary_message=summary,
         boundary_seq=row.boundary_seq,
-        created_at=codec.from_micros(row.created_at_us),
+        created_at=codec.from_micros(row.created_at),
     )
 
 
@@ -173,17 +184,7 @@ _PARTS: Final = Active(
     ),
     _Part,
 )
-_INSERT: Final = Insert(
-    compactions,
-    compactions.c.session_key,
-    compactions.c.seq,
-    compactions.c.summary_seq,
-    compactions.c.boundary_seq,
-    compactions.c.archived,
-    compactions.c.purged,
-    compactions.c.model,
-    compactions.c.created_at,
-)
+_INSERT: Final = Insert(compactions, CompactionRow)
 _is_summary = and_(
     messages.c.session_key == bindparam("key"),
     messages.c.seq >= bindparam("first"),
@@ -195,12 +196,6 @@ _DELETE_COMPACTION: Final = delete(compactions).where(
     compactions.c.session_key == bindparam("key"),
     compactions.c.seq == bindparam("seq"),
 )
-
-
-def _open_call_ids(connection: Connection, session_key: int) -> list[str]:
-    """Return the ids of a session's open tool calls, oldest first."""
-    return list(connection.execute(_OPEN_CALLS, {"key": session_key}).scalars())
-
 
 _OPEN_CALLS: Final = (
     select(tool_calls.c.id)

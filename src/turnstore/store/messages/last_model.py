@@ -13,11 +13,10 @@ from sqlalchemy import (
     bindparam,
     or_,
     select,
-    type_coerce,
 )
 
 from turnstore.sql import codec
-from turnstore.sql.query import Query
+from turnstore.sql.query import Query, as_micros
 from turnstore.sql.schema import events, messages
 from turnstore.store.history import Piece, Source, pieces
 
@@ -81,8 +80,7 @@ def _newest_named(
 
 
 def _naming(table: Table) -> Query[_Named]:
-    # As a number: by its own type it would be read as a time.
-    time = type_coerce(table.c.created_at, BigInteger)
+    time = as_micros(table.c.created_at)
     since = bindparam("since", type_=BigInteger)
     return Query(
         select(table.c.model, time.label("created_at_us"))

@@ -13,7 +13,6 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 from sqlalchemy import (
-    BigInteger,
     Connection,
     Select,
     Text,
@@ -24,30 +23,31 @@ from sqlalchemy import (
     or_,
     select,
     true,
-    type_coerce,
 )
 
 from turnstore.records import Message
 from turnstore.sql import codec
 from turnstore.sql.dialects import Joined
-from turnstore.sql.query import Query, object_of
+from turnstore.sql.query import Query, as_micros, object_of
 from turnstore.sql.schema import compactions, messages, session_heads, sessions
-from turnstore.store.heads import require_session
+from turnstore.store.heads import of_session
 from turnstore.store.history import SOURCES_COUNT, History
 from turnstore.store.selects import MESSAGE, MESSAGE_COLUMNS, SESSION_IS
 
 R = TypeVar("R")
 
 
-class CompactionRow(msgspec.Struct, frozen=True):
-    """A compaction. ``created_at_us`` in microseconds."""
+class CompactionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of ``compactions``."""
 
+    session_key: int
     seq: int
     summary_seq: int
     boundary_seq: int
     archived: int
-    purged: int
-    created_at_us: int
+    purged: int = 0
+    model: str | None
+    created_at: int
 
 
 class Active(Generic[R]):
@@ -64,23 +64,6 @@ class Active(Generic[R]):
             first=_BOUNDARY,
         )
 
-    def single_statement(
-        self, connection: Connection, session_id: str
-    ) -> list[R] | None:
-        """As ``read``, in one statement; None where it takes more."""
-        answer = self._history.single_statement(
-            connection,
-            None,
-            session=session_id,
-            after=0,
-            before=codec.INTEGER_MAX,
-        )
-        if answer is None:
-            return None
-        if not answer[0]:
-            require_session(connection, session_id)
-        return answer[0]
-
     def read(self, connection: Connection, session_id: str) -> list[R]:
         """:raises SessionNotFound: no such session."""
         found = self._history.snapshot(
@@ -90,9 +73,7 @@ class Active(Generic[R]):
             after=0,
             before=codec.INTEGER_MAX,
         )
-        if not found:
-            require_session(connection, session_id)
-        return found
+        return of_session(connection, session_id, found)
 
 
 class Range(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +100,9 @@ class Range(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-def list_at_once(connection: Connection, wanted: Range) -> list[Message] | None:
+def list_single_statement(
+    connection: Connection, wanted: Range
+) -> list[Message] | None:
     """Return messages by seq from one statement; None where it takes more."""
     answer = _history(wanted).single_statement(
         connection, wanted.count, **wanted.values()
@@ -131,7 +114,7 @@ def list_at_once(connection: Connection, wanted: Range) -> list[Message] | None:
 
 
 def list_snapshot(connection: Connection, wanted: Range) -> list[Message]:
-    """As ``list_at_once``, whatever it takes. For a snapshot.
+    """As ``list_single_statement``, whatever it takes. For a snapshot.
 
     :raises SessionNotFound: no such session.
     """
@@ -140,7 +123,7 @@ def list_snapshot(connection: Connection, wanted: Range) -> list[Message]:
     return _finished(connection, wanted, found, rows)
 
 
-def branch_at_once(
+def branch_single_statement(
     connection: Connection, session_id: str, message_id: str | None
 ) -> list[Message] | None:
     """Return the messages from the root to one, None for the active one; None for a
@@ -151,16 +134,14 @@ def branch_at_once(
     found, (sources, rows) = answer
     if sources:
         return None
-    if not found:
-        require_session(connection, session_id)
-    mark(found, _DECODE_COMPACTIONS(f"[{rows or ''}]"))
-    return found
+    of_session(connection, session_id, found)
+    return marked(found, _DECODE_COMPACTIONS(f"[{rows or ''}]"))
 
 
-def branch_in_steps(
+def branch_snapshot(
     connection: Connection, session_id: str, message_id: str | None
 ) -> list[Message]:
-    """As ``branch_at_once``, out of the whole history. For a snapshot."""
+    """As ``branch_single_statement``, out of the whole history. For a snapshot."""
     if message_id is None:
         message_id = connection.execute(
             _ACTIVE_ID, {"session": session_id}
@@ -188,24 +169,29 @@ def _finished(
     found: list[Message],
     rows: list[CompactionRow],
 ) -> list[Message]:
-    if not found:
-        require_session(connection, wanted.session_id)
-    if rows and wanted.which != "active":
-        mark(found, rows)
+    of_session(connection, wanted.session_id, found)
+    if wanted.which != "active":
+        found = marked(found, rows)
     return found[::-1] if wanted.newest else found
 
 
-def mark(found: list[Message], rows: list[CompactionRow]) -> None:
-    """Set when each archived message was archived: by the first compaction with a
-    boundary beyond it, a summary by the first one with a summary beyond it."""
+def marked(found: list[Message], rows: list[CompactionRow]) -> list[Message]:
+    """Return messages with the time of archiving, of those that are archived: by the
+    first compaction with a boundary beyond it, a summary by the first one with a
+    summary beyond it."""
+    if not rows:
+        return found
     boundaries = [each.boundary_seq for each in rows]
     summaries = [each.summary_seq for each in rows]
-    times = [codec.from_micros(each.created_at_us) for each in rows]
+    times = [codec.from_micros(each.created_at) for each in rows]
+    given: list[Message] = []
     for message in found:
         edges = summaries if message.is_summary else boundaries
         at = bisect_right(edges, message.seq)
         if at < len(times):
-            msgspec.structs.force_setattr(message, "compacted_at", times[at])
+            message = msgspec.structs.replace(message, compacted_at=times[at])
+        given.append(message)
+    return given
 
 
 _of_session = compactions.c.session_key == sessions.c.session_key
@@ -225,13 +211,8 @@ _IS_NO_OLD_SUMMARY: Final = or_(
     messages.c.summary_of.is_(None), messages.c.summary_of == _LATEST
 )
 _columns = {
-    "seq": compactions.c.seq,
-    "summary_seq": compactions.c.summary_seq,
-    "boundary_seq": compactions.c.boundary_seq,
-    "archived": compactions.c.archived,
-    "purged": compactions.c.purged,
-    # As a number: by its own type it would be read as a time.
-    "created_at_us": type_coerce(compactions.c.created_at, BigInteger),
+    **{name: compactions.c[name] for name in CompactionRow.__struct_fields__},
+    "created_at": as_micros(compactions.c.created_at),
 }
 _rows = (
     select(object_of(_columns).label("row"))

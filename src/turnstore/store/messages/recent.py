@@ -19,10 +19,9 @@ from sqlalchemy import (
     or_,
     select,
     tuple_,
-    type_coerce,
 )
 
-from turnstore.sql.query import Query
+from turnstore.sql.query import Query, as_micros
 from turnstore.sql.schema import messages, sessions
 
 
@@ -36,7 +35,7 @@ class _Said(msgspec.Struct, frozen=True):
     content: str
 
 
-def texts_at_once(
+def texts_single_statement(
     connection: Connection, count: int, root: str | None
 ) -> list[str] | None:
     """Return the newest texts from one statement; None where copies among them leave
@@ -49,8 +48,8 @@ def texts_at_once(
     return None if len(texts) < len(found) == count else texts
 
 
-def texts_in_steps(connection: Connection, count: int, root: str | None) -> list[str]:
-    """As ``texts_at_once``, whatever it takes. For a snapshot."""
+def texts_snapshot(connection: Connection, count: int, root: str | None) -> list[str]:
+    """As ``texts_single_statement``, whatever it takes. For a snapshot."""
     found = _NEWEST(connection, count=count, root=root)
     wanted, step, texts = count, found, _texts(found)
     while len(texts) < count and len(step) == wanted:
@@ -78,8 +77,7 @@ _PLACE: Final = (messages.c.created_at, messages.c.session_key, messages.c.seq)
 _ROOT: Final = bindparam("root", type_=Text())
 _TEXTS: Final = (
     select(
-        # As a number: by its own type it would be read as a time.
-        type_coerce(messages.c.created_at, BigInteger).label("created_at_us"),
+        as_micros(messages.c.created_at).label("created_at_us"),
         messages.c.session_key,
         messages.c.seq,
         messages.c.id,

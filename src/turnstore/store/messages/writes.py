@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import Connection, and_, bindparam, select, union_all
 
 from turnstore.engine.commands import Command, Outcome, runs
@@ -18,13 +19,13 @@ from turnstore.errors import (
 from turnstore.records import Message, Role, Usage
 from turnstore.sql import codec
 from turnstore.sql.bulk import Insert, pairs
-from turnstore.sql.compiled import Value
 from turnstore.sql.query import Query
 from turnstore.sql.schema import fork_sources, messages, session_heads
 from turnstore.store import idempotency
 from turnstore.store.heads import Head, Heads, save_models
+from turnstore.store.history import shown
 from turnstore.store.ledger import Ledger, UsageHead
-from turnstore.store.messages.reads import mark, read_compactions
+from turnstore.store.messages.reads import marked, read_compactions
 from turnstore.store.selects import MESSAGE
 
 MessageKey = tuple[int, str]
@@ -32,14 +33,17 @@ MessageKey = tuple[int, str]
 
 
 class MessageRow(msgspec.Struct, gc=False, kw_only=True):
-    """A message to append, checked and encoded.
+    """A row of ``messages``, checked and encoded.
+
+    The commit numbers it, and fills in a parent and a time that are None.
 
     :param summary_of: the compaction that it is a summary of. A summary takes no part
         in the tree of messages.
     """
 
+    session_key: int = 0
+    seq: int = 0
     id: str
-    is_own_id: bool
     role: str
     content: str | None = None
     tool_calls: str | None = None
@@ -48,7 +52,7 @@ class MessageRow(msgspec.Struct, gc=False, kw_only=True):
     agent_name: str | None = None
     model: str | None = None
     parent_id: str | None = None
-    usage: Usage | None = None
+    usage: str | None = None
     created_at: int | None = None
     summary_of: int | None = None
 
@@ -65,10 +69,15 @@ class _ActiveHead(Head):
 
 
 class AppendMessages(Command[list[Message]], frozen=True):
-    """Appends messages to one session; the result is their records."""
+    """Appends messages to one session; the result is their records.
+
+    :param own_ids: those that the caller gave. Ids that the store has made are new, and
+        are not looked for.
+    """
 
     is_locking: ClassVar[bool] = True
     rows: Sequence[MessageRow]
+    own_ids: frozenset[str] = frozenset()
     idempotency_key: str | None = None
 
     def after_lost_commit(self, outcome: Outcome) -> AppendMessages | None:
@@ -122,7 +131,7 @@ class _Batch:
         commands: Sequence[AppendMessages],
     ) -> None:
         self.now = codec.now_micros()
-        self._rows: list[Sequence[Value]] = []
+        self._rows: list[MessageRow] = []
         self._ledger = Ledger()
         self._models: dict[int, str] = {}
         self._fresh: list[tuple[idempotency.KeyRef, int]] = []
@@ -136,15 +145,16 @@ class _Batch:
                 if each.idempotency_key is not None
             },
         )
-        # Ids that the store has made need no look: they are new.
         named = {
-            (keys[each.session_id], name)
+            (keys[each.session_id], name) for each in known for name in each.own_ids
+        }
+        parents = {
+            (keys[each.session_id], row.parent_id)
             for each in known
             for row in each.rows
-            for name in (row.id if row.is_own_id else None, row.parent_id)
-            if name is not None
+            if row.parent_id is not None
         }
-        self._present = find_messages(connection, named)
+        self._present = find_messages(connection, named | parents)
 
     def replayed(self, command: AppendMessages, key: int) -> int | None:
         """Return the seq that the command's idempotency key wrote before."""
@@ -157,7 +167,9 @@ class _Batch:
         taken, so that one is all or nothing."""
         own: set[str] = set()
         for row in command.rows:
-            if row.is_own_id and ((key, row.id) in self._present or row.id in own):
+            if row.id in command.own_ids and (
+                (key, row.id) in self._present or row.id in own
+            ):
                 return MessageExists(command.session_id, row.id)
             parent = row.parent_id
             if parent is not None and parent not in own:
@@ -176,69 +188,64 @@ class _Batch:
             self._fresh.append((place, first))
         return [self._take(command.session_id, row, head) for row in command.rows]
 
-    def _take(self, session_id: str, row: MessageRow, head: MessageHead) -> Message:
+    def _take(self, session_id: str, given: MessageRow, head: MessageHead) -> Message:
         key = head.session_key
         head.message_head += 1
         head.message_count += 1
-        seq = head.message_head
-        parent_id = row.parent_id
-        if row.summary_of is None:
+        parent_id = given.parent_id
+        if given.summary_of is None:
             if parent_id is None:
                 parent_id = head.active_message_id
-            head.active_message_id = row.id
-        created_at = self.now if row.created_at is None else row.created_at
-        self._present[key, row.id] = seq
+            head.active_message_id = given.id
+        created_at = self.now if given.created_at is None else given.created_at
+        row = replace(
+            given,
+            session_key=key,
+            seq=head.message_head,
+            parent_id=parent_id,
+            created_at=created_at,
+        )
+        self._rows.append(row)
+        self._present[key, row.id] = row.seq
         if row.model is not None and row.model != head.last_model:
             head.last_model = self._models[key] = row.model
-        if row.usage is not None:
+        message = _record(session_id, row)
+        if message.usage is not None:
             self._ledger.add(
                 head,
-                row.usage,
-                message_seq=seq,
+                message.usage,
+                message_seq=row.seq,
                 agent_name=row.agent_name,
                 model=row.model,
                 created_at=created_at,
             )
-        self._rows.append(
-            (
-                key,
-                seq,
-                row.id,
-                row.role,
-                row.content,
-                row.tool_calls,
-                row.tool_call_id,
-                row.name,
-                row.agent_name,
-                row.model,
-                parent_id,
-                None if row.usage is None else msgspec.json.encode(row.usage).decode(),
-                created_at,
-                row.summary_of,
-            )
-        )
-        return Message(
-            id=row.id,
-            session_id=session_id,
-            seq=seq,
-            role=Role(row.role),
-            content=codec.decode(row.content),
-            tool_calls=codec.decode(row.tool_calls),
-            tool_call_id=row.tool_call_id,
-            name=row.name,
-            agent_name=row.agent_name,
-            model=row.model,
-            parent_id=parent_id,
-            usage=row.usage,
-            created_at=codec.from_micros(created_at),
-            is_summary=row.summary_of is not None,
-        )
+        return message
 
     def insert(self, connection: Connection) -> None:
         _INSERT(connection, self._rows)
         self._ledger.insert(connection)
         save_models(connection, self._models)
         idempotency.remember(connection, "message", self._fresh)
+
+
+def _record(session_id: str, row: MessageRow) -> Message:
+    assert row.created_at is not None  # the commit has given it
+    return Message(
+        id=row.id,
+        session_id=session_id,
+        seq=row.seq,
+        role=Role(row.role),
+        content=codec.decode(row.content),
+        tool_calls=codec.decode(row.tool_calls),
+        tool_call_id=row.tool_call_id,
+        name=row.name,
+        agent_name=row.agent_name,
+        model=row.model,
+        parent_id=row.parent_id,
+        usage=None if row.usage is None else _decode_usage(row.usage),
+        created_at=codec.from_micros(row.created_at),
+        is_summary=row.summary_of is not None,
+    )
 
 
 class SetActive(Command[None], frozen=True):
@@ -308,8 +315,7 @@ def _replay(
             "the message that this idempotency key wrote was purged: nothing was "
             "written"
         )
-    mark(found, read_compactions(connection, session_id))
-    return found
+    return marked(found, read_compactions(connection, session_id))
 
 
 _HEADS: Final = Heads(
@@ -319,23 +325,8 @@ _HEADS: Final = Heads(
     session_heads.c.active_message_id,
 )
 _ACTIVE_HEADS: Final = Heads(_ActiveHead, session_heads.c.active_message_id)
-_INSERT: Final = Insert(
-    messages,
-    messages.c.session_key,
-    messages.c.seq,
-    messages.c.id,
-    messages.c.role,
-    messages.c.content,
-    messages.c.tool_calls,
-    messages.c.tool_call_id,
-    messages.c.name,
-    messages.c.agent_name,
-    messages.c.model,
-    messages.c.parent_id,
-    messages.c.usage,
-    messages.c.created_at,
-    messages.c.summary_of,
-)
+_INSERT: Final = Insert(messages, MessageRow)
+_decode_usage: Final = msgspec.json.Decoder(Usage).decode
 _places, _session_key, _id = pairs(bindparam("places"))
 _FIND: Final = Query(
     union_all(
@@ -351,12 +342,7 @@ _FIND: Final = Query(
         .join(fork_sources, fork_sources.c.session_key == _session_key)
         .join(
             messages,
-            and_(
-                messages.c.session_key == fork_sources.c.source_key,
-                messages.c.id == _id,
-                messages.c.seq > fork_sources.c.message_after,
-                messages.c.seq <= fork_sources.c.message_upto,
-            ),
+            and_(shown(messages), messages.c.id == _id),
         ),
     ),
     _Found,

@@ -138,16 +138,11 @@ def wanted(given: SessionFilter) -> CompiledFilter:
     return CompiledFilter(tuple(found), values)
 
 
-def unindexed(value: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Return a column behind a unary plus: SQLite then uses no index of it."""
-    return Unindexed(value)
-
-
 @cache
 def _ids() -> Condition:
     given = bindparam("ids", type_=Text())
     return Condition(
-        test=lambda base, _: is_in(unindexed(sessions.c.id), given),
+        test=lambda base, _: is_in(Unindexed(sessions.c.id), given),
         tests=sessions,
         matches=select(sessions.c.session_key).where(is_in(sessions.c.id, given)),
     )
@@ -162,7 +157,7 @@ def _equal(column: Column[Any], count: int) -> Condition:
     matches = select(base.c.session_key).where(column.in_(given) if given else none)
     if count == 1:  # of several values the index has no order by time
         matches = matches.order_by(column, base.c.created_at)
-    tested = unindexed(column).in_(given) if given else none
+    tested = Unindexed(column).in_(given) if given else none
     return Condition(
         test=lambda *_: _as_value(tested, base),
         tests=base,
@@ -241,7 +236,7 @@ def _pending(is_open: bool) -> Condition:
     where = count > zero if is_open else count == zero
     return Condition(
         test=lambda *_: (
-            unindexed(count) > zero if is_open else unindexed(count) == zero
+            Unindexed(count) > zero if is_open else Unindexed(count) == zero
         ),
         tests=session_heads,
         matches=select(session_heads.c.session_key)
@@ -311,7 +306,7 @@ def _between(name: str, has_low: bool, has_high: bool) -> Condition:
         value = base.c.created_at if name == "created_at" else indexed
         if order is indexed:
             return within(value)
-        tested = bounds(unindexed(value), name)
+        tested = bounds(Unindexed(value), name)
         if name != "created_at":
             tested = _as_value(tested, session_heads)
         if name == "updated_at" and order.name == "created_at" and has_high:

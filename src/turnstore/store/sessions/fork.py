@@ -7,7 +7,7 @@ shows of its parent.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import (
     BigInteger,
@@ -23,17 +23,15 @@ from turnstore.engine.commands import Command, Outcome, Touched
 from turnstore.errors import InvalidArgument, SessionExists, SessionNotFound
 from turnstore.records import Session
 from turnstore.sql import codec
-from turnstore.sql.bulk import Insert
+from turnstore.sql.bulk import Insert, copying
 from turnstore.sql.schema import (
-    HEAD_COLUMNS,
     compactions,
     fork_sources,
     messages,
-    session_heads,
     session_metadata,
     sessions,
 )
-from turnstore.store.heads import Head, Heads, find_keys
+from turnstore.store.heads import INSERT_HEADS, Head, HeadRow, Heads, find_keys
 from turnstore.store.history import Source, find_sources, pieces
 from turnstore.store.messages.last_model import find_last_model
 from turnstore.store.messages.reads import Range, list_snapshot
@@ -58,6 +56,13 @@ class ForkSession(Command[Session], frozen=True):
     @staticmethod
     def apply(connection: Connection, commands: Sequence[ForkSession]) -> list[Outcome]:
         return [_fork(connection, each) for each in commands]
+
+
+class _SourceRow(Source, frozen=True, kw_only=True):
+    """A row of ``fork_sources``."""
+
+    session_key: int
+    position: int
 
 
 class _Parent(Head):
@@ -126,18 +131,17 @@ def _insert_head(
                 connection, parent.session_key, sources, upto_message, upto_event
             )
     [created_at] = connection.execute(_CREATED_AT, {"key": key}).scalars()
-    row: dict[str, Any] = {each.name: 0 for each in HEAD_COLUMNS}
-    row |= {
-        "session_key": key,
-        "created_at": created_at,
-        "updated_at": created_at,
-        "message_head": upto_message,
-        "message_count": count,
-        "event_head": upto_event,
-        "last_model": model,
-        "active_message_id": active,
-    }
-    _INSERT_HEAD(connection, [list(row.values())])
+    row = HeadRow(
+        session_key=key,
+        created_at=created_at,
+        updated_at=created_at,
+        message_head=upto_message,
+        message_count=count,
+        event_head=upto_event,
+        last_model=model,
+        active_message_id=active,
+    )
+    INSERT_HEADS(connection, [row])
 
 
 def _active(
@@ -183,69 +187,57 @@ def _insert_sources(
         event_after=max((each.event_upto for each in sources), default=0),
         event_upto=parent.event_head,
     )
-    rows: list[tuple[int, ...]] = []
+    rows: list[_SourceRow] = []
     for source in [*sources, own]:
-        row = (
-            source.source_key,
-            source.message_after,
-            min(source.message_upto, upto_message),
-            source.event_after,
-            min(source.event_upto, upto_event),
+        row = _SourceRow(
+            session_key=key,
+            position=len(rows) + 1,
+            source_key=source.source_key,
+            message_after=source.message_after,
+            message_upto=min(source.message_upto, upto_message),
+            event_after=source.event_after,
+            event_upto=min(source.event_upto, upto_event),
         )
-        if row[2] > row[1] or row[4] > row[3]:
-            rows.append((key, len(rows) + 1, *row))
+        if row.message_upto > row.message_after or row.event_upto > row.event_after:
+            rows.append(row)
     _INSERT_SOURCES(connection, rows)
 
 
 _PARENTS: Final = Heads(_Parent)
-_COPIED: Final = (
-    sessions.c.agent_name,
-    sessions.c.project_root,
-    sessions.c.title,
-    sessions.c.title_folded,
-    sessions.c.provider,
-    sessions.c.model,
-    sessions.c.system_prompt,
-    sessions.c.user_prompt,
-    sessions.c.config,
-    sessions.c.tool_policy,
-    sessions.c.todo,
-)
-_parent_is = sessions.c.session_key == bindparam("parent")
-_COPY_SESSION: Final = sessions.insert().from_select(
-    ["id", "created_at", "status", "parent_session_id", *(c.name for c in _COPIED)],
-    select(
-        bindparam("id", type_=Text),
-        bindparam("now", type_=BigInteger),
-        literal("idle"),
-        sessions.c.id,
-        *_COPIED,
-    ).where(_parent_is),
+_now = bindparam("now", type_=BigInteger)
+_key = bindparam("key", type_=BigInteger)
+_COPY_SESSION: Final = copying(
+    sessions,
+    sessions.c.session_key == bindparam("parent"),
+    # The key is the database's to give; the rest is how the parent's run went.
+    without=(
+        sessions.c.session_key,
+        sessions.c.status_raw,
+        sessions.c.result,
+        sessions.c.error,
+        sessions.c.ended_at,
+    ),
+    id=bindparam("id", type_=Text),
+    status=literal("idle"),
+    parent_session_id=sessions.c.id,
+    created_at=_now,
 )
 _CREATED_AT: Final = select(sessions.c.created_at).where(
     sessions.c.session_key == bindparam("key")
 )
-_INSERT_HEAD: Final = Insert(session_heads, *HEAD_COLUMNS)
-_INSERT_SOURCES: Final = Insert(fork_sources, *fork_sources.c)
-_COPY_METADATA: Final = session_metadata.insert().from_select(
-    ["session_key", "key", "value", "created_at", "updated_at"],
-    select(
-        bindparam("key", type_=BigInteger),
-        session_metadata.c.key,
-        session_metadata.c.value,
-        bindparam("now", type_=BigInteger),
-        bindparam("now", type_=BigInteger),
-    ).where(session_metadata.c.session_key == bindparam("parent")),
+_INSERT_SOURCES: Final = Insert(fork_sources, _SourceRow)
+_COPY_METADATA: Final = copying(
+    session_metadata,
+    session_metadata.c.session_key == bindparam("parent"),
+    session_key=_key,
+    created_at=_now,
+    updated_at=_now,
 )
-_COPY_COMPACTIONS: Final = compactions.insert().from_select(
-    [each.name for each in compactions.c],
-    select(
-        bindparam("key", type_=BigInteger),
-        *(each for each in compactions.c if each.name != "session_key"),
-    ).where(
-        compactions.c.session_key == bindparam("parent"),
-        compactions.c.summary_seq <= bindparam("upto"),
-    ),
+_COPY_COMPACTIONS: Final = copying(
+    compactions,
+    compactions.c.session_key == bindparam("parent"),
+    compactions.c.summary_seq <= bindparam("upto"),
+    session_key=_key,
 )
 _COUNT: Final = (
     select(func.count())

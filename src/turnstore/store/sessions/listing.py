@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import msgspec
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Connection,
     Select,
@@ -17,14 +16,13 @@ from sqlalchemy import (
     case,
     func,
     select,
-    type_coerce,
 )
 
 from turnstore.errors import InvalidArgument
 from turnstore.records import Page, Session
 from turnstore.sql import codec
 from turnstore.sql.compiled import Compiled
-from turnstore.sql.query import EitherQuery, Query, object_of
+from turnstore.sql.query import EitherQuery, Query, as_micros, object_of
 from turnstore.sql.schema import session_heads, sessions
 from turnstore.store.selects import SESSION
 from turnstore.store.sessions.filters import CompiledFilter, Condition
@@ -233,7 +231,7 @@ def _records(found: Select[Any], form: PageShape) -> Select[Any]:
         found = found.offset(parameter("offset"))
     page = found.subquery()
     columns: list[ColumnElement[Any]] = [
-        type_coerce(page.c[name], BigInteger).label(name) for name in LABELS
+        as_micros(page.c[name]).label(name) for name in LABELS
     ]
     return (
         select(*columns, _SESSION.label("session"))

@@ -44,9 +44,9 @@ from sqlalchemy import (
 )
 
 from turnstore.sql.compiled import Value
-from turnstore.sql.dialects import Both, Either
+from turnstore.sql.dialects import Both, Either, Unindexed
 from turnstore.sql.schema import session_heads, sessions
-from turnstore.store.sessions.filters import PERIOD_BITS, Condition, unindexed
+from turnstore.store.sessions.filters import PERIOD_BITS, Condition
 
 MATCHES_GATHERED_MAX: Final = 2_000
 """Where gathering so many costs about as much as walking until 50 of so many, among
@@ -246,7 +246,7 @@ def _select(
             order.after(columns, in_heads=base is session_heads)
         )
     if gathered is not None:
-        columns = [unindexed(columns[0]), *columns[1:]]
+        columns = [Unindexed(columns[0]), *columns[1:]]
     if gathered is not None or isinstance(base, CTE):
         return statement.order_by(*order.directed(columns))
     return statement.order_by(*order.along_index(columns))

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
-from sqlalchemy import BigInteger, Connection, bindparam, delete, select, type_coerce
+from sqlalchemy import Connection, bindparam, delete, select
 
 from turnstore.engine.commands import Command, Outcome, Touched, runs
 from turnstore.errors import (
@@ -19,42 +19,24 @@ from turnstore.errors import (
 )
 from turnstore.records import Session, SessionStatus
 from turnstore.sql import codec
-from turnstore.sql.bulk import Insert, Update, is_in
+from turnstore.sql.bulk import InsertValues, Update, is_in
 from turnstore.sql.compiled import Value
-from turnstore.sql.query import Query
-from turnstore.sql.schema import HEAD_COLUMNS, session_heads, session_metadata, sessions
-from turnstore.store.heads import Head, Heads, find_keys
+from turnstore.sql.query import Query, as_micros
+from turnstore.sql.schema import session_heads, session_metadata, sessions
+from turnstore.store.heads import INSERT_HEADS, Head, HeadRow, Heads, find_keys
 from turnstore.store.history import materialize_forks_of
 from turnstore.store.messages.writes import find_messages
+from turnstore.store.metadata import INSERT_METADATA, MetadataRow
 from turnstore.store.sessions.reads import read_sessions
 
 ENDED: Final = frozenset({"completed", "failed", "interrupted"})
 """Statuses on which ``ended_at`` is set."""
 
-COLUMNS: Final = (
-    sessions.c.agent_name,
-    sessions.c.project_root,
-    sessions.c.title,
-    sessions.c.title_folded,
-    sessions.c.provider,
-    sessions.c.model,
-    sessions.c.system_prompt,
-    sessions.c.user_prompt,
-    sessions.c.status,
-    sessions.c.config,
-    sessions.c.tool_policy,
-    sessions.c.parent_session_id,
-    sessions.c.result,
-    sessions.c.error,
-    sessions.c.ended_at,
-)
-"""What a caller can write, in the order of ``_INSERT``."""
-
 
 class CreateSession(Command[Session], frozen=True):
     """Creates a session with its head; the result is its record.
 
-    :param columns: values of some of ``COLUMNS`` by name.
+    :param columns: values by name; those that are missing are empty.
     :param pairs: the metadata.
     :param created_at: microseconds; None for the time of the commit.
     """
@@ -146,33 +128,32 @@ def _insert(
     }
     rows = []
     for name, command in fresh.items():
-        columns = dict(command.columns)
-        if columns.get("status") in ENDED:
-            columns.setdefault("ended_at", times[name])
-        rows.append([name, times[name], *(columns.get(each.name) for each in COLUMNS)])
+        row = {**command.columns, "id": name, "created_at": times[name]}
+        if row["status"] in ENDED:
+            row.setdefault("ended_at", times[name])
+        rows.append([row.get(each.name) for each in _WRITTEN])
     _INSERT(connection, rows)
     keys = find_keys(connection, fresh)
-    zeros = [0] * len(_COUNTERS)
-    _INSERT_HEADS(
+    INSERT_HEADS(
         connection,
-        [[keys[name], times[name], max(now, times[name]), *zeros] for name in fresh],
+        [
+            HeadRow(
+                session_key=keys[name],
+                created_at=times[name],
+                updated_at=max(now, times[name]),
+            )
+            for name in fresh
+        ],
     )
-    for name, command in fresh.items():
-        _insert_pairs(connection, keys[name], command.pairs, times[name], now)
+    INSERT_METADATA(
+        connection,
+        [
+            MetadataRow(keys[name], *pair, times[name], now)
+            for name, command in fresh.items()
+            for pair in command.pairs.items()
+        ],
+    )
     return keys
-
-
-def _insert_pairs(
-    connection: Connection,
-    key: int,
-    pairs: Mapping[str, str],
-    created_at: int,
-    now: int,
-) -> None:
-    _INSERT_PAIRS(
-        connection,
-        [[key, name, value, created_at, now] for name, value in pairs.items()],
-    )
 
 
 def _update_apart(
@@ -244,7 +225,14 @@ def _write(
         _update(tuple(columns))(connection, [[key, *columns.values()]])
     if command.pairs is not UNSET:
         connection.execute(_DELETE_PAIRS, {"key": key})
-        _insert_pairs(connection, key, command.pairs, state.created_at_us, now)
+        created_at = state.created_at_us
+        INSERT_METADATA(
+            connection,
+            [
+                MetadataRow(key, *pair, created_at, now)
+                for pair in command.pairs.items()
+            ],
+        )
     if command.active_message_id is not UNSET:
         _SET_ACTIVE(connection, [[key, command.active_message_id]])
 
@@ -256,29 +244,10 @@ def _update(names: tuple[str, ...]) -> Update:
     )
 
 
-_COUNTERS: Final = [
-    each
-    for each in HEAD_COLUMNS
-    if each.name not in ("session_key", "created_at", "updated_at")
-    and not each.nullable
-]
 _HEADS: Final = Heads(Head)
-_INSERT: Final = Insert(sessions, sessions.c.id, sessions.c.created_at, *COLUMNS)
-_INSERT_HEADS: Final = Insert(
-    session_heads,
-    session_heads.c.session_key,
-    session_heads.c.created_at,
-    session_heads.c.updated_at,
-    *_COUNTERS,
-)
-_INSERT_PAIRS: Final = Insert(
-    session_metadata,
-    session_metadata.c.session_key,
-    session_metadata.c.key,
-    session_metadata.c.value,
-    session_metadata.c.created_at,
-    session_metadata.c.updated_at,
-)
+# The database gives the key.
+_WRITTEN: Final = [each for each in sessions.c if each is not sessions.c.session_key]
+_INSERT: Final = InsertValues(sessions, *_WRITTEN)
 _SET_ACTIVE: Final = Update(
     session_heads,
     [session_heads.c.session_key],
@@ -294,8 +263,7 @@ _ROWS: Final = Query(
     select(
         sessions.c.session_key,
         sessions.c.status,
-        # As a number: by its own type it would be read as a time.
-        type_coerce(sessions.c.created_at, BigInteger).label("created_at_us"),
+        as_micros(sessions.c.created_at).label("created_at_us"),
     ).where(is_in(sessions.c.session_key, bindparam("keys"))),
     _State,
 )

@@ -87,7 +87,9 @@ class ToolCalls:
             created_at,
             self._bytes_max,
         )
-        [call] = await self._backend.write(create_tool_calls(session_id, [row]))
+        [call] = await self._backend.write(
+            create_tool_calls(session_id, [row], () if id is None else (row.id,))
+        )
         return call
 
     async def update(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -37,7 +37,6 @@ def tool_call_row(
 ) -> ToolCallRow:
     return ToolCallRow(
         id=codec.new_id() if id is None else codec.check_id(id, "id"),
-        is_own_id=id is not None,
         name=codec.check_text(name, "name"),
         arguments=codec.encode_or_none(arguments, bytes_max),
         call_id=codec.check_text_or_none(call_id, "call_id"),
@@ -50,11 +49,22 @@ def tool_call_row(
     )
 
 
-def create_tool_calls(session_id: str, rows: list[ToolCallRow]) -> CreateToolCalls:
+def create_tool_calls(
+    session_id: str,
+    rows: Sequence[ToolCallRow],
+    own_ids: Collection[str] = (),
+    new_messages: Collection[str] = (),
+) -> CreateToolCalls:
+    """
+    :param own_ids: of the rows whose id the caller gave.
+    :param new_messages: those that the same turn appends before.
+    """
     return CreateToolCalls(
         codec.check_id(session_id, "session_id"),
         sum(TOOL_CALL_BYTES + len(each.arguments or "") for each in rows),
         rows,
+        frozenset(own_ids),
+        frozenset(new_messages),
     )
 
 

@@ -11,7 +11,7 @@ from turnstore.records import ToolCall
 from turnstore.sql.compiled import Value
 from turnstore.sql.query import Query
 from turnstore.sql.schema import IS_OPEN, tool_calls
-from turnstore.store.heads import require_session
+from turnstore.store.heads import of_session
 from turnstore.store.selects import SESSION_IS, TOOL_CALL
 
 
@@ -26,9 +26,7 @@ def list_tool_calls(
     values: Mapping[str, Value],
 ) -> list[ToolCall]:
     found = query(connection, session=session_id, **values)
-    if not found:
-        require_session(connection, session_id)
-    return found
+    return of_session(connection, session_id, found)
 
 
 _ALL: Final = TOOL_CALL.where(SESSION_IS).order_by(tool_calls.c.seq)

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import ClassVar, Final
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import Connection, and_, bindparam, select
 
 from turnstore.engine.commands import Command, Outcome, runs
@@ -22,7 +23,13 @@ from turnstore.sql import codec
 from turnstore.sql.bulk import Insert, Update, is_in, pairs
 from turnstore.sql.compiled import Value
 from turnstore.sql.query import Query
-from turnstore.sql.schema import IS_OPEN, OPEN_STATUSES, session_heads, tool_calls
+from turnstore.sql.schema import (
+    IS_OPEN,
+    OPEN_STATUSES,
+    session_heads,
+    sessions,
+    tool_calls,
+)
 from turnstore.store.heads import Head, Heads
 from turnstore.store.messages.writes import find_messages
 from turnstore.store.selects import TOOL_CALL
@@ -33,24 +40,26 @@ ToolCallKey = tuple[int, str]
 
 
 class ToolCallRow(msgspec.Struct, gc=False, kw_only=True):
-    """A tool call to create, checked and encoded.
+    """A row of ``tool_calls``, checked and encoded.
 
-    :param message_is_new: the same turn appends the message, before this: it need not
-        be looked for.
+    The commit numbers it, and fills in the times that are None and that its status
+    sets.
     """
 
+    session_key: int = 0
+    seq: int = 0
     id: str
-    is_own_id: bool
-    name: str
-    arguments: str | None = None
     call_id: str | None = None
     message_id: str | None = None
-    message_is_new: bool = False
+    name: str
+    arguments: str | None = None
     kind: str = "external"
     status: str = "pending"
     output: str | None = None
     error: str | None = None
     created_at: int | None = None
+    started_at: int | None = None
+    completed_at: int | None = None
 
 
 class ToolCallHead(Head):
@@ -60,10 +69,23 @@ class ToolCallHead(Head):
 
 
 class CreateToolCalls(Command[list[ToolCall]], frozen=True):
-    """Creates tool calls of one session; the result is their records."""
+    """Creates tool calls of one session; the result is their records.
+
+    :param own_ids: those that the caller gave. Ids that the store has made are new, and
+        are not looked for.
+    :param new_messages: those that the same turn appends before this: they are not
+        looked for.
+    """
 
     is_locking: ClassVar[bool] = True
     rows: Sequence[ToolCallRow]
+    own_ids: frozenset[str] = frozenset()
+    new_messages: frozenset[str] = frozenset()
+
+    def askers(self) -> set[str]:
+        """Return the ids of messages that have to be there."""
+        named = {row.message_id for row in self.rows if row.message_id is not None}
+        return named - self.new_messages
 
     @staticmethod
     def apply(
@@ -75,24 +97,14 @@ class CreateToolCalls(Command[list[ToolCall]], frozen=True):
         keyed = [(heads[each.session_id].session_key, each) for each in known]
         present = find_statuses(
             connection,
-            {
-                (key, row.id)
-                for key, each in keyed
-                for row in each.rows
-                if row.is_own_id
-            },
+            {(key, own_id) for key, each in keyed for own_id in each.own_ids},
         )
         askers = find_messages(
             connection,
-            {
-                (key, row.message_id)
-                for key, each in keyed
-                for row in each.rows
-                if row.message_id is not None and not row.message_is_new
-            },
+            {(key, asker) for key, each in keyed for asker in each.askers()},
         )
         outcomes: list[Outcome] = []
-        rows: list[Sequence[Value]] = []
+        rows: list[ToolCallRow] = []
         changed: dict[int, ToolCallHead] = {}
         for command in commands:
             head = heads.get(command.session_id)
@@ -101,10 +113,9 @@ class CreateToolCalls(Command[list[ToolCall]], frozen=True):
                 outcomes.append(fault)
                 continue
             present |= {(head.session_key, row.id): row.status for row in command.rows}
-            rows += [_count(row, head, now) for row in command.rows]
-            outcomes.append(
-                [_made(command.session_id, row, now) for row in command.rows]
-            )
+            numbered = [_numbered(row, head, now) for row in command.rows]
+            rows += numbered
+            outcomes.append([_record(command.session_id, row) for row in numbered])
             changed[head.session_key] = head
         _INSERT(connection, rows)
         _HEADS.save(connection, changed.values(), now)
@@ -173,40 +184,30 @@ def _create_fault(
         if (head.session_key, row.id) in present or row.id in own:
             return ToolCallExists(command.session_id, row.id)
         own.add(row.id)
-        if row.message_id is not None and not row.message_is_new:
-            if (head.session_key, row.message_id) not in askers:
-                return MessageNotFound(command.session_id, row.message_id)
+        asker = row.message_id
+        if asker is not None and asker not in command.new_messages:
+            if (head.session_key, asker) not in askers:
+                return MessageNotFound(command.session_id, asker)
     return None
 
 
-def _count(row: ToolCallRow, head: ToolCallHead, now: int) -> list[Value]:
-    """Return a row to insert, counting on from the head."""
+def _numbered(given: ToolCallRow, head: ToolCallHead, now: int) -> ToolCallRow:
+    """Return the row to insert, counting on from the head."""
     head.tool_call_head += 1
     head.tool_call_count += 1
-    head.pending_tool_calls += row.status in OPEN_STATUSES
-    created_at = now if row.created_at is None else row.created_at
-    stamps = _stamps(row.status, created_at)
-    return [
-        head.session_key,
-        head.tool_call_head,
-        row.id,
-        row.call_id,
-        row.message_id,
-        row.name,
-        row.arguments,
-        row.kind,
-        row.status,
-        row.output,
-        row.error,
-        created_at,
-        stamps.get("started_at"),
-        stamps.get("completed_at"),
-    ]
+    head.pending_tool_calls += given.status in OPEN_STATUSES
+    created_at = now if given.created_at is None else given.created_at
+    return replace(
+        given,
+        session_key=head.session_key,
+        seq=head.tool_call_head,
+        created_at=created_at,
+        **_stamps(given.status, created_at),
+    )
 
 
-def _made(session_id: str, row: ToolCallRow, now: int) -> ToolCall:
-    """Return the record of a row as it is inserted."""
-    created_at = codec.from_micros(now if row.created_at is None else row.created_at)
+def _record(session_id: str, row: ToolCallRow) -> ToolCall:
+    assert row.created_at is not None  # the commit has given it
     return ToolCall(
         id=row.id,
         call_id=row.call_id,
@@ -218,9 +219,9 @@ def _made(session_id: str, row: ToolCallRow, now: int) -> ToolCall:
         status=ToolCallStatus(row.status),
         output=codec.decode(row.output),
         error=codec.decode(row.error),
-        created_at=created_at,
-        started_at=created_at if row.status == "executing" else None,
-        completed_at=created_at if row.status in FINAL_STATUSES else None,
+        created_at=codec.from_micros(row.created_at),
+        started_at=codec.from_micros_or_none(row.started_at),
+        completed_at=codec.from_micros_or_none(row.completed_at),
     )
 
 
@@ -308,6 +309,11 @@ class _State(msgspec.Struct):
     status: str
 
 
+class _Open(msgspec.Struct):
+    session_id: str
+    id: str
+
+
 def find_statuses(
     connection: Connection, places: set[ToolCallKey]
 ) -> dict[ToolCallKey, str]:
@@ -344,23 +350,7 @@ _HEADS: Final = Heads(
     session_heads.c.pending_tool_calls,
 )
 _PENDING: Final = Heads(ToolCallHead, session_heads.c.pending_tool_calls)
-_INSERT: Final = Insert(
-    tool_calls,
-    tool_calls.c.session_key,
-    tool_calls.c.seq,
-    tool_calls.c.id,
-    tool_calls.c.call_id,
-    tool_calls.c.message_id,
-    tool_calls.c.name,
-    tool_calls.c.arguments,
-    tool_calls.c.kind,
-    tool_calls.c.status,
-    tool_calls.c.output,
-    tool_calls.c.error,
-    tool_calls.c.created_at,
-    tool_calls.c.started_at,
-    tool_calls.c.completed_at,
-)
+_INSERT: Final = Insert(tool_calls, ToolCallRow)
 _places, _session_key, _id = pairs(bindparam("places"))
 _is_place = and_(tool_calls.c.session_key == _session_key, tool_calls.c.id == _id)
 _FIND: Final = Query(
@@ -376,8 +366,9 @@ _READ: Final = Query(
     ToolCall,
 )
 _ALL_OPEN: Final = Query(
-    TOOL_CALL.where(
-        is_in(tool_calls.c.session_key, bindparam("keys")), IS_OPEN
-    ).order_by(tool_calls.c.session_key, tool_calls.c.seq),
-    ToolCall,
+    select(sessions.c.id.label("session_id"), tool_calls.c.id)
+    .join(sessions, sessions.c.session_key == tool_calls.c.session_key)
+    .where(is_in(tool_calls.c.session_key, bindparam("keys")), IS_OPEN)
+    .order_by(tool_calls.c.session_key, tool_calls.c.seq),
+    _Open,
 )

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+)
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -65,10 +70,7 @@ class OpenTurn:
         self._bytes_max = options.payload_bytes_max
         self._session_id = codec.check_id(session_id, "session_id")
         self._state = "new"
-        # The commands of a run differ in their rows alone: they are joined at the end.
-        self._runs: list[list[Any]] = []
-        # Kind and session of the last run, where it takes more rows.
-        self._run: tuple[type, str] | None = None
+        self._parts: list[Command[Any] | _Rows] = []
         # Session and id of each that this turn appends.
         self._new_messages: set[tuple[str, str]] = set()
         self._results: list[Any] = []
@@ -86,11 +88,13 @@ class OpenTurn:
         traceback: TracebackType | None,
     ) -> None:
         self._state = "ended"
-        runs, self._runs = self._runs, []
+        parts, self._parts = self._parts, []
         if kind is not None:
             return
-        if runs:
-            commands = [_joined(run) for run in runs]
+        if parts:
+            commands = [
+                each.command() if isinstance(each, _Rows) else each for each in parts
+            ]
             size_bytes = sum(each.size_bytes for each in commands)
             outcomes = await self._backend.write(
                 Turn(self._session_id, size_bytes, commands)
@@ -149,11 +153,14 @@ class OpenTurn:
             parent_id=parent_id,
             created_at=created_at,
         )
+        name = self._session(session_id)
         row = message_row(given, self._bytes_max)
-        command = append_messages(self._session(session_id), [row], idempotency_key)
+        own_ids = [] if id is None else [row.id]
         if idempotency_key is None:
-            self._new_messages.add((command.session_id, row.id))
-        self._collect(command, row if idempotency_key is None else None)
+            self._new_messages.add((name, row.id))
+            self._append(append_messages, name, row, own_ids=own_ids)
+        else:
+            self._add(append_messages(name, [row], own_ids, idempotency_key))
         return row.id
 
     def tool_call(
@@ -187,9 +194,15 @@ class OpenTurn:
             created_at,
             self._bytes_max,
         )
-        command = create_tool_calls(self._session(session_id), [row])
-        row.message_is_new = (command.session_id, message_id) in self._new_messages
-        self._collect(command, row)
+        session_id = self._session(session_id)
+        is_new = (session_id, row.message_id) in self._new_messages
+        self._append(
+            create_tool_calls,
+            session_id,
+            row,
+            own_ids=[] if id is None else [row.id],
+            new_messages=[row.message_id] if is_new else [],
+        )
         return row.id
 
     def update_tool_call(
@@ -221,7 +234,7 @@ class OpenTurn:
             "kind": kind,
             "execution_time_ms": execution_time_ms,
         }
-        self._collect(
+        self._add(
             update_tool_call(
                 self._session(session_id), id, fields, expected_status, self._bytes_max
             )
@@ -248,11 +261,11 @@ class OpenTurn:
             is not collected.
         """
         row = event_row(type, data, model, turn_id, created_at, self._bytes_max)
-        command = append_events(
-            self._session(session_id), [row], expected_head, idempotency_key
-        )
-        is_plain = expected_head is None and idempotency_key is None
-        self._collect(command, row if is_plain else None)
+        name = self._session(session_id)
+        if expected_head is None and idempotency_key is None:
+            self._append(append_events, name, row)
+        else:
+            self._add(append_events(name, [row], expected_head, idempotency_key))
 
     def create_session(
         self,
@@ -290,7 +303,7 @@ class OpenTurn:
             "parent_session_id": parent_session_id,
             "status": status,
         }
-        self._collect(
+        self._add(
             create_session(
                 self._session(session_id), fields, metadata, created_at, self._bytes_max
             )
@@ -340,7 +353,7 @@ class OpenTurn:
             "error": error,
             "ended_at": ended_at,
         }
-        self._collect(
+        self._add(
             update_session(
                 self._session(session_id),
                 fields,
@@ -351,22 +364,51 @@ class OpenTurn:
             )
         )
 
+    def _add(self, command: Command[Any]) -> None:
+        self._parts.append(command)
+
+    def _append(
+        self,
+        make: Callable[..., Command[Any]],
+        session_id: str,
+        row: Any,
+        **named: list[Any],
+    ) -> None:
+        """Add a row to those of the call before, where that appended the same.
+
+        :param make: makes the command of a session's rows.
+        :param named: what it takes besides, of each row.
+        """
+        last = self._parts[-1] if self._parts else None
+        if (
+            not isinstance(last, _Rows)
+            or last.make is not make
+            or last.session_id != session_id
+        ):
+            last = _Rows(make, session_id)
+            self._parts.append(last)
+        last.rows.append(row)
+        for name, values in named.items():
+            last.named.setdefault(name, []).extend(values)
+
     def _session(self, given: str | None) -> str:
         if self._state != "open":
             raise StoreError("a turn takes calls inside its block")
-        return self._session_id if given is None else given
+        if given is None:
+            return self._session_id
+        return codec.check_id(given, "session_id")
 
-    def _collect(self, command: Command[Any], row: Any = None) -> None:
-        """Add a command, to the run before where that writes the same.
 
-        :param row: the command's, where it holds nothing else.
-        """
-        run = None if row is None else (type(command), command.session_id)
-        if run is not None and run == self._run:
-            self._runs[-1].append(command)
-        else:
-            self._runs.append([command])
-        self._run = run
+class _Rows(msgspec.Struct):
+    """Rows that one command will append to a session."""
+
+    make: Callable[..., Command[Any]]
+    session_id: str
+    rows: list[Any] = []
+    named: dict[str, list[Any]] = {}
+
+    def command(self) -> Command[Any]:
+        return self.make(self.session_id, self.rows, **self.named)
 
 
 def _joined(run: list[Any]) -> Command[Any]:

@@ -28,11 +28,11 @@ from turnstore.errors import InvalidArgument, SessionNotFound, ToolCallNotFound
 from turnstore.options import StoreOptions
 from turnstore.records import Json
 from turnstore.sql import codec
-from turnstore.sql.bulk import Insert, Update, is_in, pairs
+from turnstore.sql.bulk import InsertValues, Update, is_in, pairs
 from turnstore.sql.compiled import Value
 from turnstore.sql.query import Query, object_of
 from turnstore.sql.schema import sessions
-from turnstore.store.heads import Head, Heads, require_session
+from turnstore.store.heads import Head, Heads, of_session
 from turnstore.store.selects import SESSION_IS
 from turnstore.store.tool_calls.writes import find_statuses
 
@@ -63,7 +63,7 @@ class InputTable(Generic[R]):
         self.fields = record.__struct_fields__
         columns = [table.c[each] for each in self.fields]
         key, seq = table.c.session_key, table.c.seq
-        self.insert = Insert(table, key, seq, *columns)
+        self.insert = InsertValues(table, key, seq, *columns)
         self.update = Update(table, [key, name], [value, table.c.answered_at])
         self.last = Query(
             select(key, func.max(seq).label("seq"))
@@ -398,10 +398,7 @@ def _answer(
 
 
 def _read(connection: Connection, query: Query[R], session_id: str) -> list[R]:
-    found = query(connection, session=session_id)
-    if not found:
-        require_session(connection, session_id)
-    return found
+    return of_session(connection, session_id, query(connection, session=session_id))
 
 
 def _size_bytes(values: Iterable[Value]) -> int:

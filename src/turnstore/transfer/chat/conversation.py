@@ -163,9 +163,12 @@ class _Reader:
         name = self._session_id
         found: list[Command[Any]] = []
         if self.messages:
-            found.append(AppendMessages(name, 0, self.messages))
+            ids = frozenset(each.id for each in self.messages)
+            found.append(AppendMessages(name, 0, self.messages, ids))
         if self.calls:
-            found.append(CreateToolCalls(name, 0, [each.row for each in self.calls]))
+            rows = [each.row for each in self.calls]
+            ids = frozenset(each.id for each in rows)
+            found.append(CreateToolCalls(name, 0, rows, ids))
         found += [
             UpdateToolCall(name, 0, each.row.id, {"result": each.result})
             for each in self.calls
@@ -185,7 +188,6 @@ class _Reader:
         text = codec.check_text_or_none
         message = MessageRow(
             id=f"m{len(self.messages) + 1}",
-            is_own_id=True,
             role=role,
             content=self._json(given.get("content")),
             tool_calls=self._json(given.get("tool_calls")),
@@ -270,7 +272,6 @@ class _Reader:
             name, arguments = _function(each, f"tool_calls[{position}]")
             row = ToolCallRow(
                 id=f"t{len(self.calls) + 1}",
-                is_own_id=True,
                 call_id=each["id"],
                 message_id=message.id,
                 name=name,

@@ -80,12 +80,14 @@ def list_heads(connection: Connection, block: int) -> list[SessionHead]:
 async def read_page(backend: Backend, session_id: str, after: int) -> Page:
     """Read the first ``PAGE_EVENTS`` after a seq, with those of a fork's sources."""
     return await backend.read_single_statement(
-        partial(_page_at_once, session_id=session_id, after=after),
-        partial(_page_in_steps, session_id=session_id, after=after),
+        partial(_page_single_statement, session_id=session_id, after=after),
+        partial(_page_snapshot, session_id=session_id, after=after),
     )
 
 
-def _page_at_once(connection: Connection, session_id: str, after: int) -> Page | None:
+def _page_single_statement(
+    connection: Connection, session_id: str, after: int
+) -> Page | None:
     answer = _EVENTS.single_statement(
         connection,
         PAGE_EVENTS,
@@ -99,7 +101,7 @@ def _page_at_once(connection: Connection, session_id: str, after: int) -> Page |
     return Page(session_key, found)
 
 
-def _page_in_steps(connection: Connection, session_id: str, after: int) -> Page:
+def _page_snapshot(connection: Connection, session_id: str, after: int) -> Page:
     found = _EVENTS.snapshot(
         connection,
         PAGE_EVENTS,
