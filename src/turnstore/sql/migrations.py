@@ -16,7 +16,7 @@ from sqlalchemy import Connection, column, event, inspect, select, table
 
 from turnstore.errors import InvalidArgument, SchemaTooNew, SchemaTooOld, StoreError
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 """Every revision, oldest first. Alembic itself is loaded only to upgrade."""
 
 TITLE_INDEX: Final = "session_titles"
