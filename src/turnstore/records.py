@@ -121,6 +121,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
 
     id: str
+    user_id: str | None = None
     agent_name: str = ""
     project_root: str | None = None
     title: str | None = None
@@ -341,6 +342,7 @@ class SessionFilter(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     ids: Collection[str] | None = None
+    user_id: str | None = None
     agent_name: str | None = None
     project_root: str | None = None
     provider: str | None = None

@@ -203,10 +203,11 @@ def test_an_existing_file_keeps_its_mode_and_content(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_sidecars_are_private_too(store: SessionStore, store_path: Path) -> None:
-    await store.sessions.create(id="s")
-    for suffix in ("", "-wal", "-shm"):
-        assert mode(Path(f"{store_path}{suffix}")) == 0o600
+async def test_sidecars_are_private_too(store_path: Path) -> None:
+    async with SessionStore(store_path) as store:
+        await store.sessions.create(id="s")
+        for suffix in ("", "-wal", "-shm"):
+            assert mode(Path(f"{store_path}{suffix}")) == 0o600
 
 
 def test_a_hard_link_is_refused(tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ class Micros(TypeDecorator[int]):
     cache_ok = True
 
 
+_OF_A_USER = "user_id IS NOT NULL"
 _ON_SQLITE = {"only_on": "sqlite"}
 _ON_POSTGRESQL = {"only_on": "postgresql"}
 
@@ -161,12 +162,30 @@ session_heads = Table(
     Column("total_tokens", BigInteger, nullable=False),
     Column("last_model", Text),
     Column("active_message_id", Text),
+    Column("user_id", Text),
     _listed_by("created_at"),
     Index(None, "updated_at", "created_at", info=_ON_SQLITE).ddl_if("sqlite"),
     Index(None, "updated_period", info=_ON_POSTGRESQL).ddl_if("postgresql"),
     _listed_by("message_count", "created_at"),
     _listed_by("total_tokens", "created_at"),
     _listed_by("last_model", "created_at"),
+    # Without the sessions of nobody, whose appends would pay for them.
+    _listed_by("user_id", "created_at", where=_OF_A_USER),
+    Index(
+        None,
+        "user_id",
+        "updated_at",
+        "created_at",
+        sqlite_where=text(_OF_A_USER),
+        info=_ON_SQLITE,
+    ).ddl_if("sqlite"),
+    Index(
+        None,
+        "user_id",
+        "updated_period",
+        postgresql_where=text(_OF_A_USER),
+        info=_ON_POSTGRESQL,
+    ).ddl_if("postgresql"),
     _listed_by(
         "created_at", name="ix_session_heads_pending", where="pending_tool_calls > 0"
     ),

@@ -79,6 +79,7 @@ def _raw(column: Column[str], raw: Column[str], known: type[StrEnum]) -> Any:
 
 SESSION: Final = select(
     sessions.c.id,
+    session_heads.c.user_id,
     sessions.c.agent_name,
     sessions.c.project_root,
     sessions.c.title,

@@ -65,8 +65,8 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     :param surely: some of the matches, which on PostgreSQL an index alone tells: where
         they are many, so are all.
     :param cost: what finding a match takes, as a multiple of what most indexes take.
-    :param arms: index ranges that together are the matches, each of them in the order
-        of the column ``along`` of the heads.
+    :param arms: index ranges that together are the matches.
+    :param along: columns of the heads in whose order there is an index of each arm.
     """
 
     test: Residual
@@ -76,7 +76,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     surely: Select[Any] | None = None
     cost: int = 1
     arms: tuple[Arm, ...] = ()
-    along: Column[Any] | None = None
+    along: tuple[Column[Any], ...] = ()
 
 
 class CompiledFilter(msgspec.Struct, frozen=True):
@@ -163,8 +163,21 @@ def _equal(column: Column[Any], count: int) -> Condition:
         tests=base,
         matches=matches,
         arms=tuple(Arm(base, column == value) for value in given),
-        along=session_heads.c.created_at if given else None,
+        along=_orders_of(column) if given else (),
     )
+
+
+def _orders_of(column: Column[Any]) -> tuple[Column[Any], ...]:
+    """Return the columns of the heads in whose order a column's indexes have its rows:
+    those that stand behind it."""
+    table = column.table
+    assert isinstance(table, Table)
+    behind = {
+        columns[1].name
+        for columns in (list(each.columns) for each in table.indexes)
+        if columns[0] is column
+    }
+    return tuple(each for each in session_heads.c if each.name in behind)
 
 
 def _as_value(tested: ColumnElement[bool], table: Table) -> ColumnElement[bool]:
@@ -224,7 +237,7 @@ def _in_metadata(at: int, is_pair: bool) -> Condition:
             table.c.key, *([table.c.value] if is_pair else []), table.c.created_at
         ),
         arms=(Arm(table, where),),
-        along=session_heads.c.created_at,
+        along=(session_heads.c.created_at,),
     )
 
 
@@ -243,7 +256,7 @@ def _pending(is_open: bool) -> Condition:
         .where(where)
         .order_by(session_heads.c.created_at),
         arms=(Arm(session_heads, where),),
-        along=session_heads.c.created_at,
+        along=(session_heads.c.created_at,),
     )
 
 
@@ -330,7 +343,7 @@ def _between(name: str, has_low: bool, has_high: bool) -> Condition:
         matches=keys.where(within(indexed)).order_by(in_order.desc()),
         surely=surely,
         arms=(Arm(session_heads, within(indexed)),),
-        along=indexed,
+        along=(indexed,),
     )
 
 
@@ -377,6 +390,7 @@ def _text(value: str, name: str) -> str:
 
 _EQUALS: Final = (
     sessions.c.parent_session_id,
+    session_heads.c.user_id,
     sessions.c.agent_name,
     sessions.c.project_root,
     sessions.c.provider,

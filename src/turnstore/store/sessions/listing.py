@@ -163,7 +163,7 @@ def _to_gather(
     fewest, if there are several. None: no condition has an index, or a page goes along
     one."""
     conditions = wanted.conditions
-    if len(conditions) == 1 and conditions[0].along is order.column:
+    if len(conditions) == 1 and order.column in set(conditions[0].along):
         return None
     able = tuple(each for each in conditions if each.matches is not None)
     if len(able) < 2:

@@ -5,7 +5,8 @@ which the records are joined. For the places there are three plans:
 
 ``along``
     one filter's own index, which has its matches in the wanted order: equality
-    filters in order of creation, a range in order of its column. Costs the page.
+    filters in order of creation (of a user in that of updates too), a range in order
+    of its column. Costs the page.
 ``gather``
     all matches of one filter by its own index, then sorted. Costs the matches.
 ``walk``
@@ -173,7 +174,7 @@ def places(
         if gathered.are_placed:
             return _select(gathered.rows, None, rest, order, is_later)
         return _select(session_heads, None, rest, order, is_later, gathered)
-    along = [each for each in conditions if each.along is order.column]
+    along = [each for each in conditions if order.column in set(each.along)]
     if along:
         rest = [each for each in conditions if each is not along[0]]
         return _along(along[0], rest, order, rows_max, is_later)
