@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
-from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Final, Unpack
 
 from turnstore.engine.backend import Backend
 from turnstore.errors import InvalidArgument
 from turnstore.options import StoreOptions
 from turnstore.records import Event, Json, NewEvent
 from turnstore.sql import codec
-from turnstore.store.events.arguments import append_events, event_row
+from turnstore.store.events.arguments import EventFields, append_events, event_row
 from turnstore.store.events.following.follower import Follower
 from turnstore.store.events.following.followers import Followers
 from turnstore.store.events.reads import (
@@ -23,6 +22,7 @@ from turnstore.store.events.reads import (
     read_head,
 )
 from turnstore.store.events.writes import ROW_BYTES, DeleteEvents
+from turnstore.store.signatures import takes
 
 PAGE_SIZE_MAX: Final = 10_000
 
@@ -43,17 +43,16 @@ class Events:
         self._followers = followers
         self._bytes_max = options.payload_bytes_max
 
+    @takes(EventFields, {})
     async def append(
         self,
         session_id: str,
         type: str,
         data: Json = None,
         *,
-        model: str | None = None,
-        turn_id: str | None = None,
-        created_at: datetime | None = None,
         idempotency_key: str | None = None,
         expected_head: int | None = None,
+        **fields: Unpack[EventFields],
     ) -> int:
         """Append one event and return its ``seq``, once it is committed.
 
@@ -68,7 +67,7 @@ class Events:
         :raises SessionNotFound, SequenceConflict, PayloadInvalid, PayloadTooLarge,
             InvalidArgument: nothing was written.
         """
-        row = event_row(type, data, model, turn_id, created_at, self._bytes_max)
+        row = event_row(type, data, self._bytes_max, **fields)
         return await self._backend.write(
             append_events(session_id, (row,), expected_head, idempotency_key)
         )
@@ -92,10 +91,10 @@ class Events:
             event_row(
                 each.type,
                 each.data,
-                each.model,
-                each.turn_id,
-                each.created_at,
                 self._bytes_max,
+                model=each.model,
+                turn_id=each.turn_id,
+                created_at=each.created_at,
             )
             for each in _check_events(events)
         ]

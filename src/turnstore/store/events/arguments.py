@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TypedDict
 
-from turnstore.records import (
-    Json,
-)
+from turnstore.records import Json
 from turnstore.sql import codec
 from turnstore.store.events.writes import ROW_BYTES as EVENT_BYTES
 from turnstore.store.events.writes import AppendEvents, EventRow
 
 
+class EventFields(TypedDict, total=False):
+    """What appending takes of an event, besides its type and data."""
+
+    model: str | None
+    turn_id: str | None
+    created_at: datetime | None
+
+
 def event_row(
     type: str,
     data: Json,
-    model: str | None,
-    turn_id: str | None,
-    created_at: datetime | None,
     bytes_max: int,
+    *,
+    model: str | None = None,
+    turn_id: str | None = None,
+    created_at: datetime | None = None,
 ) -> EventRow:
     return (
         codec.check_id(type, "type"),

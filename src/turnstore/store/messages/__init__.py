@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from functools import partial
+from typing import Unpack
 
 from turnstore.engine.backend import Backend
 from turnstore.errors import InvalidArgument, MessageNotFound
@@ -13,6 +13,7 @@ from turnstore.records import Compaction, Json, Message, NewMessage, Role, Usage
 from turnstore.sql import codec
 from turnstore.store.messages.arguments import (
     MESSAGE_BYTES,
+    MessageFields,
     append_messages,
     check_role,
     message_bytes,
@@ -29,6 +30,7 @@ from turnstore.store.messages.reads import (
 )
 from turnstore.store.messages.recent import texts_single_statement, texts_snapshot
 from turnstore.store.messages.writes import SetActive
+from turnstore.store.signatures import takes
 
 MessageList = list[Message]
 
@@ -47,22 +49,15 @@ class Messages:
         self._backend = backend
         self._bytes_max = options.payload_bytes_max
 
+    @takes(MessageFields, {})
     async def append(
         self,
         session_id: str,
         role: Role | str,
         content: Json = None,
         *,
-        id: str | None = None,
-        tool_calls: Json = None,
-        tool_call_id: str | None = None,
-        name: str | None = None,
-        usage: Usage | None = None,
-        agent_name: str | None = None,
-        model: str | None = None,
-        parent_id: str | None = None,
-        created_at: datetime | None = None,
         idempotency_key: str | None = None,
+        **fields: Unpack[MessageFields],
     ) -> Message:
         """Append one message and return it, once it is committed.
 
@@ -82,21 +77,9 @@ class Messages:
         :raises SessionNotFound, MessageExists, MessageNotFound (the parent),
             PayloadInvalid, PayloadTooLarge, InvalidArgument: nothing was written.
         """
-        given = NewMessage(
-            role=role,
-            content=content,
-            id=id,
-            tool_calls=tool_calls,
-            tool_call_id=tool_call_id,
-            name=name,
-            usage=usage,
-            agent_name=agent_name,
-            model=model,
-            parent_id=parent_id,
-            created_at=created_at,
-        )
+        given = NewMessage(role=role, content=content, **fields)
         row = message_row(given, self._bytes_max)
-        own_ids = () if id is None else (row.id,)
+        own_ids = () if given.id is None else (row.id,)
         [message] = await self._backend.write(
             append_messages(session_id, [row], own_ids, idempotency_key)
         )

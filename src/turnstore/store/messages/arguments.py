@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Final
+from datetime import datetime
+from typing import Final, TypedDict
 
 import msgspec
 
 from turnstore.errors import InvalidArgument, PayloadInvalid
-from turnstore.records import NewMessage, Role
+from turnstore.records import Json, NewMessage, Role, Usage
 from turnstore.sql import codec
 from turnstore.store.checks import member
 from turnstore.store.ledger import check_usage
 from turnstore.store.messages.writes import AppendMessages, MessageRow
 
 MESSAGE_BYTES: Final = 300
+
+
+class MessageFields(TypedDict, total=False):
+    """What appending takes of a message, besides its role and content."""
+
+    id: str | None
+    tool_calls: Json
+    tool_call_id: str | None
+    name: str | None
+    usage: Usage | None
+    agent_name: str | None
+    model: str | None
+    parent_id: str | None
+    created_at: datetime | None
 
 
 def message_row(given: NewMessage, bytes_max: int) -> MessageRow:

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from datetime import datetime
+from collections.abc import Collection
 from functools import partial
-from typing import Final, Literal
-
-from msgspec import UNSET, UnsetType
+from typing import Final, Literal, Unpack
 
 from turnstore.engine.backend import Backend
 from turnstore.errors import InvalidArgument
 from turnstore.options import StoreOptions
 from turnstore.records import (
-    Json,
     Page,
     Session,
     SessionFilter,
     SessionState,
     SessionStatus,
-    ToolPolicy,
 )
 from turnstore.sql import codec
 from turnstore.store.sessions.arguments import (
+    DEFAULTS,
     SESSION_BYTES,
+    NewSessionFields,
+    SessionChanges,
     create_session,
     update_session,
 )
@@ -37,6 +35,7 @@ from turnstore.store.sessions.listing import (
 )
 from turnstore.store.sessions.reads import get_session, load_session
 from turnstore.store.sessions.writes import DeleteSession
+from turnstore.store.signatures import takes
 
 LIMIT_MAX: Final = 1_000
 
@@ -54,23 +53,9 @@ class Sessions:
         self._backend = backend
         self._bytes_max = options.payload_bytes_max
 
+    @takes(NewSessionFields, DEFAULTS)
     async def create(
-        self,
-        *,
-        id: str | None = None,
-        agent_name: str = "",
-        project_root: str | None = None,
-        title: str | None = None,
-        provider: str | None = None,
-        model: str | None = None,
-        system_prompt: str | None = None,
-        user_prompt: str | None = None,
-        config: Json = None,
-        tool_policy: ToolPolicy | None = None,
-        metadata: Mapping[str, str] | None = None,
-        parent_session_id: str | None = None,
-        status: Status = SessionStatus.IDLE,
-        created_at: datetime | None = None,
+        self, *, id: str | None = None, **fields: Unpack[NewSessionFields]
     ) -> Session:
         """Create a session and return it, once it is committed.
 
@@ -87,22 +72,7 @@ class Sessions:
         :raises SessionExists, PayloadInvalid, PayloadTooLarge, InvalidArgument:
             nothing was written.
         """
-        fields = {
-            "agent_name": agent_name,
-            "project_root": project_root,
-            "title": title,
-            "provider": provider,
-            "model": model,
-            "system_prompt": system_prompt,
-            "user_prompt": user_prompt,
-            "config": config,
-            "tool_policy": tool_policy,
-            "parent_session_id": parent_session_id,
-            "status": status,
-        }
-        return await self._backend.write(
-            create_session(id, fields, metadata, created_at, self._bytes_max)
-        )
+        return await self._backend.write(create_session(id, fields, self._bytes_max))
 
     async def get(self, id: str) -> Session | None:
         """Return a session, None when there is none with this id.
@@ -123,27 +93,13 @@ class Sessions:
         work = partial(load_session, session_id=codec.check_id(id, "id"))
         return await self._backend.read(work, snapshot=True)
 
+    @takes(SessionChanges)
     async def update(
         self,
         id: str,
         *,
-        agent_name: str | None | UnsetType = UNSET,
-        project_root: str | None | UnsetType = UNSET,
-        title: str | None | UnsetType = UNSET,
-        provider: str | None | UnsetType = UNSET,
-        model: str | None | UnsetType = UNSET,
-        system_prompt: str | None | UnsetType = UNSET,
-        user_prompt: str | None | UnsetType = UNSET,
-        status: Status | UnsetType = UNSET,
-        config: Json = UNSET,
-        tool_policy: ToolPolicy | None | UnsetType = UNSET,
-        metadata: Mapping[str, str] | None | UnsetType = UNSET,
-        parent_session_id: str | None | UnsetType = UNSET,
-        active_message_id: str | None | UnsetType = UNSET,
-        result: Json = UNSET,
-        error: str | None | UnsetType = UNSET,
-        ended_at: datetime | None | UnsetType = UNSET,
         expected_status: Status | Collection[Status] | None = None,
+        **fields: Unpack[SessionChanges],
     ) -> Session:
         """Write the given fields and return the session as it is then.
 
@@ -162,31 +118,8 @@ class Sessions:
         :raises SessionNotFound, StatusConflict, MessageNotFound, PayloadInvalid,
             PayloadTooLarge, InvalidArgument: nothing was written.
         """
-        fields = {
-            "agent_name": agent_name,
-            "project_root": project_root,
-            "title": title,
-            "provider": provider,
-            "model": model,
-            "system_prompt": system_prompt,
-            "user_prompt": user_prompt,
-            "status": status,
-            "config": config,
-            "tool_policy": tool_policy,
-            "parent_session_id": parent_session_id,
-            "result": result,
-            "error": error,
-            "ended_at": ended_at,
-        }
         return await self._backend.write(
-            update_session(
-                id,
-                fields,
-                metadata,
-                active_message_id,
-                expected_status,
-                self._bytes_max,
-            )
+            update_session(id, fields, expected_status, self._bytes_max)
         )
 
     async def list(

@@ -4,35 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final, TypedDict
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from turnstore.errors import InvalidArgument
-from turnstore.records import (
-    SessionStatus,
-    ToolPolicy,
-)
+from turnstore.records import Json, SessionStatus, ToolPolicy
 from turnstore.sql import codec
 from turnstore.sql.codec import fold
 from turnstore.sql.compiled import Value
+from turnstore.sql.schema import JsonText, Micros, sessions
 from turnstore.store.checks import Expected, free_text, member, statuses, text_bytes
 from turnstore.store.sessions.writes import CreateSession, UpdateSession
+from turnstore.store.signatures import given
 
 SESSION_BYTES: Final = 1_000
-"""About what a session takes beside its payloads, for the bound on a batch."""
+"""About what a session takes without its payloads, for the bound on a batch."""
+
+
+class SessionFields(TypedDict, total=False):
+    """What creating and updating take of a session; what is UNSET is not given."""
+
+    agent_name: str | None | UnsetType
+    project_root: str | None | UnsetType
+    title: str | None | UnsetType
+    provider: str | None | UnsetType
+    model: str | None | UnsetType
+    system_prompt: str | None | UnsetType
+    user_prompt: str | None | UnsetType
+    status: SessionStatus | str | UnsetType
+    config: Json
+    tool_policy: ToolPolicy | None | UnsetType
+    metadata: Mapping[str, str] | None | UnsetType
+    parent_session_id: str | None | UnsetType
+
+
+class NewSessionFields(SessionFields, total=False):
+    created_at: datetime | None | UnsetType
+
+
+class SessionChanges(SessionFields, total=False):
+    active_message_id: str | None | UnsetType
+    result: Json
+    error: str | None | UnsetType
+    ended_at: datetime | None | UnsetType
+
+
+DEFAULTS: Final[NewSessionFields] = {"agent_name": "", "status": SessionStatus.IDLE}
+FREE_TEXTS: Final = frozenset({"title", "system_prompt", "user_prompt", "error"})
 
 
 def create_session(
-    id: str | None,
-    fields: Mapping[str, object],
-    metadata: Mapping[str, str] | None,
-    created_at: datetime | None,
-    bytes_max: int,
+    id: str | None, fields: NewSessionFields, bytes_max: int
 ) -> CreateSession:
-    columns = _session_columns(fields, bytes_max)
-    pairs = _pairs(metadata, bytes_max)
+    found = {**DEFAULTS, **given(fields, NewSessionFields)}
+    created_at = found.pop("created_at", None)
+    pairs = _pairs(found.pop("metadata", None), bytes_max)
+    columns = _columns(found, bytes_max)
     return CreateSession(
         codec.new_id() if id is None else codec.check_id(id, "id"),
         SESSION_BYTES + text_bytes(columns) + text_bytes(pairs),
@@ -43,19 +72,15 @@ def create_session(
 
 
 def update_session(
-    id: str,
-    fields: Mapping[str, object],
-    metadata: Mapping[str, str] | None | UnsetType,
-    active_message_id: str | None | UnsetType,
-    expected_status: Expected,
-    bytes_max: int,
+    id: str, fields: SessionChanges, expected_status: Expected, bytes_max: int
 ) -> UpdateSession:
-    """:param fields: by name; those that are UNSET stay as they are."""
-    given = {name: value for name, value in fields.items() if value is not UNSET}
-    columns = _session_columns(given, bytes_max)
-    pairs = UNSET if metadata is UNSET else _pairs(metadata, bytes_max)
+    found = given(fields, SessionChanges)
+    active_message_id = found.pop("active_message_id", UNSET)
     if active_message_id is not UNSET and active_message_id is not None:
         active_message_id = codec.check_id(active_message_id, "active_message_id")
+    metadata = found.pop("metadata", UNSET)
+    pairs = UNSET if metadata is UNSET else _pairs(metadata, bytes_max)
+    columns = _columns(found, bytes_max)
     return UpdateSession(
         codec.check_id(id, "id"),
         SESSION_BYTES + text_bytes(columns) + text_bytes(pairs or {}),
@@ -66,29 +91,32 @@ def update_session(
     )
 
 
-def _session_columns(given: Mapping[str, object], bytes_max: int) -> dict[str, Value]:
+def _columns(found: Mapping[str, Any], bytes_max: int) -> dict[str, Value]:
+    """Return fields as columns, checked and encoded by the type of the column where a
+    field has no rule of its own."""
     columns: dict[str, Value] = {}
-    for name, value in given.items():
-        if name in ("title", "system_prompt", "user_prompt", "error"):
-            columns[name] = free_text(value, name, bytes_max)
-            if name == "title":
-                columns["title_folded"] = (
-                    None if value is None else fold(codec.check_free_text(value, name))
-                )
-        elif name in ("config", "result"):
-            columns[name] = codec.encode_or_none(value, bytes_max)
-        elif name == "tool_policy":
-            columns[name] = None if value is None else _policy(value)
-        elif name == "status":
+    for name, value in found.items():
+        kind = sessions.c[name].type
+        if name == "status":
             columns[name] = member(value, SessionStatus, name)
-        elif name == "ended_at":
-            columns[name] = codec.to_micros_or_none(value, name)
-        elif name == "parent_session_id":
-            columns[name] = None if value is None else codec.check_id(value, name)
         elif name == "agent_name":
             columns[name] = "" if value is None else codec.check_text(value, name)
+        elif name == "tool_policy":
+            columns[name] = None if value is None else _policy(value)
+        elif name == "parent_session_id":
+            columns[name] = None if value is None else codec.check_id(value, name)
+        elif name in FREE_TEXTS:
+            columns[name] = free_text(value, name, bytes_max)
+        elif isinstance(kind, JsonText):
+            columns[name] = codec.encode_or_none(value, bytes_max)
+        elif isinstance(kind, Micros):
+            columns[name] = codec.to_micros_or_none(value, name)
         else:
             columns[name] = codec.check_text_or_none(value, name)
+        if name == "title":
+            columns["title_folded"] = (
+                None if value is None else fold(codec.check_free_text(value, name))
+            )
     return columns
 
 

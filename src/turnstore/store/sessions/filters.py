@@ -388,13 +388,14 @@ def _text(value: str, name: str) -> str:
     return text
 
 
-_EQUALS: Final = (
-    sessions.c.parent_session_id,
-    session_heads.c.user_id,
-    sessions.c.agent_name,
-    sessions.c.project_root,
-    sessions.c.provider,
-    sessions.c.model,
-    session_heads.c.last_model,
+_EQUALS: Final = sorted(
+    (
+        table.c[name]
+        for name in SessionFilter.__struct_fields__
+        for table in (sessions, session_heads)
+        if name in table.c and name != "status"
+    ),
+    # The narrowest first.
+    key=lambda each: each is not sessions.c.parent_session_id,
 )
-"""The narrowest first."""
+"""The columns that a filter of their name compares with one value."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime
 from functools import partial
-
-from msgspec import UNSET, UnsetType
+from typing import Unpack
 
 from turnstore.engine.backend import Backend
 from turnstore.options import StoreOptions
@@ -14,8 +12,12 @@ from turnstore.records import Json, ToolCall, ToolCallStatus
 from turnstore.sql import codec
 from turnstore.sql.compiled import Value
 from turnstore.sql.query import Query
+from turnstore.store.signatures import takes
 from turnstore.store.tool_calls.arguments import (
+    DEFAULTS,
     TOOL_CALL_BYTES,
+    ToolCallChanges,
+    ToolCallFields,
     create_tool_calls,
     tool_call_row,
     tool_call_status,
@@ -50,18 +52,13 @@ class ToolCalls:
         self._backend = backend
         self._bytes_max = options.payload_bytes_max
 
+    @takes(ToolCallFields, DEFAULTS)
     async def create(
         self,
         session_id: str,
         name: str,
         arguments: Json,
-        *,
-        id: str | None = None,
-        call_id: str | None = None,
-        message_id: str | None = None,
-        kind: str = "external",
-        status: Status = ToolCallStatus.PENDING,
-        created_at: datetime | None = None,
+        **fields: Unpack[ToolCallFields],
     ) -> ToolCall:
         """Create a tool call and return it, once it is committed.
 
@@ -76,35 +73,21 @@ class ToolCalls:
         :raises SessionNotFound, MessageNotFound, ToolCallExists, PayloadInvalid,
             PayloadTooLarge, InvalidArgument: nothing was written.
         """
-        row = tool_call_row(
-            name,
-            arguments,
-            id,
-            call_id,
-            message_id,
-            kind,
-            status,
-            created_at,
-            self._bytes_max,
-        )
+        row = tool_call_row(name, arguments, fields, self._bytes_max)
+        own_ids = () if fields.get("id") is None else (row.id,)
         [call] = await self._backend.write(
-            create_tool_calls(session_id, [row], () if id is None else (row.id,))
+            create_tool_calls(session_id, [row], own_ids)
         )
         return call
 
+    @takes(ToolCallChanges)
     async def update(
         self,
         session_id: str,
         id: str,
         *,
-        status: Status | UnsetType = UNSET,
-        output: str | None | UnsetType = UNSET,
-        result: Json = UNSET,
-        error: str | None | UnsetType = UNSET,
-        error_details: Json = UNSET,
-        kind: str | UnsetType = UNSET,
-        execution_time_ms: int | None | UnsetType = UNSET,
         expected_status: Status | Collection[Status] | None = None,
+        **fields: Unpack[ToolCallChanges],
     ) -> ToolCall:
         """Write the given fields and return the tool call as it is then.
 
@@ -123,15 +106,6 @@ class ToolCalls:
         :raises SessionNotFound, ToolCallNotFound, PayloadInvalid, PayloadTooLarge,
             InvalidArgument: nothing was written.
         """
-        fields = {
-            "status": status,
-            "output": output,
-            "result": result,
-            "error": error,
-            "error_details": error_details,
-            "kind": kind,
-            "execution_time_ms": execution_time_ms,
-        }
         return await self._backend.write(
             update_tool_call(session_id, id, fields, expected_status, self._bytes_max)
         )

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final, TypedDict
 
-from msgspec import UNSET
+from msgspec import UnsetType
 
-from turnstore.records import (
-    Json,
-    ToolCallStatus,
-)
+from turnstore.records import Json, ToolCallStatus
 from turnstore.sql import codec
 from turnstore.sql.compiled import Value
 from turnstore.store.checks import Expected, free_text, member, statuses, text_bytes
+from turnstore.store.signatures import given
 from turnstore.store.tool_calls.writes import (
     CreateToolCalls,
     ToolCallRow,
@@ -24,28 +22,51 @@ from turnstore.store.tool_calls.writes import (
 TOOL_CALL_BYTES: Final = 300
 
 
+class ToolCallFields(TypedDict, total=False):
+    """What creating takes of a tool call, besides its name and arguments."""
+
+    id: str | None
+    call_id: str | None
+    message_id: str | None
+    kind: str
+    status: ToolCallStatus | str
+    created_at: datetime | None
+
+
+DEFAULTS: Final[ToolCallFields] = {
+    "kind": "external",
+    "status": ToolCallStatus.PENDING,
+}
+
+
+class ToolCallChanges(TypedDict, total=False):
+    """What updating takes of a tool call; what is UNSET stays."""
+
+    status: ToolCallStatus | str | UnsetType
+    output: str | None | UnsetType
+    result: Json
+    error: str | None | UnsetType
+    error_details: Json
+    kind: str | UnsetType
+    execution_time_ms: int | None | UnsetType
+
+
 def tool_call_row(
-    name: str,
-    arguments: Json,
-    id: str | None,
-    call_id: str | None,
-    message_id: str | None,
-    kind: str,
-    status: ToolCallStatus | str,
-    created_at: datetime | None,
-    bytes_max: int,
+    name: str, arguments: Json, fields: ToolCallFields, bytes_max: int
 ) -> ToolCallRow:
+    found = given({**DEFAULTS, **fields}, ToolCallFields)
+    own_id, message_id = found.get("id"), found.get("message_id")
     return ToolCallRow(
-        id=codec.new_id() if id is None else codec.check_id(id, "id"),
+        id=codec.new_id() if own_id is None else codec.check_id(own_id, "id"),
         name=codec.check_text(name, "name"),
         arguments=codec.encode_or_none(arguments, bytes_max),
-        call_id=codec.check_text_or_none(call_id, "call_id"),
+        call_id=codec.check_text_or_none(found.get("call_id"), "call_id"),
         message_id=None
         if message_id is None
         else codec.check_id(message_id, "message_id"),
-        kind=codec.check_text(kind, "kind"),
-        status=member(status, ToolCallStatus, "status"),
-        created_at=codec.to_micros_or_none(created_at, "created_at"),
+        kind=codec.check_text(found["kind"], "kind"),
+        status=member(found["status"], ToolCallStatus, "status"),
+        created_at=codec.to_micros_or_none(found.get("created_at"), "created_at"),
     )
 
 
@@ -71,16 +92,15 @@ def create_tool_calls(
 def update_tool_call(
     session_id: str,
     id: str,
-    fields: Mapping[str, Any],
+    fields: ToolCallChanges,
     expected_status: Expected,
     bytes_max: int,
 ) -> UpdateToolCall:
-    """:param fields: by name; those that are UNSET stay as they are."""
-    given = {name: value for name, value in fields.items() if value is not UNSET}
-    if "status" not in given and given.get("error") is not None:
-        given["status"] = ToolCallStatus.FAILED
+    found = given(fields, ToolCallChanges)
+    if "status" not in found and found.get("error") is not None:
+        found["status"] = ToolCallStatus.FAILED
     columns: dict[str, Value] = {}
-    for name, value in given.items():
+    for name, value in found.items():
         if name == "status":
             columns[name] = member(value, ToolCallStatus, name)
         elif name in ("output", "error"):

@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import (
-    Callable,
-    Collection,
-    Iterable,
-    Mapping,
-)
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from turnstore.engine.backend import Backend
 from turnstore.engine.commands import Command
 from turnstore.errors import StoreError
 from turnstore.options import StoreOptions
-from turnstore.records import (
-    Json,
-    NewMessage,
-    Role,
-    SessionStatus,
-    ToolCallStatus,
-    ToolPolicy,
-    Usage,
-)
+from turnstore.records import Json, NewMessage, Role, SessionStatus, ToolCallStatus
 from turnstore.sql import codec
-from turnstore.store.events.arguments import append_events, event_row
+from turnstore.store.events.arguments import EventFields, append_events, event_row
 from turnstore.store.events.writes import AppendEvents
-from turnstore.store.messages.arguments import append_messages, message_row
-from turnstore.store.sessions.arguments import create_session, update_session
+from turnstore.store.messages.arguments import (
+    MessageFields,
+    append_messages,
+    message_row,
+)
+from turnstore.store.sessions.arguments import DEFAULTS as SESSION_DEFAULTS
+from turnstore.store.sessions.arguments import (
+    NewSessionFields,
+    SessionChanges,
+    create_session,
+    update_session,
+)
+from turnstore.store.signatures import takes
+from turnstore.store.tool_calls.arguments import DEFAULTS as TOOL_CALL_DEFAULTS
 from turnstore.store.tool_calls.arguments import (
+    ToolCallChanges,
+    ToolCallFields,
     create_tool_calls,
     tool_call_row,
     update_tool_call,
@@ -114,22 +113,15 @@ class OpenTurn:
             raise StoreError("results are there once the block has committed")
         return self._results
 
+    @takes(MessageFields, {})
     def message(
         self,
         role: Role | str,
         content: Json = None,
         *,
-        id: str | None = None,
-        tool_calls: Json = None,
-        tool_call_id: str | None = None,
-        name: str | None = None,
-        usage: Usage | None = None,
-        agent_name: str | None = None,
-        model: str | None = None,
-        parent_id: str | None = None,
-        created_at: datetime | None = None,
         idempotency_key: str | None = None,
         session_id: str | None = None,
+        **fields: Unpack[MessageFields],
     ) -> str:
         """Append a message, as ``store.messages.append``; return the id it will have.
 
@@ -140,22 +132,10 @@ class OpenTurn:
         :raises PayloadInvalid, PayloadTooLarge, InvalidArgument, StoreError: the call
             is not collected.
         """
-        given = NewMessage(
-            role=role,
-            content=content,
-            id=id,
-            tool_calls=tool_calls,
-            tool_call_id=tool_call_id,
-            name=name,
-            usage=usage,
-            agent_name=agent_name,
-            model=model,
-            parent_id=parent_id,
-            created_at=created_at,
-        )
         name = self._session(session_id)
+        given = NewMessage(role=role, content=content, **fields)
         row = message_row(given, self._bytes_max)
-        own_ids = [] if id is None else [row.id]
+        own_ids = [] if given.id is None else [row.id]
         if idempotency_key is None:
             self._new_messages.add((name, row.id))
             self._append(append_messages, name, row, own_ids=own_ids)
@@ -163,18 +143,14 @@ class OpenTurn:
             self._add(append_messages(name, [row], own_ids, idempotency_key))
         return row.id
 
+    @takes(ToolCallFields, TOOL_CALL_DEFAULTS)
     def tool_call(
         self,
         name: str,
         arguments: Json,
         *,
-        id: str | None = None,
-        call_id: str | None = None,
-        message_id: str | None = None,
-        kind: str = "external",
-        status: CallStatus = ToolCallStatus.PENDING,
-        created_at: datetime | None = None,
         session_id: str | None = None,
+        **fields: Unpack[ToolCallFields],
     ) -> str:
         """Create a tool call, as ``store.tool_calls.create``; return the id it will
         have.
@@ -183,41 +159,26 @@ class OpenTurn:
         :raises PayloadInvalid, PayloadTooLarge, InvalidArgument, StoreError: the call
             is not collected.
         """
-        row = tool_call_row(
-            name,
-            arguments,
-            id,
-            call_id,
-            message_id,
-            kind,
-            status,
-            created_at,
-            self._bytes_max,
-        )
         session_id = self._session(session_id)
+        row = tool_call_row(name, arguments, fields, self._bytes_max)
         is_new = (session_id, row.message_id) in self._new_messages
         self._append(
             create_tool_calls,
             session_id,
             row,
-            own_ids=[] if id is None else [row.id],
+            own_ids=[] if fields.get("id") is None else [row.id],
             new_messages=[row.message_id] if is_new else [],
         )
         return row.id
 
+    @takes(ToolCallChanges)
     def update_tool_call(
         self,
         id: str,
         *,
-        status: CallStatus | UnsetType = UNSET,
-        output: str | None | UnsetType = UNSET,
-        result: Json = UNSET,
-        error: str | None | UnsetType = UNSET,
-        error_details: Json = UNSET,
-        kind: str | UnsetType = UNSET,
-        execution_time_ms: int | None | UnsetType = UNSET,
         expected_status: CallStatus | Collection[CallStatus] | None = None,
         session_id: str | None = None,
+        **fields: Unpack[ToolCallChanges],
     ) -> None:
         """Write the given fields of a tool call, as ``store.tool_calls.update``.
 
@@ -225,32 +186,22 @@ class OpenTurn:
         :raises PayloadInvalid, PayloadTooLarge, InvalidArgument, StoreError: the call
             is not collected.
         """
-        fields = {
-            "status": status,
-            "output": output,
-            "result": result,
-            "error": error,
-            "error_details": error_details,
-            "kind": kind,
-            "execution_time_ms": execution_time_ms,
-        }
         self._add(
             update_tool_call(
                 self._session(session_id), id, fields, expected_status, self._bytes_max
             )
         )
 
+    @takes(EventFields, {})
     def event(
         self,
         type: str,
         data: Json = None,
         *,
-        model: str | None = None,
-        turn_id: str | None = None,
-        created_at: datetime | None = None,
         idempotency_key: str | None = None,
         expected_head: int | None = None,
         session_id: str | None = None,
+        **fields: Unpack[EventFields],
     ) -> None:
         """Append an event, as ``store.events.append``.
 
@@ -260,76 +211,31 @@ class OpenTurn:
         :raises PayloadInvalid, PayloadTooLarge, InvalidArgument, StoreError: the call
             is not collected.
         """
-        row = event_row(type, data, model, turn_id, created_at, self._bytes_max)
         name = self._session(session_id)
+        row = event_row(type, data, self._bytes_max, **fields)
         if expected_head is None and idempotency_key is None:
             self._append(append_events, name, row)
         else:
             self._add(append_events(name, [row], expected_head, idempotency_key))
 
+    @takes(NewSessionFields, SESSION_DEFAULTS)
     def create_session(
-        self,
-        *,
-        agent_name: str = "",
-        project_root: str | None = None,
-        title: str | None = None,
-        provider: str | None = None,
-        model: str | None = None,
-        system_prompt: str | None = None,
-        user_prompt: str | None = None,
-        config: Json = None,
-        tool_policy: ToolPolicy | None = None,
-        metadata: Mapping[str, str] | None = None,
-        parent_session_id: str | None = None,
-        status: Status = SessionStatus.IDLE,
-        created_at: datetime | None = None,
-        session_id: str | None = None,
+        self, *, session_id: str | None = None, **fields: Unpack[NewSessionFields]
     ) -> None:
         """Create the turn's session, as ``store.sessions.create``.
 
         :raises PayloadInvalid, PayloadTooLarge, InvalidArgument, StoreError: the call
             is not collected.
         """
-        fields = {
-            "agent_name": agent_name,
-            "project_root": project_root,
-            "title": title,
-            "provider": provider,
-            "model": model,
-            "system_prompt": system_prompt,
-            "user_prompt": user_prompt,
-            "config": config,
-            "tool_policy": tool_policy,
-            "parent_session_id": parent_session_id,
-            "status": status,
-        }
-        self._add(
-            create_session(
-                self._session(session_id), fields, metadata, created_at, self._bytes_max
-            )
-        )
+        self._add(create_session(self._session(session_id), fields, self._bytes_max))
 
+    @takes(SessionChanges)
     def update_session(
         self,
         *,
-        agent_name: str | None | UnsetType = UNSET,
-        project_root: str | None | UnsetType = UNSET,
-        title: str | None | UnsetType = UNSET,
-        provider: str | None | UnsetType = UNSET,
-        model: str | None | UnsetType = UNSET,
-        system_prompt: str | None | UnsetType = UNSET,
-        user_prompt: str | None | UnsetType = UNSET,
-        status: Status | UnsetType = UNSET,
-        config: Json = UNSET,
-        tool_policy: ToolPolicy | None | UnsetType = UNSET,
-        metadata: Mapping[str, str] | None | UnsetType = UNSET,
-        parent_session_id: str | None | UnsetType = UNSET,
-        active_message_id: str | None | UnsetType = UNSET,
-        result: Json = UNSET,
-        error: str | None | UnsetType = UNSET,
-        ended_at: datetime | None | UnsetType = UNSET,
         expected_status: Status | Collection[Status] | None = None,
         session_id: str | None = None,
+        **fields: Unpack[SessionChanges],
     ) -> None:
         """Write the given fields of the session, as ``store.sessions.update``.
 
@@ -337,30 +243,9 @@ class OpenTurn:
         :raises PayloadInvalid, PayloadTooLarge, InvalidArgument, StoreError: the call
             is not collected.
         """
-        fields = {
-            "agent_name": agent_name,
-            "project_root": project_root,
-            "title": title,
-            "provider": provider,
-            "model": model,
-            "system_prompt": system_prompt,
-            "user_prompt": user_prompt,
-            "status": status,
-            "config": config,
-            "tool_policy": tool_policy,
-            "parent_session_id": parent_session_id,
-            "result": result,
-            "error": error,
-            "ended_at": ended_at,
-        }
         self._add(
             update_session(
-                self._session(session_id),
-                fields,
-                metadata,
-                active_message_id,
-                expected_status,
-                self._bytes_max,
+                self._session(session_id), fields, expected_status, self._bytes_max
             )
         )
 
