@@ -63,6 +63,7 @@ class HeadRow(msgspec.Struct, gc=False, kw_only=True):
     total_tokens: int = 0
     last_model: str | None = None
     active_message_id: str | None = None
+    user_id: str | None = None
 
 
 INSERT_HEADS: Final = Insert(session_heads, HeadRow)

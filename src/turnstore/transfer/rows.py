@@ -100,6 +100,7 @@ class StoredHead(OfSession, kw_only=True):
     total_tokens: int = 0
     last_model: str | None = None
     active_message_id: str | None = None
+    user_id: str | None = None
 
 
 class StoredMetadata(OfSession, kw_only=True):

@@ -14,7 +14,7 @@ from turnstore.records import Json, SessionStatus, ToolPolicy
 from turnstore.sql import codec
 from turnstore.sql.codec import fold
 from turnstore.sql.compiled import Value
-from turnstore.sql.schema import JsonText, Micros, sessions
+from turnstore.sql.schema import JsonText, Micros, session_heads, sessions
 from turnstore.store.checks import Expected, free_text, member, statuses, text_bytes
 from turnstore.store.sessions.writes import CreateSession, UpdateSession
 from turnstore.store.signatures import given
@@ -26,6 +26,7 @@ SESSION_BYTES: Final = 1_000
 class SessionFields(TypedDict, total=False):
     """What creating and updating take of a session; what is UNSET is not given."""
 
+    user_id: str | None | UnsetType
     agent_name: str | None | UnsetType
     project_root: str | None | UnsetType
     title: str | None | UnsetType
@@ -52,6 +53,7 @@ class SessionChanges(SessionFields, total=False):
 
 
 DEFAULTS: Final[NewSessionFields] = {"agent_name": "", "status": SessionStatus.IDLE}
+IDS: Final = frozenset({"parent_session_id", "active_message_id"})
 FREE_TEXTS: Final = frozenset({"title", "system_prompt", "user_prompt", "error"})
 
 
@@ -75,9 +77,6 @@ def update_session(
     id: str, fields: SessionChanges, expected_status: Expected, bytes_max: int
 ) -> UpdateSession:
     found = given(fields, SessionChanges)
-    active_message_id = found.pop("active_message_id", UNSET)
-    if active_message_id is not UNSET and active_message_id is not None:
-        active_message_id = codec.check_id(active_message_id, "active_message_id")
     metadata = found.pop("metadata", UNSET)
     pairs = UNSET if metadata is UNSET else _pairs(metadata, bytes_max)
     columns = _columns(found, bytes_max)
@@ -86,7 +85,6 @@ def update_session(
         SESSION_BYTES + text_bytes(columns) + text_bytes(pairs or {}),
         columns,
         pairs,
-        active_message_id,
         statuses(expected_status, SessionStatus),
     )
 
@@ -96,14 +94,14 @@ def _columns(found: Mapping[str, Any], bytes_max: int) -> dict[str, Value]:
     field has no rule of its own."""
     columns: dict[str, Value] = {}
     for name, value in found.items():
-        kind = sessions.c[name].type
+        kind = (sessions if name in sessions.c else session_heads).c[name].type
         if name == "status":
             columns[name] = member(value, SessionStatus, name)
         elif name == "agent_name":
             columns[name] = "" if value is None else codec.check_text(value, name)
         elif name == "tool_policy":
             columns[name] = None if value is None else _policy(value)
-        elif name == "parent_session_id":
+        elif name in IDS:
             columns[name] = None if value is None else codec.check_id(value, name)
         elif name in FREE_TEXTS:
             columns[name] = free_text(value, name, bytes_max)

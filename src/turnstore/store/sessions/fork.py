@@ -71,6 +71,7 @@ class _Parent(Head):
     event_head: int
     active_message_id: str | None
     last_model: str | None
+    user_id: str | None
 
 
 def _fork(connection: Connection, command: ForkSession) -> Outcome:
@@ -140,6 +141,7 @@ def _insert_head(
         event_head=upto_event,
         last_model=model,
         active_message_id=active,
+        user_id=parent.user_id,
     )
     INSERT_HEADS(connection, [row])
 

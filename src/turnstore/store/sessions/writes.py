@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import Connection, Table, bindparam, delete, select
 
 from turnstore.engine.commands import Command, Outcome, Touched, runs
 from turnstore.errors import (
@@ -36,7 +36,8 @@ ENDED: Final = frozenset({"completed", "failed", "interrupted"})
 class CreateSession(Command[Session], frozen=True):
     """Creates a session with its head; the result is its record.
 
-    :param columns: values by name; those that are missing are empty.
+    :param columns: values by name, of the session and of its head; those that are
+        missing are empty.
     :param pairs: the metadata.
     :param created_at: microseconds; None for the time of the commit.
     """
@@ -74,14 +75,11 @@ class UpdateSession(Command[Session], frozen=True):
 
     columns: Mapping[str, Value]
     pairs: Mapping[str, str] | UnsetType = UNSET
-    active_message_id: str | None | UnsetType = UNSET
     expected: frozenset[str] | None = None
 
     @property
     def is_empty(self) -> bool:
-        return (
-            not self.columns and self.pairs is UNSET and self.active_message_id is UNSET
-        )
+        return not self.columns and self.pairs is UNSET
 
     @staticmethod
     def apply(
@@ -141,8 +139,9 @@ def _insert(
                 session_key=keys[name],
                 created_at=times[name],
                 updated_at=max(now, times[name]),
+                **_of(session_heads, each.columns),
             )
-            for name in fresh
+            for name, each in fresh.items()
         ],
     )
     INSERT_METADATA(
@@ -206,7 +205,7 @@ def _error_of(
             SessionStatus(state.status),
             f"status is {state.status}, expected {expected}",
         )
-    wanted = command.active_message_id
+    wanted = command.columns.get("active_message_id")
     if isinstance(wanted, str):
         if not find_messages(connection, {(state.session_key, wanted)}):
             return MessageNotFound(command.session_id, wanted)
@@ -221,8 +220,10 @@ def _write(
     status = columns.get("status", state.status)
     if status in ENDED and status != state.status:
         columns.setdefault("ended_at", now)
-    if columns:
-        _update(tuple(columns))(connection, [[key, *columns.values()]])
+    for table in (sessions, session_heads):
+        own = _of(table, columns)
+        if own:
+            _update(table, tuple(own))(connection, [[key, *own.values()]])
     if command.pairs is not UNSET:
         connection.execute(_DELETE_PAIRS, {"key": key})
         created_at = state.created_at_us
@@ -233,26 +234,22 @@ def _write(
                 for pair in command.pairs.items()
             ],
         )
-    if command.active_message_id is not UNSET:
-        _SET_ACTIVE(connection, [[key, command.active_message_id]])
+
+
+def _of(table: Table, columns: Mapping[str, Value]) -> dict[str, Any]:
+    """Return the values of those columns that a table has."""
+    return {name: value for name, value in columns.items() if name in table.c}
 
 
 @lru_cache(maxsize=256)
-def _update(names: tuple[str, ...]) -> Update:
-    return Update(
-        sessions, [sessions.c.session_key], [sessions.c[name] for name in names]
-    )
+def _update(table: Table, names: tuple[str, ...]) -> Update:
+    return Update(table, [table.c.session_key], [table.c[name] for name in names])
 
 
 _HEADS: Final = Heads(Head)
 # The database gives the key.
 _WRITTEN: Final = [each for each in sessions.c if each is not sessions.c.session_key]
 _INSERT: Final = InsertValues(sessions, *_WRITTEN)
-_SET_ACTIVE: Final = Update(
-    session_heads,
-    [session_heads.c.session_key],
-    [session_heads.c.active_message_id],
-)
 _DELETE: Final = delete(sessions).where(
     is_in(sessions.c.session_key, bindparam("keys"))
 )
