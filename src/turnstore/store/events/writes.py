@@ -91,57 +91,81 @@ class AppendEvents(Command[int], frozen=True):
             if appended is not None:
                 return appended
         heads = _HEADS.load(connection, {each.session_id for each in commands})
-        now = codec.now_micros()
-        written = idempotency.find(connection, "event", _places(commands, heads))
-        fresh: list[tuple[idempotency.KeyRef, int]] = []
-        rows: list[Sequence[str | int | None]] = []
-        changed: dict[str, EventHead] = {}
-        models: dict[int, str] = {}
+        batch = _Batch(connection, heads, commands)
         outcomes: list[Outcome] = []
         for command in commands:
-            session_id = command.session_id
-            head = heads.get(session_id)
+            head = heads.get(command.session_id)
             if head is None:
-                outcomes.append(SessionNotFound(session_id))
+                outcomes.append(SessionNotFound(command.session_id))
                 continue
-            key, seq = head.session_key, head.event_head
-            if command.idempotency_key is not None:
-                place = (key, command.idempotency_key)
-                if place in written:
-                    outcomes.append(written[place])
-                    continue
-            if command.expected_head is not None and command.expected_head != seq:
-                outcomes.append(_conflict(connection, command, seq))
+            seq = batch.replayed(command, head)
+            if seq is not None:
+                outcomes.append(seq)
                 continue
-            outcomes.append(
-                Appended(seq + 1, command, key, now) if command.rows else seq + 1
-            )
-            if command.idempotency_key is not None:
-                written[place] = seq + 1
-                fresh.append((place, seq + 1))
-            for kind, data, model, turn_id, created_at in command.rows:
-                seq += 1
-                rows.append(
-                    (
-                        key,
-                        seq,
-                        kind,
-                        data,
-                        model,
-                        turn_id,
-                        now if created_at is None else created_at,
-                    )
-                )
-                if model is not None and model != head.last_model:
-                    head.last_model = models[key] = model
-            if command.rows:
-                head.event_head = seq
-                changed[session_id] = head
-        _INSERT(connection, rows)
-        _HEADS.save(connection, changed.values(), now)
-        save_models(connection, models)
-        idempotency.remember(connection, "event", fresh)
+            expected = command.expected_head
+            if expected is not None and expected != head.event_head:
+                outcomes.append(_conflict(connection, command, head.event_head))
+                continue
+            outcomes.append(batch.append(command, head))
+        batch.insert(connection)
         return outcomes
+
+
+class _Batch:
+    """The rows that a run of commands adds, and the keys they may have used before."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        heads: Mapping[str, EventHead],
+        commands: Sequence[AppendEvents],
+    ) -> None:
+        self._now = codec.now_micros()
+        self._rows: list[Sequence[str | int | None]] = []
+        self._changed: dict[int, EventHead] = {}
+        self._models: dict[int, str] = {}
+        self._fresh: list[tuple[idempotency.KeyRef, int]] = []
+        self._written = idempotency.find(
+            connection,
+            "event",
+            {
+                (heads[each.session_id].session_key, each.idempotency_key)
+                for each in commands
+                if each.idempotency_key is not None and each.session_id in heads
+            },
+        )
+
+    def replayed(self, command: AppendEvents, head: EventHead) -> int | None:
+        """Return the seq that the command's idempotency key wrote before."""
+        if command.idempotency_key is None:
+            return None
+        return self._written.get((head.session_key, command.idempotency_key))
+
+    def append(self, command: AppendEvents, head: EventHead) -> Outcome:
+        """Take a command's rows, counting on from the head."""
+        key, now, seq = head.session_key, self._now, head.event_head
+        first = seq + 1
+        if command.idempotency_key is not None:
+            place = (key, command.idempotency_key)
+            self._written[place] = first
+            self._fresh.append((place, first))
+        if not command.rows:
+            return first
+        for kind, data, model, turn_id, created_at in command.rows:
+            seq += 1
+            at = now if created_at is None else created_at
+            self._rows.append((key, seq, kind, data, model, turn_id, at))
+            if model is not None and model != head.last_model:
+                head.last_model = self._models[key] = model
+        head.event_head = seq
+        self._changed[key] = head
+        return Appended(first, command, key, now)
+
+    def insert(self, connection: Connection) -> None:
+        _INSERT(connection, self._rows)
+        _HEADS.save(connection, self._changed.values(), self._now)
+        save_models(connection, self._models)
+        idempotency.remember(connection, "event", self._fresh)
 
 
 class Appended(Published[int], frozen=True):
@@ -274,16 +298,6 @@ def _append(
         head, now = found[key]
         outcomes.append(Appended(head + place, command, key, now))
     return outcomes
-
-
-def _places(
-    commands: Sequence[AppendEvents], heads: dict[str, EventHead]
-) -> set[idempotency.KeyRef]:
-    return {
-        (heads[each.session_id].session_key, each.idempotency_key)
-        for each in commands
-        if each.idempotency_key is not None and each.session_id in heads
-    }
 
 
 _HEADS: Final = Heads(EventHead, session_heads.c.event_head)
