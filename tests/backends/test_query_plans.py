@@ -38,6 +38,7 @@ async def _fill(path: Path) -> None:
             *(
                 store.sessions.create(
                     id=f"s{n}",
+                    user_id="many" if n % 10 else "few",
                     agent_name="many" if n % 10 else "few",
                     project_root="many" if n % 10 else "few",
                     provider="many" if n % 10 else "few",
@@ -158,6 +159,11 @@ EQUALITIES: list[tuple[str, Any, str]] = [
     ),
     ("status", "idle", "sessions USING COVERING INDEX ix_sessions_status_created_at"),
     (
+        "user_id",
+        "many",
+        "session_heads USING COVERING INDEX ix_session_heads_user_id_created_at",
+    ),
+    (
         "last_model",
         "few",
         "session_heads USING COVERING INDEX ix_session_heads_last_model_created_at",
@@ -269,7 +275,7 @@ async def test_few_matches_are_gathered_in_other_orders(
     lines = await page_plan(store, order_by, {name: few}, is_gathered=True)
     heads = "SEARCH session_heads USING INTEGER PRIMARY KEY (rowid=?)"
     [matches] = tables_read(lines) - {heads}
-    if name == "last_model":  # the rows that its index finds tell the place too
+    if name in ("last_model", "user_id"):  # the rows that its index finds tell the place too
         assert matches == f"SEARCH {index} ({name}=?)".replace(" COVERING", "")
     else:
         assert heads in lines

@@ -71,6 +71,18 @@ async def test_a_walk_goes_along_the_index_of_its_order(
     assert "ix_sessions_" not in plan and "_last_model_" not in plan
 
 
+@pytest.mark.parametrize("order_by", ["created_at", "updated_at"])
+async def test_pages_of_a_user_go_along_an_index(
+    filled: asyncpg.Connection, order_by: str
+) -> None:
+    """Where users have many sessions each, on the average."""
+    await filled.execute("UPDATE session_heads SET user_id = session_key % 25")
+    await filled.execute("VACUUM ANALYZE session_heads")
+    plan = await plan_of(filled, order_by, {"user_id": "1"})
+    index = order_by.replace("_at", "_period") if "up" in order_by else order_by
+    assert f"using ix_session_heads_user_id_{index} on" in plan
+
+
 async def test_few_of_a_period_with_many_are_counted(
     filled: asyncpg.Connection,
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from turnstore import SessionStatus, ToolPolicy
 
 FIELDS: Final[dict[str, Any]] = {
+    "user_id": "ada",
     "agent_name": "coder",
     "project_root": "/repo",
     "title": "Tests",

@@ -65,6 +65,7 @@ def matches(session: Session, given: SessionFilter) -> bool:
 
 def _tests(session: Session, given: SessionFilter) -> Iterator[bool]:
     for name in (
+        "user_id",
         "agent_name",
         "project_root",
         "provider",
@@ -107,6 +108,7 @@ async def populate(store: SessionStore, rng: random.Random, count: int) -> None:
     for at in range(count):
         await store.sessions.create(
             id=f"s{at}",
+            user_id=rng.choice(MAYBE),
             agent_name=rng.choice(NAMES),
             project_root=rng.choice(MAYBE),
             title=rng.choice(TITLES),

@@ -33,6 +33,7 @@ async def parent(store: SessionStore) -> None:
 
 async def test_a_fork_has_its_parents_record(store: SessionStore) -> None:
     fields: dict[str, Any] = {
+        "user_id": "ada",
         "agent_name": "coder",
         "project_root": "/repo",
         "title": "t",

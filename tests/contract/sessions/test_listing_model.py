@@ -74,6 +74,7 @@ NAME = st.sampled_from(NAMES)
 STATUS = st.sampled_from([*STATUSES, "idle", "unknown"])
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "ids": st.lists(st.sampled_from([f"s{n}" for n in range(60)]), max_size=20),
+    "user_id": NAME,
     "agent_name": NAME,
     "project_root": NAME,
     "provider": NAME,
@@ -175,6 +176,7 @@ async def test_each_order_of_all(store: SessionStore, population: Population) ->
 
 SINGLE: Final[list[dict[str, Any]]] = [
     {"ids": ["s1", "s2", "s7", "gone"]},
+    {"user_id": "a"},
     {"agent_name": "a"},
     {"project_root": ""},
     {"provider": "A"},
