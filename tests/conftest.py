@@ -40,6 +40,34 @@ settings.register_profile(
 )
 settings.load_profile("default")
 
+TESTS = Path(__file__).parent
+QUICK = (
+    "contract/",
+    "unit/test_codec.py",
+    "unit/test_errors.py",
+    "unit/test_options.py",
+    "unit/test_stages.py",
+    "concurrency/test_cancellation_storm.py",
+    "concurrency/test_close.py",
+    "concurrency/test_follow_races.py",
+    "concurrency/test_group_commit.py",
+    "concurrency/test_reads.py",
+    "concurrency/test_write_cancellation.py",
+    "backends/test_sqlite_faults.py",
+    "backends/test_sqlite_opening.py",
+    "crash/",
+    "migrations/test_upgrades.py",
+    "properties/",
+    "transfer/test_koda.py",
+    "transfer/test_nocodo.py",
+    "postgres/test_postgres_lanes.py",
+    "postgres/test_postgres_lost_commits.py",
+    "test_public_api.py",
+)
+"""What is marked ``quick``: what says most for its time."""
+NOT_QUICK = ("sqlite_memory", "postgres", "again")
+"""Marks of the contract on other ways than to a file."""
+
 _DATABASE_FILES = (".db", ".db-wal", ".db-shm")
 _raw_opens: list[str] = []
 
@@ -72,6 +100,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.seed = random.randrange(2**32)
     if config.option.timeout is None:  # else the controller or the user has set it
         config.option.timeout = float(config.getini("timeout")) * SLOWNESS
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are selected by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        path = os.path.relpath(item.path, TESTS)
+        is_elsewhere = any(map(item.get_closest_marker, NOT_QUICK))
+        if path.startswith(QUICK) and not is_elsewhere:
+            item.add_marker(pytest.mark.quick)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
