@@ -97,10 +97,12 @@ def wheel(session: nox.Session) -> None:
     folder = session.create_tmp()
     session.run("python", "-m", "build", "--outdir", folder, ".", silent=True)
     built = max(Path(folder).glob("*.whl"), key=lambda path: path.stat().st_mtime)
-    session.install("--force-reinstall", f"{built}[cli]")
+    session.install("--force-reinstall", f"{built}[cli]", "mypy")
     script = Path("tests/support/programs/wheel_program.py").resolve()
     with session.chdir(folder):
         session.run("python", "-W", "error", str(script))
+        # Fails where the installed package does not say that it is typed.
+        session.run("mypy", "--config-file=", "--strict", str(script))
         session.run("turnstore", "sample", silent=True)
 
 
