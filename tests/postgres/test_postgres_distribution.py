@@ -162,9 +162,10 @@ async def execute(url: str, text: str) -> None:
     await connection.close()
 
 
-def turnstore(*arguments: str) -> subprocess.CompletedProcess[str]:
+def turnstore(*arguments: str, answer: str = "y\n") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "turnstore", *arguments],
+        input=answer,
         capture_output=True,
         text=True,
         timeout=LIMIT_S,
@@ -189,6 +190,18 @@ async def with_stand_in(postgres: PostgresServer, database: str) -> AsyncIterato
         yield database
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("answer", ["n\n", "\n", ""])
+async def test_it_says_that_it_does_not_work_and_changes_nothing_unasked(
+    with_stand_in: str, answer: str
+) -> None:
+    result = turnstore(
+        "migrate", "--distribute", "--into", with_stand_in, answer=answer
+    )
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "does not work yet" in result.stderr.splitlines()[0]
+    assert await fetch(with_stand_in, PARTITIONS) == []
 
 
 async def test_without_the_extension_it_is_refused(database: str) -> None:

@@ -141,10 +141,23 @@ def test_options_that_do_not_go_together(options: list[str]) -> None:
 @pytest.mark.parametrize("into", [[], ["--into", "sqlite:///{}/new.db"]])
 def test_only_postgresql_is_distributed(into: list[str], tmp_path: Path) -> None:
     given = [each.format(tmp_path) for each in into]
-    result = runner.invoke(app, ["migrate", "--distribute", *given])
+    result = runner.invoke(app, ["migrate", "--distribute", *given], input="y\n")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "only PostgreSQL with the extension citus" in result.stderr
     assert os.listdir(tmp_path) == []
+
+
+def test_distributing_is_said_not_to_work_before_anything_is_done() -> None:
+    command = ["migrate", "--distribute", "--into", "postgresql://127.0.0.1:1/none"]
+    result = runner.invoke(app, command, input="n\n")
+    assert (result.exit_code, result.stdout) == (1, "")
+    first = result.stderr.splitlines()[0]
+    assert "experimental" in first and "does not work yet" in first
+    printed = runner.invoke(app, [*command, "--sql"])
+    assert (printed.exit_code, printed.stderr.splitlines()) == (0, [first])
+    assert "does not work yet" in " ".join(
+        runner.invoke(app, ["migrate", "--help"]).stdout.split()
+    )
 
 
 def test_the_script_makes_what_is_referred_to_first() -> None:

@@ -1,9 +1,14 @@
-"""The command line.
+"""The command line, of which only ``turnstore.__main__`` imports.
 
-Reading commands take ``--from URL``, open the store ``read_only`` and make no
-database; writing ones take ``--into URL``. Both default to the default store. Exit
-codes: 0 done; 1 an import left something out, or a check found something wrong; 2
-wrong usage, or an error of the store; 130 interrupted.
+Here are the group of all commands and those that look at sessions; the other modules
+have a group of commands each. A command uses the public methods of ``SessionStore`` and
+``turnstore.transfer``; only ``migrate`` and ``citus`` go below them.
+
+Reading commands take ``--from URL``, open the store ``read_only`` and make no database.
+Writing commands take ``--into URL``. Both default to the default store.
+
+Exit codes: 0 done; 1 an import left something out, a check found something wrong, or a
+question was answered with no; 2 wrong usage or an error of the store; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -35,13 +40,13 @@ from turnstore.store import SessionStore
 READ_ONLY: Final = StoreOptions(read_only=True)
 PAGE_SESSIONS: Final = 1_000
 TABLE_COLUMNS_MIN: Final = 160
-"""Width of a table that is not printed to a terminal."""
+"""The least width of a table that is not printed to a terminal."""
 UUID_CHARS: Final = 36
 
 Order = Literal["created_at", "updated_at", "message_count", "total_tokens"]
 
 json_lines = click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON, one object a line."
+    "--json", "as_json", is_flag=True, help="Print JSON, one object per line."
 )
 
 
@@ -177,7 +182,7 @@ async def _load(source: str | None, session_id: str) -> SessionState | None:
 
 
 async def _count(source: str | None) -> tuple[dict[str, int], StoreStatistics]:
-    """Count sessions by status, ``total`` last; each count is a read of its own."""
+    """Count sessions by status, ``total`` last. Each count is a separate read."""
     async with SessionStore(source, READ_ONLY) as store:
         counts = {
             str(status): await store.sessions.count(SessionFilter(status=status))

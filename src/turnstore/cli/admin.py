@@ -1,4 +1,4 @@
-"""Backing up and checking a store."""
+"""The commands that back up and check a store."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Final
 
 import click
 from click.exceptions import Exit
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from turnstore.cli.files import from_store
-from turnstore.cli.terminal import console, counted, plain, run
+from turnstore.cli.files import bar, from_store
+from turnstore.cli.terminal import counted, plain, run
 from turnstore.options import StoreOptions
 from turnstore.store import SessionStore
 
@@ -21,9 +20,9 @@ READ_ONLY: Final = StoreOptions(read_only=True)
 @click.argument("path", metavar="PATH")
 @from_store
 def backup(path: str, source: str | None) -> None:
-    """Copy a store, while it is used, to the new file PATH.
+    """Copy a store to the new file PATH, which is a store too.
 
-    The copy is a store.
+    The store may be in use.
     """
     run(partial(_backup, path, source))
 
@@ -31,9 +30,9 @@ def backup(path: str, source: str | None) -> None:
 @click.command()
 @from_store
 def check(source: str | None) -> None:
-    """Look for what is wrong with a store: exit code 1 when something is.
+    """Look for problems of a store: exit code 1 if there are any.
 
-    Reads all of it, while it is used. Prints a problem a line.
+    Reads all of the store, which may be in use. Prints one problem per line.
     """
     problems = run(partial(_check, source))
     for problem in problems:
@@ -44,24 +43,9 @@ def check(source: str | None) -> None:
 
 
 async def _backup(path: str, source: str | None) -> None:
-    err = console(stderr=True)
-    bar = Progress(
-        TextColumn("copying"),
-        BarColumn(),
-        TaskProgressColumn(),
-        console=err,
-        transient=True,
-        disable=not err.is_terminal,
-    )
     async with SessionStore(source, READ_ONLY) as store:
-        with bar:
-            task = bar.add_task("copying", total=None)
-            await store.admin.backup(
-                path,
-                on_progress=lambda done, total: bar.update(
-                    task, completed=done, total=total
-                ),
-            )
+        with bar("copying") as on_progress:
+            await store.admin.backup(path, on_progress=on_progress)
 
 
 async def _check(source: str | None) -> list[str]:

@@ -1,16 +1,20 @@
 """Distributes a store's tables over the nodes of Citus, by session.
 
-Every table that grows with a session has ``session_key`` first in each of its keys,
-and is distributed by it, all of them together: what belongs to a session lies on one
-node. The few others are reference tables, of which each node has a whole copy:
-``sessions``, because its text ids are unique over all nodes, which Citus keeps for no
-table that is distributed by another column; and what imports left behind, which has
-keys of its own. ``alembic_version`` stays on the coordinator.
+Experimental: a distributed store does not work yet. Tried on real clusters, the first
+``sessions.create`` fails.
 
-Written to the rules of Citus 12 and 13, which these come from: a key of a distributed
-table has the column that it is distributed by; a foreign key goes to a reference
-table, which is made first; a transaction that makes both runs one shard at a time.
-The tests check these rules against PostgreSQL's catalogs. They run without Citus.
+Every table that grows with a session has ``session_key`` first in each of its keys.
+These tables are distributed by it and colocated, so that one node has all rows of a
+session.
+The other tables are reference tables, of which each node has a copy: ``sessions``,
+because its ids are unique over all nodes, which Citus can't check for a table that is
+distributed by another column; and the tables of imports, which have other keys.
+``alembic_version`` stays on the coordinator.
+
+Rules of Citus 12 and 13 that this follows: each key of a distributed table has the
+distribution column; a foreign key goes to a reference table, which is made first; a
+transaction that makes both kinds runs one shard at a time. The tests check the rules on
+PostgreSQL's catalogs, without Citus.
 """
 
 from __future__ import annotations
@@ -44,9 +48,13 @@ from turnstore.sql import migrations
 from turnstore.sql.schema import metadata
 from turnstore.store.heads import lock_heads
 
+EXPERIMENTAL: Final = (
+    "--distribute is experimental: a distributed store (Citus) does not work yet; "
+    "on real clusters the first sessions.create fails"
+)
 KEY: Final = "session_key"
 REFERENCE: Final = ("sessions", "imports", "source_rows")
-"""Tables that every node has a copy of, in the order in which they are made."""
+"""The tables of which every node has a copy, in the order of making them."""
 
 _FIRST: Final = "session_heads"
 DISTRIBUTED: Final = (
@@ -57,34 +65,34 @@ DISTRIBUTED: Final = (
         if each.name not in REFERENCE and each.name != _FIRST
     ),
 )
-"""Tables that are distributed by session; the others go where the first is."""
+"""The tables that are distributed by session, all colocated with the first."""
 
 CITUS_MIN: Final = 12
 SETTINGS: Final = {
-    # Writers read heads of several shards before they write sessions. Citus allows
-    # that only over one connection to each node.
+    # Writers read heads of several shards before they write sessions. Citus allows it
+    # only over one connection per node.
     "citus.multi_shard_modify_mode": "sequential",
-    # What forks show is looked up by the keys of their sources.
+    # Reads of a fork join rows by the keys of its sources.
     "citus.enable_repartition_joins": "on",
-    # Else lock_timeout and synchronous_commit would hold on the coordinator alone.
+    # Otherwise lock_timeout and synchronous_commit hold on the coordinator alone.
     "citus.propagate_set_commands": "local",
 }
-"""What connections to the database have to have."""
+"""Settings that connections to the database need."""
 
-# While tables are made: without it Citus would first make local tables of its own of
-# those that refer to sessions.
+# Settings while tables are made. Without the second one Citus first turns the tables
+# that refer to sessions into local tables of its own.
 _MEANWHILE: Final = {
     "citus.multi_shard_modify_mode": "sequential",
     "citus.enable_local_reference_table_foreign_keys": "off",
 }
-# Not supported; no such table definition. As Citus says that a table breaks its rules.
+# feature_not_supported, invalid_table_definition: a table breaks a rule of Citus.
 _REFUSALS: Final = ("0A000", "42P16")
 _IS_REFERENCE: Final = "a reference table"
 _IS_DISTRIBUTED: Final = f"distributed by {KEY}"
 
 
 class Distribution(msgspec.Struct, frozen=True):
-    """What was done: tables by what they are now, and settings of the database."""
+    """What was done: how each table is distributed now, and settings that were set."""
 
     tables: dict[str, str]
     settings: dict[str, str]
@@ -93,15 +101,15 @@ class Distribution(msgspec.Struct, frozen=True):
 async def distribute(url: str | None) -> Distribution:
     """Distribute the tables of a store, and set what its connections need.
 
-    In one transaction, under the lock that upgrades take. What is distributed already
-    stays as it is. Rows are copied to the nodes, while writers wait; as Citus does it,
-    the coordinator keeps them too, where no statement sees them any more. Settings
-    hold for connections that are made afterwards, and a store finds out when it opens
-    whether tables are distributed: open stores have to be opened again. After an error
-    all is done or nothing: run it again.
+    All of it is one transaction, under the lock that upgrades take. Tables that are
+    distributed already stay as they are. Citus copies the rows to the nodes, while
+    writers wait; it leaves a copy on the coordinator that no statement sees. Settings
+    hold for new connections, and a store looks whether tables are distributed when it
+    is opened: open stores have to be opened again. After an error all is done or
+    nothing: run it again.
 
-    :raises InvalidArgument: not on PostgreSQL, or without the extension, or a table is
-        distributed otherwise. Nothing is changed.
+    :raises InvalidArgument: the database is not PostgreSQL or has no extension citus,
+        or a table is distributed in another way. Nothing was changed.
     :raises SchemaTooOld, SchemaTooNew: the text says what to run first.
     :raises DatabaseBusy: a writer held a table for too long.
     :raises BackendError: Citus refuses a table.
@@ -121,7 +129,7 @@ async def distribute(url: str | None) -> Distribution:
     def prepare(connection: Connection) -> None:
         done.append(distribute_in(connection))
 
-    # As for an upgrade: whatever time it takes, and then once more as a check.
+    # As for an upgrade, without a time limit; the backend then runs it again to check.
     options = StoreOptions(migrate="auto", durability="full")
     backend = PostgresBackend(url, options, lock_heads)
     await backend.open(prepare)
@@ -130,7 +138,7 @@ async def distribute(url: str | None) -> Distribution:
 
 
 def distribute_in(connection: Connection) -> Distribution:
-    """As ``distribute``, in the caller's transaction."""
+    """Do the work of ``distribute`` in the caller's transaction."""
     migrations.prepare(connection, "check")
     _check_extension(connection)
     wanted = dict.fromkeys(REFERENCE, _IS_REFERENCE)
@@ -165,7 +173,7 @@ def distribute_in(connection: Connection) -> Distribution:
 
 
 def sql() -> str:
-    """Return the statements as a script; connects to nothing."""
+    """Return the statements as a script, without connecting to a database."""
     return "".join(f"{each};\n" for each in _script())
 
 
@@ -194,7 +202,7 @@ def _make(name: str) -> Select[Any]:
         func.create_distributed_table(
             relation,
             cast(literal(KEY), Text),
-            # Without a type of its own, as it is one of an enumeration of Citus.
+            # Without a type, because the type is an enumeration of Citus.
             literal_column("'hash'"),
             cast(literal(extra), Text),
         )
@@ -202,12 +210,12 @@ def _make(name: str) -> Select[Any]:
 
 
 def _set_meanwhile(name: str, value: str) -> Select[Any]:
-    """Set it until the transaction ends."""
+    """Return the statement that sets a setting until the transaction ends."""
     return select(func.set_config(name, value, True))
 
 
 def _set_for_database(name: str, value: str) -> Executable:
-    # There is no function for it, and it takes no parameters.
+    # ALTER DATABASE takes no parameters, and there is no function for it.
     return text(
         "DO $do$ BEGIN EXECUTE 'ALTER DATABASE ' || quote_ident(current_database()) "
         f"|| ' SET {name} TO {value}'; END $do$"
@@ -232,7 +240,7 @@ def _check_extension(connection: Connection) -> None:
 
 
 def _found(connection: Connection) -> dict[str, str]:
-    """Return what the tables are that Citus has; not those it calls local."""
+    """Return how each table of Citus is distributed, without those it calls local."""
     rows = connection.execute(_PARTITIONS_OF_STORE).all()
     kinds: dict[str, str] = {}
     for name, method, model, key in rows:

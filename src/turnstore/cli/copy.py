@@ -1,4 +1,4 @@
-"""Copying a whole store into another one."""
+"""The command that copies a whole store into another one."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from turnstore.store import SessionStore
 def copy(source: str, target: str) -> None:
     """Copy a whole store, of any kind, into another one.
 
-    What is there already is skipped, so a copy that was stopped can be run again. Each
-    session is read again from the target and compared. A session that is there and
-    differs is left as it is and reported: exit code 1. A PostgreSQL database needs the
-    schema first: turnstore migrate.
+    Sessions that the target has already are skipped, so a copy that was stopped can be
+    run again. Each session is read back from the target and compared. A session that
+    differs in the target is left as it is and reported: exit code 1. A PostgreSQL
+    database needs the schema first: turnstore migrate.
     """
     report = run(partial(_copy, source, target))
     for problem in report.problems:

@@ -1,4 +1,4 @@
-"""The commands that move sessions between stores and other systems' files."""
+"""The commands that import and export files of other systems."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ some_sessions = click.option(
 
 
 class _Importing(click.Group):
-    """Takes a file without a format as one to recognise."""
+    """Recognises the format of a file that is given in place of a command."""
 
     def resolve_command(
         self, context: click.Context, arguments: list[str]
@@ -79,9 +79,9 @@ def exporting() -> None:
 def import_chat(file: Path, into: str | None) -> None:
     """Import conversations in the OpenAI chat format, each as one session.
 
-    FILE has one conversation a line: a JSON object with a list of messages.
+    FILE has one conversation per line: a JSON object with a list of messages.
 
-    Importing a file again adds nothing. A bad line is left out whole and reported.
+    Importing a file again adds nothing. A bad line is left out and reported.
     """
     _import(file, "chat", into)
 
@@ -99,18 +99,18 @@ def import_recognised(file: Path, into: str | None) -> None:
 @from_store
 @some_sessions
 def export_chat(file: Path, source: str | None, session_ids: tuple[str, ...]) -> None:
-    """Export sessions as conversations in the OpenAI chat format, one a line."""
+    """Export sessions as conversations in the OpenAI chat format, one per line."""
     _export(file, "chat", source, session_ids)
 
 
 def _add_system(system: str) -> None:
-    """Add the commands of a system with a database."""
+    """Add the commands for the files of a system."""
 
     @importing.command(
         system,
         help=f"Import the sessions of a {system} database.\n\n"
-        f"FILE is opened read-only. Importing it again adds nothing. What has no place "
-        f"here is kept, and an export puts it back.",
+        f"FILE is opened read-only. Importing it again adds nothing. What the store "
+        f"has no place for is kept, and an export puts it back.",
     )
     @given_file
     @into_store
@@ -206,7 +206,10 @@ async def _run_export(
 
 @contextmanager
 def bar(name: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on a terminal while the block runs; it is moved by what is given."""
+    """Show a progress bar on a terminal while the block runs.
+
+    Gives the function that moves it, by the count done and the total.
+    """
     err = console(stderr=True)
     progress = Progress(
         TextColumn("{task.description}"),

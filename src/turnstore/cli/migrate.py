@@ -1,4 +1,4 @@
-"""Bringing a store's schema up to date, and distributing its tables."""
+"""The command that brings a store's schema up to date, or distributes its tables."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ from turnstore.store import SessionStore
 @click.option(
     "--distribute",
     is_flag=True,
-    help="PostgreSQL with Citus: distribute the tables over its nodes, by session.",
+    help="Experimental, does not work yet: distribute the tables over the nodes of "
+    "Citus, by session.",
 )
 def migrate(
     into: str | None, check: bool, as_sql: bool, since: str | None, distribute: bool
@@ -46,9 +47,10 @@ def migrate(
     On PostgreSQL run it before a new release is started; the store of an older
     release goes on until it is closed.
 
-    With --distribute the schema has to be up to date: its tables are distributed,
-    those that are already stay as they are. Stop the stores first, and start them
-    again when it is done.
+    --distribute is experimental: a distributed store (Citus) does not work yet. Tried
+    on real clusters, the first sessions.create fails. It asks before it changes
+    anything. The schema has to be up to date, and no store may be open; tables that
+    are distributed already stay as they are.
     """
     if as_sql and check:
         raise click.UsageError("--check and --sql exclude each other")
@@ -80,9 +82,11 @@ def _migrate(into: str | None, check: bool) -> None:
 
 
 def _distribute(into: str | None, as_sql: bool) -> None:
+    click.echo(f"turnstore: {citus.EXPERIMENTAL}", err=True)
     if as_sql:
         click.echo(citus.sql(), nl=False)
         return
+    click.confirm("Distribute the tables all the same?", abort=True, err=True)
     done = run(partial(citus.distribute, into))
     for name, kind in done.tables.items():
         click.echo(f"{name}: {kind}")
@@ -101,7 +105,7 @@ def _distribute(into: str | None, as_sql: bool) -> None:
 
 
 async def _check(into: str | None) -> str | None:
-    """Return what is to be done where the schema is older."""
+    """Return what to do if the schema is older, None if it is up to date."""
     try:
         async with SessionStore(into, StoreOptions(migrate="check")):
             return None

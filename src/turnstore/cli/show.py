@@ -1,4 +1,4 @@
-"""One session as text to read."""
+"""Prints one session as text to read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from turnstore.cli.terminal import counted, plain
 from turnstore.records import Message, Session, SessionState, ToolCall
 
 SHOWN_CHARS_MAX: Final = 1_000
-"""Characters of a tool call's arguments or answer that are shown without ``full``."""
+"""How many characters of a tool call's arguments or answer are shown at most, unless
+all are wanted."""
 
 _ROLE_STYLES: Final = {
     "system": "bold magenta",
@@ -25,10 +26,9 @@ _ROLE_STYLES: Final = {
 
 
 def print_state(out: Console, state: SessionState, *, full: bool) -> None:
-    """Print messages by seq, tool calls under their message, each answer once.
+    """Print messages by seq, tool calls under their message, and each answer once.
 
-    Nothing in the texts is taken as markup or reaches the terminal as a control
-    character.
+    Texts are not taken as markup, and control characters don't reach the terminal.
     """
     _Printer(out, full=full).print(state)
 
@@ -106,7 +106,7 @@ class _Printer:
             self._answered[call.call_id, answer] += 1
 
     def _shown_with_its_call(self, message: Message) -> bool:
-        """Tell whether a call printed before has this message as its answer."""
+        """Whether a call that was printed before has this message as its answer."""
         if message.role != "tool" or message.tool_call_id is None:
             return False
         key = (message.tool_call_id, _text(message.content))
@@ -126,7 +126,8 @@ class _Printer:
 
 
 def _text(content: Any) -> str:
-    """Return a message's content to read: its text, or the parts of it, or JSON."""
+    """Return the content of a message to read: a text, the texts of its parts, or
+    JSON."""
     if content is None:
         return ""
     if isinstance(content, str):

@@ -1,4 +1,4 @@
-"""What every command shares: running, failing, and text that is safe to show."""
+"""Running a command, failing with one line, and printing text safely."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from turnstore.errors import StoreError
 T = TypeVar("T")
 
 INTERRUPTED: Final = 130
-"""Exit code of a command that the user has interrupted."""
+"""The exit code of a command that the user interrupted."""
 
-# All but tab and line feed, and the characters that change the direction of writing:
-# with these a text can rewrite what stands around it on the screen.
+# Control characters except tab and line feed, and those that change the direction of
+# text: with them a text can rewrite other parts of the screen.
 _CONTROLS: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
@@ -32,12 +32,12 @@ def plain(text: str) -> str:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console that takes text as it is: no markup, no emoji codes."""
+    """Return a console that prints text unchanged, without markup or emoji codes."""
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
 
 
 def run(work: Callable[[], Awaitable[T]]) -> T:
-    """Run a command's work; an error of the store ends it with one line and code 2."""
+    """Run a command's work. An error of the store ends it with one line and code 2."""
     try:
         return anyio.run(work)
     except StoreError as error:
@@ -47,13 +47,14 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
 
 
 def fail(reason: str) -> NoReturn:
+    """End the command with one line and code 2."""
     one_line = " ".join(plain(reason).split())
     click.echo(f"turnstore: {one_line}", err=True)
     raise Exit(2)
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON value on one line, as UTF-8 whatever the terminal's encoding."""
+    """Print a value as one line of JSON, in UTF-8 whatever the terminal's encoding."""
     click.echo(msgspec.json.encode(value))
 
 

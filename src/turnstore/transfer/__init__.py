@@ -1,8 +1,14 @@
-"""Moving sessions between stores and other systems' files.
+"""Moves sessions between stores, and between a store and files of other systems.
 
 ``import_file`` reads a file into a store, ``export_file`` writes sessions to a new
-one. What a system's file says and the store has no place for is kept beside the
-session, or with the file, and an export to the same system puts it back.
+file, and ``copy_store`` copies a whole store into another one. If a file says something
+that the store has no place for, it is kept with the session or with the import, and an
+export to the same system puts it back.
+
+``rows`` has the row model and ``pages`` reads it; ``copy/`` copies stores, ``files/``
+has what all systems share, and each system has a folder of its own. The command line
+imports from here. Code here uses public methods, ``store.engine`` and commands of
+``turnstore.store``, and opens no connection to a store's database itself.
 """
 
 from __future__ import annotations
@@ -54,26 +60,28 @@ async def import_file(
 ) -> ImportReport:
     """Store the sessions of another system's file.
 
-    Each session is one transaction. One that is there already is skipped; where its
-    source has changed since, or it came from elsewhere, it is left as it is and
-    reported. So running it again, after an interruption too, adds only what is
-    missing. Of the chat format each line is one session. A session that can't be
-    stored, as a text is too long for an index of PostgreSQL, is left out and reported.
+    Each session is one transaction; in the chat format each line is a session. A
+    session that the store has already is skipped. If its source has changed since, or
+    it is another session of the same id, it is left as it is and reported. So an import
+    can be run again, also after an interruption, and adds only what is missing. A
+    session that can't be stored, because a text is too long for an index of PostgreSQL,
+    is left out and reported.
 
     A database is opened read-only and read in one transaction with its write-ahead
     log, so its program may go on writing. SQLite may leave an empty ``-wal`` and a
-    ``-shm`` beside it.
+    ``-shm`` next to it.
 
     Memory is bounded by the batch: 64 sessions, or 8 MiB and one session.
 
-    :param format: one of ``FORMATS``. None recognises it: a database by the columns of
-        its tables, chat by the first 10 lines.
-    :param on_progress: called after each batch with what is done and what there is:
-        rows of a database, bytes of a chat file.
-    :raises InvalidArgument: an unknown format, none recognised, or not of this format.
+    :param format: one of ``FORMATS``. None recognises the format: a database by the
+        columns of its tables, chat by the first 10 lines.
+    :param on_progress: called after each batch with the count done and the total: rows
+        of a database, bytes of a chat file.
+    :raises InvalidArgument: the format is unknown, is not recognised, or is not that of
+        the file.
     :raises OSError: the file can't be read.
-    :raises StoreError: the store failed, or the file is locked or damaged; sessions
-        before are written, each whole.
+    :raises StoreError: the store failed, or the file is locked or damaged. Sessions
+        before that are written, each of them whole.
     """
     _check_format(format, may_be_none=True)
     if format == "chat":
@@ -101,20 +109,21 @@ async def export_file(
 ) -> ExportReport:
     """Write sessions to a new file of another system.
 
-    What was imported from the system comes back as it was, with the file's own tables.
-    Of other sessions the file holds what the system has a place for; the report counts
-    the rest. Conversations come in the order of their sessions' ``created_at``, which
-    for imported ones is that of their file. The file gets its name when it is whole:
-    an export that is stopped or fails leaves nothing.
+    Sessions that were imported from the system come back as they were, with the file's
+    own tables. From other sessions the file gets what the system has a place for; the
+    report counts the rest. In the chat format the sessions come in the order of their
+    ``created_at``, which for imported ones is the order of their file. The file gets
+    its name when it is complete: an export that is stopped or fails leaves nothing.
 
     Each chunk of sessions is read from one snapshot. Memory is bounded by the chunk:
     4,096 rows, or one session.
 
-    :param session_ids: the sessions to write; None for all, with the rows of imported
-        files that belong to no session.
-    :param on_progress: called after each chunk with the sessions written and in all.
-    :raises InvalidArgument: an unknown format, or there is a file already.
-    :raises SessionNotFound: one of the sessions is not there.
+    :param session_ids: the sessions to write. None writes all of them, and the rows of
+        imported files that belong to no session.
+    :param on_progress: called after each chunk with the count of sessions written and
+        the total.
+    :raises InvalidArgument: the format is unknown, or there is a file of this name.
+    :raises SessionNotFound: one of the sessions does not exist.
     :raises OSError: the file can't be written.
     :raises StoreError: the store failed.
     """
@@ -133,7 +142,7 @@ def _check_format(format: str | None, *, may_be_none: bool = False) -> None:
 
 
 def _recognise(source: Source) -> System:
-    """:raises InvalidArgument: none of the systems has a file with these columns."""
+    """:raises InvalidArgument: no system has files with these tables and columns."""
     columns = source.columns()
     for system in SYSTEMS.values():
         if system.recognises(columns):

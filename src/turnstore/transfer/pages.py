@@ -1,7 +1,7 @@
 """Reads stored rows in pages that are bounded in rows and in bytes.
 
-Exports and copies read all rows of many sessions through ``Pages``, inside one
-snapshot. So memory does not grow with a session, however long it is.
+Exports and copies read the rows of sessions through ``Pages``, from one snapshot. A
+copy holds one page in memory, however long a session is.
 """
 
 from __future__ import annotations
@@ -44,11 +44,10 @@ _LIMIT_MIN: Final = 16
 class Pages(Generic[R]):
     """Reads the rows of one table, by session or by another column.
 
-    :param where: further conditions; their parameters are given with each call.
-    :param group: the column that says what a row belongs to: ``session_key`` unless
-        given.
-    :param bytes_max: a page ends with the row whose text reaches this; without it
-        pages are bounded in rows only, and read in half the time.
+    :param where: further conditions, whose parameters are given with each call.
+    :param group: the column that rows are grouped by, if not ``session_key``.
+    :param bytes_max: a page ends with the row whose text reaches this. None bounds
+        pages in rows only, which takes half the time.
     """
 
     def __init__(
@@ -81,7 +80,8 @@ class Pages(Generic[R]):
     ) -> Iterator[list[R]]:
         """Yield the rows of one group, page by page.
 
-        :param after: of a table in the order of one integer: begin behind it.
+        :param after: only rows after this one, in a table that is ordered by one
+            integer.
         """
         start = self._start if after is None else {"after0": after}
         return self._rest_of(connection, key, start, given)
@@ -89,7 +89,10 @@ class Pages(Generic[R]):
     def of_many(
         self, connection: Connection, keys: Collection[int]
     ) -> Iterator[tuple[int, list[R]]]:
-        """Yield the rows of several groups by key, each time some of one group."""
+        """Yield the rows of several groups, in the order of their keys.
+
+        Each step gives a key and some or all rows of its group.
+        """
         rest = sorted(keys)
         while len(rest) > 1:
             page = self._many(connection, keys=codec.array(rest), limit=CHUNK_ROWS)
@@ -122,13 +125,13 @@ class Pages(Generic[R]):
             if not self._start or not self._goes_on(page, limit):
                 return
             start = self._marks_of(page[-1], first=0)
-            # The database measures again what it cut off: ask for fewer rows.
+            # The database measures the rows that it cuts off: ask for fewer of them.
             limit = CHUNK_ROWS
             if len(page) < limit:
                 limit = min(limit, max(_LIMIT_MIN, 2 * len(page)))
 
     def _goes_on(self, page: Sequence[Any], limit: int) -> bool:
-        """Tell whether there may be rows after a page."""
+        """Whether there may be rows after a page."""
         if len(page) == limit:
             return True
         return (
@@ -138,7 +141,10 @@ class Pages(Generic[R]):
         )
 
     def _marks_of(self, row: Any, *, first: int) -> dict[str, Value]:
-        """Return the parameters to go on after a row, from its marks."""
+        """Return the parameters for the page after a row, from its marks.
+
+        :param first: the number of the mark of the first column of ``order``.
+        """
         return {
             name: getattr(row, f"mark{at}")
             for at, name in enumerate(self._start, first)
@@ -204,7 +210,7 @@ def _page(
 
 
 def _size(stored: StoredTable[Any]) -> ColumnElement[int]:
-    """Return the bytes of a row's texts."""
+    """Return the expression for the bytes of a row's texts."""
     size: ColumnElement[int] = literal_column("0")
     for each in stored.columns:
         if isinstance(each.type, Text | JsonText):
@@ -222,12 +228,12 @@ def _as_stored(column: Column[Any]) -> ColumnElement[Any]:
 
 
 def _lowest(column: Column[Any]) -> Value:
-    """Return what is before all values of a column."""
+    """Return a value that is before all values of a column."""
     return "" if isinstance(column.type, Text) else -1
 
 
 class SessionSize(msgspec.Struct, kw_only=True):
-    """A session, and about how many rows it has."""
+    """A session and its approximate number of rows."""
 
     session_key: int
     id: str
@@ -242,13 +248,13 @@ ROWS_OF_SESSION: Final[ColumnElement[int]] = func.coalesce(
     literal_column("0"),
     type_=BigInteger,
 )
-"""About how many rows a session has, by its head."""
+"""The approximate number of rows of a session, from its head."""
 
 
 def next_sessions(
     connection: Connection, after: int, limit: int
 ) -> Sequence[SessionSize]:
-    """Return the next sessions by session key."""
+    """Return the sessions after a session key, in order."""
     return _NEXT(connection, after=after, limit=limit)
 
 

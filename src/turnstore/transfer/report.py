@@ -1,4 +1,4 @@
-"""What an import or an export did."""
+"""Reports of imports and exports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """What was left out whole: a line of a file, which counts from 1, or a session."""
+    """A session, or a line of a file, that was left out. Lines count from 1."""
 
     file: str
     line: int | None = None
@@ -18,11 +18,12 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts of rows added; ``sessions_skipped`` were there already, unchanged.
+    """What an import added.
 
-    ``rows_kept``: rows of the file of which something has no place of its own here;
-    it is kept, and an export puts it back. ``reasons`` counts why, and what reads as
-    unknown. ``problems`` are what was left out.
+    ``sessions_skipped``: sessions that the store had already, unchanged.
+    ``rows_kept``: rows of the file for which the store has no place, in whole or in
+    part; an export puts them back. ``reasons`` counts why, and which texts read as
+    unknown. ``problems``: what was left out.
     """
 
     sessions: int = 0
@@ -36,10 +37,10 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExportReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts of what was written to the file.
+    """What an export wrote to the file.
 
-    ``rows_restored``: rows of the file that hold something which an import had kept.
-    ``reasons`` counts what the other system can't hold, or holds otherwise.
+    ``rows_restored``: rows that got back something that an import had kept.
+    ``reasons`` counts what the other system can't hold, or holds in another form.
     """
 
     sessions: int = 0

@@ -1,12 +1,12 @@
-"""The rows of a store, one struct for each table: what importing makes, and exporting
-and copying read.
+"""The row model: one struct for each table. Imports make such rows, exports and copies
+read them.
 
-A struct has a field for each column of its table, except for keys that the database
-gives and columns that it computes. So a new column needs a new field here and nothing
-else: ``StoredTable`` derives from the fields what is read, inserted and compared.
+A struct has a field for each column of its table, except keys that the database gives
+and columns that it computes. So a new column needs a new field here and nothing else:
+``StoredTable`` derives from the fields what is read, inserted and digested.
 
-Columns of encoded JSON hold their text, times are microseconds since 1970.
-``session_key`` is set when a row is inserted; reading leaves it 0.
+Columns of encoded JSON hold their text; times are microseconds since 1970.
+``session_key`` is set when a row is inserted; reading leaves it at 0.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class OfSession(Stored, kw_only=True):
 
 
 class Numbered(OfSession, kw_only=True):
-    """A row of a series that is counted within its session, from 1."""
+    """A row that is numbered within its session, from 1."""
 
     seq: int = 0
     created_at: int
@@ -80,7 +80,7 @@ class StoredSession(Stored, kw_only=True):
 
 
 class StoredHead(OfSession, kw_only=True):
-    """``updated_at`` may be None until the other rows of the session are known."""
+    """The head of a session. An import may leave ``updated_at`` None at first."""
 
     created_at: int = 0
     updated_at: int | None = None
@@ -159,7 +159,7 @@ class StoredKey(OfSession, kw_only=True):
 
 
 class StoredUsage(Numbered, kw_only=True):
-    """A row of the usage ledger; ``message_seq``: of the message that it belongs to."""
+    """A row of the usage ledger, perhaps of the message with ``message_seq``."""
 
     message_seq: int | None = None
     agent_name: str | None = None
@@ -213,7 +213,7 @@ class StoredSetting(Numbered, kw_only=True):
 
 
 class StoredSourceRow(Stored, kw_only=True):
-    """What an import kept: of a session, or of the file where that is None."""
+    """What an import kept with a session, or with the file if that is None."""
 
     session_key: int | None = None
     system: str
@@ -233,11 +233,10 @@ class StoredImport(Stored, kw_only=True):
 
 
 class SessionRows(msgspec.Struct, kw_only=True):
-    """All rows of one session, each series by ``seq``.
+    """All rows of one session, in the order of ``seq``.
 
-    An import makes one without idempotency keys and fork sources. An export reads one
-    without idempotency keys and usage; the messages and events that a fork shows of
-    other sessions are among its own.
+    An import makes no idempotency keys and fork sources. An export reads no idempotency
+    keys and usage, and reads what a fork shows of other sessions as its own.
     """
 
     session: StoredSession
@@ -255,7 +254,7 @@ class SessionRows(msgspec.Struct, kw_only=True):
     source_rows: list[StoredSourceRow] = []
 
     def part(self, name: str) -> list[Any]:
-        """Return the rows of a field: the session and its head as lists of one."""
+        """Return the rows of a field; the session and its head are lists of one."""
         rows = getattr(self, name)
         return rows if isinstance(rows, list) else [rows]
 
@@ -266,7 +265,7 @@ R = TypeVar("R", bound=Stored)
 class StoredTable(Generic[R]):
     """A table and the struct of its rows.
 
-    :param order: the columns that tell the rows of one session apart.
+    :param order: the columns that identify a row within its session.
     """
 
     def __init__(self, table: Table, record: type[R], *order: Column[Any]) -> None:
@@ -312,13 +311,14 @@ PARTS: Final[dict[str, StoredTable[Any]]] = {
     "settings": StoredTable(settings, StoredSetting, settings.c.seq),
     "source_rows": SOURCE_ROWS,
 }
-"""The tables with rows of sessions, by the field of ``SessionRows``.
+"""The tables with rows of sessions, by the fields of ``SessionRows``.
 
-A row comes after the rows that it refers to.
+In the order of inserting: a row comes after the rows that it refers to.
 """
 
 
 def usage_of(message: StoredMessage) -> Usage | None:
+    """Return the usage of a message, decoded."""
     if message.usage is None:
         return None
     return msgspec.json.decode(message.usage, type=Usage)
@@ -332,7 +332,8 @@ def used(
     agent_name: str | None = None,
     model: str | None = None,
 ) -> StoredUsage:
-    """Return usage as a row of the ledger; it is one call unless it says otherwise."""
+    """Return usage as a row of the ledger. It counts as one call unless it says how
+    many it is."""
     counts = asdict(usage) | {"api_calls": usage.api_calls or 1}
     return StoredUsage(
         created_at=created_at,

@@ -1,24 +1,25 @@
-"""Conversations in the OpenAI chat format: one JSON object a line, with ``messages``.
+"""Reads conversations in the OpenAI chat format, one JSON object with ``messages`` per
+line.
 
-A line becomes one session, under the object's ``id`` where that is a valid id, else
-under ``chat-`` and the digest of its content. What has no place of its own is kept:
+A line becomes one session. Its id is the object's ``id`` if that is a valid id, else
+``chat-`` and the digest of its content. Other keys are kept:
 
-- The object's other keys are the session's ``metadata``: text as it is, anything else
-  as JSON. ``config["import"]`` names the latter in ``json_keys``, so that the text
-  ``"0"`` and the number 0 are told apart, and holds the ``format`` and the ``digest``
-  of the content.
-- A message's other keys, and those whose value is null, are ``extra`` in the data of
-  its event, so ``{**stored fields that are not None, **extra}`` is the message.
+- Other keys of the object become the session's ``metadata``: a text unchanged, another
+  value as JSON. ``config["import"]`` lists the keys of the latter in ``json_keys``, to
+  distinguish the text ``"0"`` from the number 0, and holds the ``format`` and the
+  ``digest`` of the content.
+- Other keys of a message, and keys with the value null, become ``extra`` in the data of
+  its event. So ``{**stored fields that are not None, **extra}`` is the message.
 
-Each call in a message's ``tool_calls`` is a tool call too. Providers repeat call ids,
-so answers are paired by position: an answer belongs to the first unanswered call with
-its id in the latest assistant message that has one. A call that was never answered is
-``failed`` with the error ``unanswered``: the conversation is over, and nobody waits
-for it. An answer without a call is kept as a message.
+Each call in a message's ``tool_calls`` also becomes a tool call. Providers repeat call
+ids, so answers are paired by position: an answer belongs to the first unanswered call
+with its id, in the latest assistant message that has one. A call without an answer is
+``failed`` with the error ``unanswered``, because the conversation is over. An answer
+without a call is kept as a message only.
 
-One event a message: ``tool_call.completed`` for an answer, ``message.complete`` for
-any other; and one ``tool_call.started`` a call. Events of an assistant's message bear
-the message's ``model``, else the object's.
+Each message has one event: ``tool_call.completed`` for an answer, ``message.complete``
+for any other message. Each call has one ``tool_call.started``. The events of an
+assistant's message have the ``model`` of the message, or else of the object.
 """
 
 from __future__ import annotations
@@ -45,15 +46,15 @@ from turnstore.store.turns.command import Turn
 
 ROLES: Final = ("system", "user", "assistant", "tool")
 FIELDS: Final = ("role", "content", "tool_calls", "tool_call_id", "name", "model")
-"""The keys of a message that have a place in its record."""
+"""The keys of a message that are fields of its record."""
 ROW_BYTES: Final = 300
-"""About what a row takes beside its payloads, for the bound on a batch."""
+"""About the bytes of a row without its payloads."""
 
 _decode: Final = msgspec.json.Decoder().decode
 
 
 class Conversation(msgspec.Struct, frozen=True, kw_only=True):
-    """What one line holds, as the transaction that stores it."""
+    """The conversation of one line, as the transaction that stores it."""
 
     session_id: str
     digest: str
@@ -64,7 +65,7 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_chat(line: bytes) -> bool:
-    """Tell whether a line is an object with a list of messages."""
+    """Whether a line is an object with a list of messages."""
     try:
         _object(line)
     except InvalidArgument:
@@ -73,7 +74,7 @@ def is_chat(line: bytes) -> bool:
 
 
 def is_from(session: Session, conversation: Conversation) -> bool:
-    """Tell whether a stored session was imported from this content."""
+    """Whether a stored session was imported from the same content."""
     config = session.config
     source = config.get("import") if isinstance(config, dict) else None
     return isinstance(source, dict) and source.get("digest") == conversation.digest
@@ -82,11 +83,11 @@ def is_from(session: Session, conversation: Conversation) -> bool:
 def read(line: bytes, payload_bytes_max: int, created_at: int) -> Conversation:
     """Return the conversation that a line holds.
 
-    :param created_at: the session's, in microseconds; an export has sessions in the
-        order of it.
-    :raises InvalidArgument: not JSON, no list of messages, an unknown role, or a
-        field of the wrong type; the text says which.
-    :raises PayloadInvalid, PayloadTooLarge: one of the object's other values.
+    :param created_at: when the session is said to be created, in microseconds. An
+        export orders sessions by it.
+    :raises InvalidArgument: the line is not JSON or has no list of messages, a role is
+        unknown, or a field has the wrong type; the text says which.
+    :raises PayloadInvalid, PayloadTooLarge: a value of another key can't be stored.
     """
     given = _object(line)
     digest = hashlib.sha256(msgspec.json.encode(given, order="sorted")).hexdigest()
@@ -139,14 +140,14 @@ def _session(
 
 
 class _Call(msgspec.Struct):
-    """A tool call to store, and the answer where that is no text."""
+    """A tool call to store. ``result``: its answer, if that is not a text."""
 
     row: ToolCallRow
     result: str | None = None
 
 
 class _Reader:
-    """Takes messages in order and collects what to store."""
+    """Takes the messages in order, and collects the rows to store."""
 
     def __init__(self, session_id: str, model: str | None, bytes_max: int) -> None:
         self._session_id = session_id
@@ -155,11 +156,11 @@ class _Reader:
         self.messages: list[MessageRow] = []
         self.calls: list[_Call] = []
         self.events: list[EventRow] = []
-        # By call id, the unanswered calls of each assistant message, oldest first.
+        # The unanswered calls by call id, grouped by assistant message, oldest first.
         self._unanswered: dict[str, list[deque[_Call]]] = {}
 
     def commands(self) -> list[Command[Any]]:
-        # A turn counts by its own size, so its commands need none.
+        # The size of a turn is its own; those of its commands are not used.
         name = self._session_id
         found: list[Command[Any]] = []
         if self.messages:
@@ -245,7 +246,7 @@ class _Reader:
         return codec.encode_or_none(value, self._bytes_max)
 
     def _answered_by(self, answer: MessageRow, content: Json) -> _Call | None:
-        """Find the call that a message answers, and note the answer there."""
+        """Return the call that a message answers, after storing the answer in it."""
         groups = self._unanswered.get(answer.tool_call_id or "")
         if not groups:
             return None
@@ -284,7 +285,7 @@ class _Reader:
         return calls
 
     def _expect(self, calls: list[_Call]) -> None:
-        """Open the calls of one assistant message for answers."""
+        """Let the calls of one assistant message be answered."""
         by_id: dict[str, deque[_Call]] = {}
         for call in calls:
             by_id.setdefault(call.row.call_id or "", deque()).append(call)
@@ -292,7 +293,8 @@ class _Reader:
             self._unanswered.setdefault(call_id, []).append(group)
 
     def _arguments(self, given: Json) -> str | None:
-        """Return arguments as JSON; text that is none, or none to store, stays text."""
+        """Return arguments as JSON. A text stays text if it is not JSON, or none that
+        can be stored."""
         if not isinstance(given, str):
             return self._json(given)
         try:
@@ -320,13 +322,16 @@ def _valid_id(given: Any) -> str | None:
         return None
 
 
-def _function(given: Any, place: str) -> tuple[str, Any]:
-    """Return name and arguments of a call, as the type of the call holds them."""
+def _function(given: Any, path: str) -> tuple[str, Any]:
+    """Return the name and arguments of a call of either type.
+
+    :param path: where the call is in the message, for errors.
+    """
     if not isinstance(given, dict):
-        raise InvalidArgument(f"{place} must be an object")
-    codec.check_text(given.get("id"), f"{place}.id")
+        raise InvalidArgument(f"{path} must be an object")
+    codec.check_text(given.get("id"), f"{path}.id")
     kind, key = ("custom", "input") if "custom" in given else ("function", "arguments")
     called = given.get(kind)
     if not isinstance(called, dict):
-        raise InvalidArgument(f"{place}.{kind} must be an object")
-    return codec.check_text(called.get("name"), f"{place}.{kind}.name"), called.get(key)
+        raise InvalidArgument(f"{path}.{kind} must be an object")
+    return codec.check_text(called.get("name"), f"{path}.{kind}.name"), called.get(key)

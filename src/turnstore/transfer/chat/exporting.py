@@ -1,4 +1,4 @@
-"""The export of sessions to a file of conversations in the chat format."""
+"""Exports sessions to a file of conversations in the chat format."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class _ListedSession(SessionSize, kw_only=True):
 
 
 class _ByCreation(SessionChunks):
-    """In the order of creation, which for imported ones is that of their file; keys
-    are given in any order where several lanes write."""
+    """Reads sessions in the order of ``created_at``, which for imported ones is the
+    order of their file. Keys don't follow that order if several lanes write."""
 
     def _following(
         self, connection: Connection, last: SessionSize | None, limit: int
@@ -47,7 +47,7 @@ class _ByCreation(SessionChunks):
 
 
 class ChatExport:
-    """One run into one file."""
+    """Runs one export into one file."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class ChatExport:
         publish(self._partial, self._path)
 
     def _line(self, rows: SessionRows) -> bytes:
-        """Return a session as one line, with what its import kept."""
+        """Return a session as one line, with the keys that its import kept."""
         source = _source_of(rows.session.config)
         extras = _extras(rows) if source else {}
         line: dict[str, Any] = {}
@@ -127,9 +127,9 @@ class ChatExport:
         return msgspec.json.encode(line) + b"\n"
 
     def _note_losses(self, rows: SessionRows) -> None:
-        told = {each.id for each in rows.messages if each.tool_calls is not None}
+        in_messages = {each.id for each in rows.messages if each.tool_calls is not None}
         for call in rows.tool_calls:
-            if call.message_id in told:
+            if call.message_id in in_messages:
                 self._counts["tool_calls"] += 1
             else:
                 self._reasons["tool_calls: not in a message"] += 1
@@ -149,7 +149,7 @@ class ChatExport:
 
 
 def _source_of(config: str | None) -> dict[str, Any] | None:
-    """Return what an import from the chat format noted in a session's config."""
+    """Return what an import from the chat format stored in a session's config."""
     value = codec.decode(config)
     source = value.get("import") if isinstance(value, dict) else None
     if isinstance(source, dict) and source.get("format") == "chat":
@@ -158,7 +158,7 @@ def _source_of(config: str | None) -> dict[str, Any] | None:
 
 
 def _extras(rows: SessionRows) -> dict[str, dict[str, Json]]:
-    """Return the keys of messages that have no column, by message id."""
+    """Return the keys of messages that have no column, by the id of the message."""
     found: dict[str, dict[str, Json]] = {}
     for event in rows.events:
         if event.type in _OF_A_MESSAGE:

@@ -1,4 +1,4 @@
-"""Files of conversations in the chat format: read and written line by line."""
+"""Imports a file of conversations in the chat format, line by line."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from turnstore.errors import (
     SessionExists,
     StoreError,
 )
-from turnstore.options import StoreOptions
+from turnstore.options import MIB, StoreOptions
 from turnstore.records import Session, SessionFilter
 from turnstore.sql import codec
 from turnstore.store import SessionStore
 from turnstore.transfer.chat.conversation import Conversation, is_chat, is_from, read
 from turnstore.transfer.report import ImportReport, Problem
 
-LINE_BYTES_MAX: Final = 64 * 1024 * 1024
+LINE_BYTES_MAX: Final = 64 * MIB
 BATCH_LINES: Final = 64
-"""Conversations in flight at once, so that they share commits."""
-BATCH_BYTES: Final = 8 * 1024 * 1024
+"""How many conversations are written concurrently, so that they share commits."""
+BATCH_BYTES: Final = 8 * MIB
 """A batch ends with the line that reaches this."""
 RECOGNISED_LINES: Final = 10
 
@@ -35,7 +35,7 @@ OnProgress = Callable[[int, int], None]
 
 
 class _Line(msgspec.Struct, frozen=True):
-    """One line of the file: what it holds, or why that can't be stored."""
+    """One line of the file: its conversation, or the reason why it has none."""
 
     number: int
     content: Conversation | str
@@ -44,8 +44,8 @@ class _Line(msgspec.Struct, frozen=True):
 class ChatFile:
     """Reads a file in batches of lines. Used from one thread at a time.
 
-    :param known: the formats to name where this is none; the file is recognised by
-        its first lines then.
+    :param known: the formats that are known. If given, the first lines have to show
+        that the file is of the chat format; else the error names these formats.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ChatFile:
         self.total_bytes = 0
 
     def open(self) -> None:
-        """:raises InvalidArgument: none of the first lines is of this format."""
+        """:raises InvalidArgument: none of the first lines is a conversation."""
         self._file = self.path.open("rb")
         self.total_bytes = os.fstat(self._file.fileno()).st_size
         if self._known is not None:
@@ -83,7 +83,7 @@ class ChatFile:
         self._number = self.done_bytes = 0
 
     def read_batch(self) -> list[_Line]:
-        """Return the next lines that are not blank; none at the end of the file."""
+        """Return the next lines that are not blank; nothing at the end of the file."""
         batch: list[_Line] = []
         start_bytes = self.done_bytes
         while len(batch) < BATCH_LINES and self.done_bytes - start_bytes < BATCH_BYTES:
@@ -98,7 +98,7 @@ class ChatFile:
         return batch
 
     def _content(self, line: bytes) -> Conversation | str:
-        # Later with each line: they are written at once, in any order.
+        # Later with each line, because lines are written concurrently, in any order.
         self._created_at = max(codec.now_micros(), self._created_at + 1)
         try:
             return read(line, self._payload_bytes_max, self._created_at)
@@ -106,8 +106,10 @@ class ChatFile:
             return str(error)
 
     def _next_line(self) -> bytes | None:
-        """Return the next line with its end, empty at the end of the file; None for
-        one that is too long."""
+        """Return the next line with its newline.
+
+        Empty at the end of the file; None if the line is too long.
+        """
         assert self._file is not None
         line = self._file.readline(LINE_BYTES_MAX + 1)
         size_bytes = len(line)
@@ -124,7 +126,7 @@ class ChatFile:
 
 
 class ChatImport:
-    """One run over one file: writes batches and counts what was added."""
+    """Runs one import of one file: writes batches and counts what was added."""
 
     def __init__(self, store: SessionStore, source: ChatFile) -> None:
         self._store = store
@@ -155,9 +157,9 @@ class ChatImport:
         )
 
     async def _add_batch(self, batch: Sequence[_Line]) -> None:
-        """Write a batch's conversations at once, so that they share commits.
+        """Write the conversations of a batch concurrently, so that they share commits.
 
-        :raises StoreError: the first that is not about a single conversation.
+        :raises StoreError: the first error that does not concern a single conversation.
         """
         conversations: list[tuple[int, Conversation]] = []
         for line in batch:
@@ -165,10 +167,10 @@ class ChatImport:
                 self._report(line.number, line.content)
             else:
                 conversations.append((line.number, line.content))
-        there = await self._there([each for _, each in conversations])
+        stored = await self._stored([each for _, each in conversations])
         async with create_task_group() as group:
             for number, conversation in conversations:
-                session = there.get(conversation.session_id)
+                session = stored.get(conversation.session_id)
                 if session is not None:
                     self._skip(number, conversation, session)
                 else:
@@ -176,7 +178,10 @@ class ChatImport:
         if self._error is not None:
             raise self._error
 
-    async def _there(self, conversations: Sequence[Conversation]) -> dict[str, Session]:
+    async def _stored(
+        self, conversations: Sequence[Conversation]
+    ) -> dict[str, Session]:
+        """Return the sessions of conversations that the store has already, by id."""
         wanted = SessionFilter(ids=[each.session_id for each in conversations])
         page = await self._store.sessions.list(wanted, limit=BATCH_LINES)
         return {session.id: session for session in page.items}
@@ -187,10 +192,10 @@ class ChatImport:
         except SessionExists:
             await self._skip_existing(number, conversation)
         except InvalidArgument as error:
-            # What its database can't hold: a text too long for an index.
+            # The database can't hold it: a text is too long for an index.
             self._report(number, str(error))
         except StoreError as error:
-            # Kept and raised once, rather than as a group of equal ones.
+            # Raised once at the end, rather than as a group of equal errors.
             self._error = self._error or error
         else:
             self._sessions += 1
@@ -199,9 +204,9 @@ class ChatImport:
             self._events += conversation.events
 
     async def _skip_existing(self, number: int, conversation: Conversation) -> None:
-        """Skip a session that an earlier line, or another process, has just made."""
-        there = await self._there([conversation])
-        session = there.get(conversation.session_id)
+        """Skip a session that another line, or another process, has just made."""
+        stored = await self._stored([conversation])
+        session = stored.get(conversation.session_id)
         if session is None:
             self._report(number, "its session was deleted meanwhile")
         else:

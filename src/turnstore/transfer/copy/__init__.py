@@ -1,9 +1,12 @@
-"""Copying a whole store into another one, of any kind.
+"""Copies a whole store into another one, of any kind.
 
-A reader walks through one snapshot of the source and hands over what belongs
-together: sessions, by key, so that a fork comes after its sources; then the usage of
-deleted sessions; then imported files. What the target has is compared by its digest,
-what it has not is written, read again and compared.
+A reader walks through one snapshot of the source and hands over groups of rows that
+belong together: first sessions by key, so that a fork comes after its sources; then the
+usage of deleted sessions; then imported files. If the target has a session already, the
+digests of its rows are compared. Otherwise it is written, read again and compared.
+
+``turnstore.transfer`` and the command line import from here. Code here reads and writes
+through ``store.engine``, all tables of ``transfer.rows``.
 """
 
 from __future__ import annotations
@@ -39,10 +42,11 @@ OnProgress = Callable[[int, int], None]
 
 
 class CopyReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What was added; ``skipped`` was there already, equal.
+    """What a copy added. ``skipped`` counts what the target had already, and is equal.
 
-    ``rows``: of each table, those added. ``deleted_sessions``: those whose usage was
-    added. ``problems``: what was not copied, or differs in the target.
+    ``rows``: how many were added to each table. ``deleted_sessions``: how many of them
+    had usage that was added. ``problems``: what was not copied, or differs in the
+    target.
     """
 
     sessions: int = 0
@@ -56,23 +60,25 @@ class CopyReport(msgspec.Struct, frozen=True, kw_only=True):
 async def copy_store(
     source: SessionStore, target: SessionStore, on_progress: OnProgress | None = None
 ) -> CopyReport:
-    """Copy everything that ``source`` holds at one moment into ``target``.
+    """Copy all that ``source`` holds, as of one snapshot, into ``target``.
 
-    Each session, with all that belongs to it, is one transaction. A session that is
-    there already and equal is skipped; one that differs is left as it is and reported,
-    as are its forks that are not there. So a copy that was stopped can be run again,
-    and adds only what is missing. What the target holds beside it stays.
+    Each session with all its rows is one transaction. A session that the target has
+    already is skipped if it is equal. If it differs it is left as it is and reported,
+    and so are its forks that the target does not have. So a copy that was stopped can
+    be run again, and adds only what is missing. Other sessions of the target stay.
 
-    After it was written each session is read from the target, and its digest over all
-    rows compared. At the end the rows of each table are counted in the source.
+    Each session is read back from the target after it was written, and the digests of
+    all its rows are compared. At the end the rows of each table are counted in the
+    source.
 
-    Memory is bounded by a group: 64 sessions or about 2,048 rows, 8 MiB of them at a
-    time. The rest of it waits in temporary files.
+    Memory is bounded by the group: 64 sessions or about 2,048 rows. At most 8 MiB of
+    its rows are in memory; the rest waits in temporary files.
 
-    :param on_progress: called with the sessions that are done, and all.
-    :raises InvalidArgument: both are one store.
-    :raises StoreError: one of the stores failed; sessions before are written, each
-        whole.
+    :param on_progress: called after each group with the count of sessions done and the
+        total.
+    :raises InvalidArgument: source and target are the same store object.
+    :raises StoreError: one of the stores failed. Sessions before that are written, each
+        of them whole.
     :raises OSError: there is no room for the temporary files.
     """
     if source is target:
@@ -214,7 +220,10 @@ class _Copy:
     async def _write(
         self, commands: Sequence[Command[Any]]
     ) -> list[tuple[SpooledRows, Any]]:
-        """Return what was written, with the results; what can't be is a problem."""
+        """Write rows; return those written with the commands' results.
+
+        Rows that the target refuses are reported as problems.
+        """
         outcomes = await asyncio.gather(
             *(self._target.write(each) for each in commands), return_exceptions=True
         )
@@ -248,15 +257,15 @@ class _Copy:
 
 
 def _stops(error: StoreError) -> bool:
-    """Tell what every session would meet from what is wrong with one."""
+    """Whether an error would meet every other session too."""
     return is_fatal(error) or error.retryable or isinstance(error, StoreClosed)
 
 
 def _wait(
     loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None]
 ) -> None:
-    """Wait inside a reader's work: on its own thread, or on the loop's where the
-    database's driver lets a function wait there."""
+    """Wait for a coroutine inside a read: on SQLite from the reader's own thread, on
+    PostgreSQL from the greenlet that the read runs in on the event loop."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -1,8 +1,8 @@
-"""Rows that are copied together: spooled to a file, counted, and digested.
+"""Rows that are copied together: counted, digested and spooled to a temporary file.
 
-The digest is equal for equal rows, whatever databases they are stored in: of a row it
-takes the values of all columns except the keys that a database gives, and of a fork's
-source the id of that session.
+Equal rows have equal digests, whatever databases they are stored in. A digest takes the
+values of all columns except the keys that a database gives; of a fork source it takes
+the id of the session instead of its key.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from turnstore.transfer.rows import (
 R = TypeVar("R", bound=Stored)
 
 SPOOL_BYTES: Final = MIB
-"""Of one session, what is kept in memory; the rest of it waits in the file."""
+"""How much of one session stays in memory; the rest waits in the file."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
 class SpooledRows:
     """Rows of several tables that belong together.
 
-    :param name: the id of the session, or what else they belong to.
-    :param is_kept: without, they are counted and digested only.
-    :param ids: of the sessions that fork sources name, by key.
+    :param name: the id of the session, or of the import.
+    :param is_kept: False to count and digest the rows only.
+    :param ids: the ids of the sessions that fork sources name, by key.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class SpooledRows:
         self.name = name
         self.counts: dict[str, int] = {}
         self.sources: dict[int, str] = {}
-        """The sessions that a fork shows rows of: their ids by key."""
+        """The ids of the sessions whose rows a fork shows, by key."""
         self.size_bytes = 0
         self._ids = ids or {}
         self._sums: dict[str, int] = {}
@@ -83,7 +83,7 @@ class SpooledRows:
             self.size_bytes += len(chunk)
 
     def _values_of(self, table: StoredTable[Any]) -> Callable[[Any], Sequence[Value]]:
-        """Return what gives the values of a row that are digested."""
+        """Return the function that returns the digested values of a row."""
         if table is not FORK_SOURCES:
             return table.values
         names = [each.name for each in table.columns]
@@ -93,7 +93,7 @@ class SpooledRows:
         ]
 
     def chunks(self, table: StoredTable[R]) -> Iterator[tuple[list[R], int]]:
-        """Yield the rows in the pages in which they were read, each with its bytes."""
+        """Yield the pages of rows as they were added, each with its size in bytes."""
         decode = msgspec.json.Decoder(list[table.record]).decode  # type: ignore[name-defined]
         for at, size_bytes in self._chunks.get(table.name, ()):
             self._file.seek(at)
@@ -136,7 +136,7 @@ def read_rows(
 
 
 def read_usage(connection: Connection, key: int, *, is_kept: bool) -> SpooledRows:
-    """Return the ledger of a session by key, which may be deleted."""
+    """Return the usage ledger of a session, which may be deleted."""
     found = SpooledRows(f"deleted session {key}", is_kept=is_kept)
     for rows in _USAGE.of_one(connection, key):
         found.add(USAGE, rows)
@@ -144,7 +144,7 @@ def read_usage(connection: Connection, key: int, *, is_kept: bool) -> SpooledRow
 
 
 def read_import(connection: Connection, batch: str, *, is_kept: bool) -> SpooledRows:
-    """Return what is known of an imported file, and its rows of no session."""
+    """Return the record of an imported file, and its rows of no session."""
     found = SpooledRows(batch, is_kept=is_kept)
     for pages in _OF_IMPORT:
         for rows in pages.of_one(connection, batch):

@@ -1,4 +1,4 @@
-"""All that a snapshot of a store holds, in groups that are copied together."""
+"""Walks through all that a snapshot of a store holds, in groups of bounded size."""
 
 from __future__ import annotations
 
@@ -29,11 +29,14 @@ from turnstore.transfer.rows import IMPORTS, PARTS, SESSIONS
 
 GROUP_SESSIONS: Final = 64
 GROUP_ROWS: Final = 2_048
-"""About the rows of a group at most, but for a single session."""
+"""About the most rows of a group; a session with more is a group of its own."""
 
 
 class Group(msgspec.Struct, kw_only=True):
-    """What is compared and written together, and how far the reader is."""
+    """Rows that are compared and written together, with the progress of the walk.
+
+    ``kind`` is sessions, usage or imports; ``done`` and ``total`` count sessions.
+    """
 
     kind: str
     rows: list[SpooledRows]
@@ -46,7 +49,7 @@ class Group(msgspec.Struct, kw_only=True):
 
 
 class Walk:
-    """Iterates over all that a snapshot holds."""
+    """Iterates over the groups of a snapshot."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -66,7 +69,7 @@ class Walk:
                 yield Group(kind=kind, rows=rows, done=self._done, total=self._total)
 
     def problems(self) -> list[Problem]:
-        """Say which rows belong to nothing that was walked through."""
+        """Report the tables with rows that belong to nothing the walk has found."""
         found = []
         for name, statement in _COUNT.items():
             count = self._connection.execute(statement).scalar_one()
@@ -107,7 +110,7 @@ class Walk:
 
 
 def deleted_sessions(connection: Connection) -> Iterator[list[int]]:
-    """Yield the keys of deleted sessions that have used something."""
+    """Yield the keys of deleted sessions that have usage in the ledger."""
     after = -1
     while found := _DELETED(connection, after=after, limit=GROUP_SESSIONS):
         after = found[-1].session_key

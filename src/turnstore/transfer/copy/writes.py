@@ -1,4 +1,4 @@
-"""The commands that write what was read from another store, each all or nothing."""
+"""The commands that write rows of another store, each of them all or nothing."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from turnstore.transfer.rows import (
 class CopySession(Command[None], frozen=True):
     """Writes a session with all its rows.
 
-    The outcome is ``SessionExists`` where it is there, ``SessionNotFound`` where a
-    source of it is not; nothing was written then.
+    The outcome is ``SessionExists`` if there is a session of this id, and
+    ``SessionNotFound`` if a source of the fork is missing: nothing was written then.
     """
 
     rows: SpooledRows
@@ -67,7 +67,7 @@ class CopyUsage(Command[int], frozen=True):
 
     @staticmethod
     def apply(connection: Connection, commands: Sequence[CopyUsage]) -> list[Outcome]:
-        # Sessions that exist for a moment: their keys are never given again.
+        # Sessions that this transaction deletes again: their keys are not reused.
         now = codec.now_micros()
         made = [StoredSession(id=codec.new_id(), created_at=now) for _ in commands]
         SESSIONS.insert(connection, made)
@@ -81,7 +81,7 @@ class CopyUsage(Command[int], frozen=True):
 
 
 class CopyImport(Command[None], frozen=True):
-    """Writes what is known of an imported file, and its rows of no session."""
+    """Writes the record of an imported file, and its rows of no session."""
 
     rows: SpooledRows
 
@@ -111,8 +111,8 @@ def _insert(
 ) -> None:
     """Insert the rows of a table in few statements, a page of them at a time.
 
-    :param given: rows with the key of their session, None where they have none.
-    :param keys: of the sessions that fork sources name, by id.
+    :param given: rows, each with the key of its session if it belongs to one.
+    :param keys: the keys of the sessions that fork sources name, by id.
     """
     waiting: list[Any] = []
     waiting_bytes = 0

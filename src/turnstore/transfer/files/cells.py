@@ -1,9 +1,9 @@
-"""Values of another system's database, and what becomes of them.
+"""The values of another system's database, and their conversion to the store's.
 
 A cell is what SQLite holds: None, int, float, text, bytes, or ``BadText`` for text
-that is no UTF-8. ``pack`` makes JSON of a cell and ``unpack`` the same cell of it. The
-other functions turn a cell into what a column of the store takes, or None where it has
-no place there; and back.
+that is not UTF-8. ``pack`` turns a cell into JSON, and ``unpack`` turns that back into
+the same cell. Other functions turn a cell into what a column of the store takes, or
+into None if the column can't hold it; and back.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from turnstore.sql import codec
 
 
 class BadText(msgspec.Struct, frozen=True):
-    """Text that is no UTF-8."""
+    """Text that is not UTF-8."""
 
     data: bytes
 
 
 class PendingId(msgspec.Struct, frozen=True):
-    """An id of this store where the other system has an integer: one is given when
-    the row is written."""
+    """An id of the store for which the other system needs an integer. The row gets one
+    when it is written."""
 
     id: str
 
@@ -47,7 +47,7 @@ _decode: Final = msgspec.json.Decoder().decode
 
 
 def text_of(data: bytes) -> str | BadText:
-    """Return text as SQLite's driver gives it."""
+    """Decode a text of SQLite; for the driver's ``text_factory``."""
     try:
         return data.decode()
     except UnicodeDecodeError:
@@ -55,19 +55,22 @@ def text_of(data: bytes) -> str | BadText:
 
 
 def pack(cell: Cell) -> Json:
-    """Return a cell as JSON: itself where JSON has it, else an object of one key."""
+    """Return a cell as JSON: the cell itself, or an object of one key.
+
+    For example ``{"blob": "AAE="}`` for bytes, ``{"real": "5.0"}`` for a float.
+    """
     if isinstance(cell, bytes):
         return {"blob": cell}
     if isinstance(cell, BadText):
         return {"text": cell.data}
     if isinstance(cell, float):
-        # As text, because a decoder may make an integer of 5.0.
+        # As text, because a decoder may turn 5.0 into an integer.
         return {"real": repr(cell)}
     return cell
 
 
 def unpack(value: Json) -> Cell:
-    """Return the cell that ``pack`` was given."""
+    """Return the cell that a value of ``pack`` stands for."""
     if not isinstance(value, dict):
         return value  # type: ignore[no-any-return]
     [(kind, inside)] = value.items()
@@ -78,7 +81,7 @@ def unpack(value: Json) -> Cell:
 
 
 def same(first: OutCell, second: OutCell) -> bool:
-    """Tell whether cells are equal in value and storage type."""
+    """Whether two cells are equal in value and storage type."""
     if type(first) is not type(second):
         return False
     if isinstance(first, float):
@@ -90,19 +93,19 @@ def same(first: OutCell, second: OutCell) -> bool:
 
 
 def name(cell: Cell) -> str | None:
-    """Return text for a column of names: without NUL."""
+    """Return a text that a column of names can hold: one without NUL."""
     return cell if isinstance(cell, str) and "\x00" not in cell else None
 
 
 def identifier(cell: Cell) -> str | None:
-    """Return text that is a valid id here."""
+    """Return a text that is a valid id in the store."""
     if isinstance(cell, str) and 0 < len(cell) <= codec.ID_CHARS_MAX:
         return name(cell)
     return None
 
 
 def quoted(cell: Cell, bytes_max: int) -> str | None:
-    """Return text as encoded JSON, for a column of free text."""
+    """Return a text as encoded JSON, for a column of free text."""
     if not isinstance(cell, str):
         return None
     encoded = msgspec.json.encode(cell)
@@ -110,14 +113,14 @@ def quoted(cell: Cell, bytes_max: int) -> str | None:
 
 
 def json_text(cell: Cell, bytes_max: int) -> str | None:
-    """Return text that is JSON, as it is, for a column of encoded JSON."""
+    """Return a text that is JSON unchanged, for a column of encoded JSON."""
     if not isinstance(cell, str) or len(cell) > bytes_max:
         return None
     try:
         value = _decode(cell)
         is_doubtful = cell.count("[") + cell.count("{") > codec.DEPTH_MAX
     except msgspec.ValidationError:
-        # A number of many digits. Python's reader takes more than JSON has.
+        # A number of many digits. Python's own decoder takes more than JSON allows.
         try:
             value, is_doubtful = json.loads(cell), True
         except (ValueError, RecursionError):
@@ -133,7 +136,10 @@ def json_text(cell: Cell, bytes_max: int) -> str | None:
 
 
 def to_micros(cell: Cell, unit: int) -> int | None:
-    """Return a count of ``unit`` (in microseconds) since 1970 as microseconds."""
+    """Return a count of units since 1970 as microseconds.
+
+    :param unit: the length of a unit in microseconds.
+    """
     if not isinstance(cell, int):
         return None
     since = cell * unit
@@ -141,17 +147,17 @@ def to_micros(cell: Cell, unit: int) -> int | None:
 
 
 def micros_of_text(cell: Cell) -> int | None:
-    """Return a time in RFC 3339, or ``YYYY-MM-DD HH:MM:SS`` in UTC, as microseconds."""
+    """Return a time of RFC 3339, or ``YYYY-MM-DD HH:MM:SS`` of UTC, as microseconds."""
     if not isinstance(cell, str) or not 19 <= len(cell) <= 40:
         return None
     try:
-        from_micros = datetime.fromisoformat(cell)
+        time = datetime.fromisoformat(cell)
     except ValueError:
         return None
-    if from_micros.tzinfo is None:
-        from_micros = from_micros.replace(tzinfo=UTC)
+    if time.tzinfo is None:
+        time = time.replace(tzinfo=UTC)
     try:
-        return codec.to_micros(from_micros, "time")
+        return codec.to_micros(time, "time")
     except (ValueError, OverflowError):
         return None
 
@@ -164,7 +170,7 @@ def integer(cell: Cell) -> int | None:
 
 
 def unquoted(encoded: str | None) -> str | None:
-    """Return the text that encoded JSON holds; of another value its JSON."""
+    """Return the text that encoded JSON stands for, or the JSON of another value."""
     if encoded is None:
         return None
     value = codec.decode(encoded) if encoded.startswith('"') else None
@@ -172,8 +178,8 @@ def unquoted(encoded: str | None) -> str | None:
 
 
 def own_id(id: str) -> OutCell:
-    """Return an id where the other system has integers: the integer that it spells,
-    else one that is given when the row is written."""
+    """Return an id for a system whose ids are integers: the integer that it spells, or
+    a ``PendingId``."""
     if id.isdecimal() and id.isascii() and str(int(id)) == id:
         number = int(id)
         if number <= codec.INTEGER_MAX:
@@ -185,27 +191,31 @@ def own_id_or_none(id: str | None) -> OutCell:
     return None if id is None else own_id(id)
 
 
-def count_of(to_micros: int | None, unit: int) -> int | None:
-    """Return microseconds as a whole count of ``unit``."""
-    return None if to_micros is None else to_micros // unit
+def count_of(micros: int | None, unit: int) -> int | None:
+    """Return microseconds as a count of whole units."""
+    return None if micros is None else micros // unit
 
 
-def sqlite_time(to_micros: int) -> str:
-    """Return microseconds as ``YYYY-MM-DD HH:MM:SS``, the form SQLite writes."""
-    return codec.from_micros(to_micros).strftime("%Y-%m-%d %H:%M:%S")
+def sqlite_time(micros: int) -> str:
+    """Return microseconds as ``YYYY-MM-DD HH:MM:SS``, as SQLite writes a time."""
+    return codec.from_micros(micros).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def rfc3339(to_micros: int) -> str:
+def rfc3339(micros: int) -> str:
     """Return microseconds as RFC 3339 with ``+00:00``."""
-    return codec.from_micros(to_micros).isoformat()
+    return codec.from_micros(micros).isoformat()
+
+
+def rfc3339_or_none(micros: int | None) -> str | None:
+    return None if micros is None else rfc3339(micros)
 
 
 def encoded(value: Json) -> str:
-    """Return a value as encoded JSON; for what is known to be valid."""
+    """Return a value that is known to be valid as encoded JSON."""
     return msgspec.json.encode(value).decode()
 
 
 def derived_id(system: str, cell: Cell) -> str:
-    """Return an id for a session whose own is none here: empty, too long, no text."""
+    """Return an id for a session whose own id is not valid in the store."""
     digest = hashlib.sha256(msgspec.json.encode(pack(cell))).hexdigest()
     return f"{system}-{digest[:32]}"

@@ -84,25 +84,23 @@ def compare(
     If the system's module does not give one row for each source row, the patch keeps
     all of them whole; they are then counted under the column "".
     """
+    row_ids = [row_id for row_id, _ in written]
     if len(source) != len(written):
         kept = [pack_row(row) for row in [*source, *aside]]
-        ids = {row_id for row_id, _ in written}
         patch = TablePatch(count=len(written), is_whole=True, aside=kept)
-        return patch, {"": ids or {1}} if source else {}
+        return patch, {"": set(row_ids) or {1}} if source else {}
     patch = TablePatch(count=len(source), aside=[pack_row(row) for row in aside])
     differing: dict[str, set[RowId]] = {}
     for column in source[0] if source else ():
-        given = [
-            id if column == table.session and column not in out else out.get(column)
-            for _, out in written
-        ]
-        ids_of_rows = [row_id for row_id, _ in written]
-        found = _compare_column([row[column] for row in source], given, ids_of_rows)
-        if found is None:
-            continue
-        patch.columns[column] = found
-        if column not in (ROWID, table.key):
-            differing[column] = set(found.row_ids or ids_of_rows)
+        cells = [row[column] for row in source]
+        # The session's id is filled in later, if ``write`` does not give it.
+        default = id if column == table.session else None
+        given = [out.get(column, default) for _, out in written]
+        found = _compare_column(cells, given, row_ids)
+        if found is not None:
+            patch.columns[column] = found
+            if column not in (ROWID, table.key):
+                differing[column] = set(found.row_ids or row_ids)
     return patch, differing
 
 

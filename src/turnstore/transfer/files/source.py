@@ -1,9 +1,9 @@
-"""Another system's SQLite file, read only and never changed.
+"""Reads another system's SQLite file, which is never changed.
 
-It is opened by SQLite alone, with its write-ahead log if there is one, and read in one
-transaction, so what its program writes meanwhile is not seen. Where it can't be opened
-read-only (a log to be recovered in a folder that can't be written), a private copy is
-read instead.
+Only SQLite opens the file, read-only, together with its write-ahead log. All reads are
+one transaction, so they don't see what the file's program writes meanwhile. If the file
+can't be opened read-only (its log needs recovery, and the folder can't be written), a
+private copy is read instead.
 """
 
 from __future__ import annotations
@@ -50,8 +50,11 @@ Rank = tuple[int, Any]
 
 
 class SourceTable(msgspec.Struct, frozen=True, kw_only=True):
-    """A table that rows are read from; ``columns`` begin with the rowid where that is
-    not one of them. ``order``: the column that holds the rowid; None without one."""
+    """A table that rows are read from.
+
+    ``columns`` begin with the rowid if that is no column of its own. ``order`` is the
+    column with the rowid; None for a table without rowid.
+    """
 
     name: str
     columns: tuple[str, ...]
@@ -70,10 +73,10 @@ class Source:
         self.schema: list[SchemaEntry] = []
 
     def open(self) -> bool:
-        """Open the file and learn its schema; returns False where it is no database.
+        """Open the file and read its schema; return False if it is no database.
 
         :raises OSError: there is no such file, or it can't be read.
-        :raises DatabaseBusy, DatabaseCorrupt, BackendUnavailable: SQLite can't.
+        :raises DatabaseBusy, DatabaseCorrupt, BackendUnavailable: SQLite can't open it.
         """
         if not stat.S_ISREG(self.path.stat().st_mode):
             return False
@@ -103,13 +106,13 @@ class Source:
         return {name: each.columns for name, each in self.tables.items()}
 
     def first_row(self, name: str) -> Row | None:
-        """Return the row of a table with the lowest rowid."""
+        """Return the row with the lowest rowid of a table."""
         for row in self.rows(name, limit=1):
             return row
         return None
 
     def rows(self, name: str, limit: int = -1) -> Iterator[Row]:
-        """Iterate over a table's rows in order of rowid."""
+        """Yield a table's rows in order of rowid."""
         found = self.tables[name]
         statement = _select(found).limit(limit)
         if found.order is not None:
@@ -126,15 +129,15 @@ class Source:
         return total
 
     def highest(self, name: str, key: str) -> int:
-        """Return the highest integer in a key column, 0 when none."""
+        """Return the highest integer in a key column, 0 if there is none."""
         statement = select(func.max(_column(key))).select_from(_table(name))
         [(found,)] = self._execute(statement)
         return found if isinstance(found, int) else 0
 
     def sessions(self, system: System) -> Iterator[tuple[Cell, dict[str, list[Row]]]]:
-        """Iterate over sessions with their rows, in the order of their ids.
+        """Yield the ids of sessions in order, each with its rows by table.
 
-        Every table is read once, in that order, so memory holds one session.
+        Each table is read once, in the same order, so memory holds one session.
         """
         streams = [
             self._by_session(each.name, each.session)
@@ -156,7 +159,7 @@ class Source:
     ) -> Iterator[tuple[Rank, Cell, str, list[Row]]]:
         found = self.tables[name]
         at = found.columns.index(session)
-        # Bytes in order, whatever the column says, so that streams can be merged.
+        # Ordered by bytes, whatever the column's collation, so that streams can merge.
         statement = _select(found).order_by(_column(session).collate("BINARY"))
         by_id = groupby(self._execute(statement), key=lambda cells: _rank(cells[at]))
         for rank, group in by_id:
@@ -205,7 +208,7 @@ class Source:
 
     def _read_table(self, name: str) -> SourceTable:
         facts = self._connection.execute(
-            # A table-valued function takes the name as a value.
+            # Unlike the pragma, the table-valued function takes the name as a value.
             "SELECT name, type, pk FROM pragma_table_info(?)",
             (name,),
         ).fetchall()
@@ -229,7 +232,7 @@ class Source:
         return self._connection.execute(str(compiled))
 
     def _copied(self) -> Path:
-        """Copy the file and its log to a private folder."""
+        """Copy the file and its log to a private folder; return the copy."""
         self._copy = tempfile.TemporaryDirectory(prefix="turnstore-")
         copy = Path(self._copy.name) / "source"
         for ending in ("", "-wal"):
@@ -245,7 +248,7 @@ class Source:
 
 
 def translate(path: Path, error: Exception) -> Exception:
-    """Return the error of the store for one of reading a source."""
+    """Return the store's error for an error of reading a source."""
     if isinstance(error, library().module.Error):
         return _translated(path, error)
     return error
@@ -265,7 +268,7 @@ def _code(error: Exception) -> int:
 
 
 def _rank(cell: Cell) -> Rank:
-    """Return what cells sort by in SQLite: NULL, numbers, text, bytes."""
+    """Return a key that sorts cells as SQLite does: NULL, numbers, text, bytes."""
     if cell is None:
         return 0, 0
     if isinstance(cell, int | float):
@@ -276,7 +279,6 @@ def _rank(cell: Cell) -> Rank:
 
 
 def _select(found: SourceTable) -> Select[Any]:
-    # Every column under a name of its own, as one may be called rowid.
     return select(*(_column(each) for each in found.columns)).select_from(
         _table(found.name)
     )

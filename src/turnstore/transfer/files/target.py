@@ -1,7 +1,7 @@
-"""A SQLite file that is being written for another system.
+"""Writes a new SQLite file for another system.
 
-It is made under another name beside its place, and gets its own when it is whole: an
-export that is stopped leaves nothing.
+The file has a temporary name in the same folder until it is complete, so an export that
+is stopped leaves nothing.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -39,7 +40,7 @@ _INTEGER_PRAGMAS: Final = ("user_version", "application_id")
 
 
 class Target:
-    """The file that is written. Used from one thread at a time."""
+    """A file that is being written. Used from one thread at a time."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path).absolute()
@@ -53,8 +54,8 @@ class Target:
     def create(self, pragmas: Mapping[str, int | str]) -> None:
         """Make the file.
 
-        :raises InvalidArgument: the place is taken.
-        :raises OSError: it can't be made.
+        :raises InvalidArgument: there is a file of this name.
+        :raises OSError: the file can't be made.
         """
         os.close(reserve(self._path, self._partial))
         self._connection = library().module.connect(
@@ -80,7 +81,7 @@ class Target:
         execute("BEGIN")
 
     def add_schema(self, entries: Sequence[SchemaEntry]) -> None:
-        """Make the tables that are not there; the rest is made at the end."""
+        """Make the missing tables. ``finish`` makes indexes, triggers and the like."""
         known = {each.name for each in self._later}
         for each in entries:
             if each.type != "table" or _is_virtual(each):
@@ -106,15 +107,15 @@ class Target:
         return self._columns.get(name, ())
 
     def has_integer_key(self, name: str, key: str) -> bool:
-        """Tell whether a column is the table's rowid."""
+        """Whether a column is the table's rowid."""
         return self._keys.get(name) == key
 
     def has_rowid(self, name: str) -> bool:
-        """Tell whether a table has a rowid that is none of its columns."""
+        """Whether a table has a rowid that is not one of its columns."""
         return name in self._with_rowid
 
     def taken(self, name: str, key: str, ids: Iterable[Cell]) -> set[Cell]:
-        """Return those of the ids that a table has already."""
+        """Return the ids that a table has already."""
         wanted = [each for each in ids if isinstance(each, int | str)]
         if not wanted:
             return set()
@@ -122,29 +123,21 @@ class Target:
         return {each for (each,) in found}
 
     def insert(self, name: str, rows: Sequence[Mapping[str, Cell]]) -> None:
-        """Insert rows into a table, in order; each has the columns it names."""
-        run: list[list[Cell]] = []
-        form: tuple[tuple[str, ...], frozenset[str]] | None = None
-        for row in rows:
-            bad = [each for each, cell in row.items() if isinstance(cell, BadText)]
-            here = tuple(row), frozenset(bad)
-            if here != form and run and form is not None:
-                self._connection.executemany(_insert(name, *form), run)
-                run = []
-            form = here
-            run.append(
+        """Insert rows into a table, in order; rows may differ in their columns."""
+        for (columns, bad), run in groupby(rows, _shape):
+            values = [
                 [
                     each.data if isinstance(each, BadText) else each
                     for each in row.values()
                 ]
-            )
-        if run and form is not None:
-            self._connection.executemany(_insert(name, *form), run)
+                for row in run
+            ]
+            self._connection.executemany(_insert(name, columns, bad), values)
 
     def insert_where_possible(
         self, name: str, rows: Sequence[Mapping[str, Cell]]
     ) -> list[Mapping[str, Cell]]:
-        """Insert rows; return those whose key is taken by another row."""
+        """Insert rows; return the rows whose key another row has."""
         execute = self._connection.execute
         left: list[Mapping[str, Cell]] = []
         execute("SAVEPOINT rows")
@@ -161,7 +154,7 @@ class Target:
         return left
 
     def set_sequences(self, sequences: Mapping[str, int]) -> None:
-        """Set the counters of tables that never use a key again, to at least that."""
+        """Raise the AUTOINCREMENT counters of tables to at least these values."""
         if "sqlite_sequence" not in self._tables():
             return
         now = dict(self._connection.execute("SELECT name, seq FROM sqlite_sequence"))
@@ -176,7 +169,7 @@ class Target:
         )
 
     def has_statistics(self, name: str) -> bool:
-        """Make the planner's own tables; tell whether this is one of them."""
+        """Whether a table is one of the planner's own; makes it if it is."""
         if not name.startswith("sqlite_stat"):
             return False
         if name not in self._columns:
@@ -186,14 +179,14 @@ class Target:
         return name in self._columns
 
     def commit(self) -> None:
-        """Write out what is in memory."""
+        """Commit, and begin the next transaction."""
         self._connection.execute("COMMIT")
         self._connection.execute("BEGIN")
 
     def finish(self, pragmas: Mapping[str, int | str]) -> None:
-        """Make the indexes and triggers, and give the file its name.
+        """Make indexes, triggers and virtual tables, and give the file its name.
 
-        :raises InvalidArgument: the place has been taken meanwhile.
+        :raises InvalidArgument: there is a file of this name by now.
         """
         execute = self._connection.execute
         for each in self._later:
@@ -201,7 +194,7 @@ class Target:
                 execute(each.sql)
         virtual = [each for each in self._later if _is_virtual(each)]
         if virtual:
-            # As the shell's dump does: their own tables are filled already.
+            # As the shell's .dump does: the tables behind them are filled already.
             execute("PRAGMA writable_schema = ON")
             self.insert(
                 "sqlite_master",
@@ -229,7 +222,7 @@ class Target:
         publish(self._partial, self._path)
 
     def abandon(self) -> None:
-        """Leave nothing of a file that is not finished."""
+        """Remove a file that is not finished."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -257,15 +250,15 @@ class Target:
 
 
 def partial_name(path: Path) -> Path:
-    """Return what a file is called while it is written."""
+    """Return the name that a file has while it is written."""
     return path.with_name(f".{path.name[:100]}.{uuid4().hex}.partial")
 
 
 def reserve(path: Path, partial: Path) -> int:
     """Make the file ``partial`` and return its descriptor.
 
-    :raises InvalidArgument: there is something at ``path``.
-    :raises OSError: it can't be made.
+    :raises InvalidArgument: there is a file at ``path``.
+    :raises OSError: the file can't be made.
     """
     if os.path.lexists(path):
         raise InvalidArgument(f"{path} is there already: choose another path")
@@ -273,12 +266,12 @@ def reserve(path: Path, partial: Path) -> int:
 
 
 def publish(partial: Path, path: Path) -> None:
-    """Give a file that is whole its name.
+    """Give a complete file its name.
 
-    :raises InvalidArgument: the name has been taken meanwhile.
+    :raises InvalidArgument: there is a file of this name by now.
     """
     try:
-        # Unlike a rename, this fails where there is a file.
+        # Unlike a rename, a link never replaces a file.
         os.link(partial, path)
     except FileExistsError:
         raise InvalidArgument(
@@ -291,7 +284,7 @@ def publish(partial: Path, path: Path) -> None:
 
 
 def entries_of(statements: Sequence[str]) -> list[SchemaEntry]:
-    """Return what statements make, by making it in memory."""
+    """Return the schema that statements make, by running them in memory."""
     connection = library().module.connect(":memory:", isolation_level=None)
     try:
         for statement in statements:
@@ -308,9 +301,18 @@ def entries_of(statements: Sequence[str]) -> list[SchemaEntry]:
     ]
 
 
+def _shape(row: Mapping[str, Cell]) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Return the columns of a row, and those with text that is not UTF-8."""
+    bad = [each for each, cell in row.items() if isinstance(cell, BadText)]
+    return tuple(row), frozenset(bad)
+
+
 @cache
 def _insert(name: str, columns: tuple[str, ...], bad: frozenset[str]) -> str:
-    """Return the statement that inserts a row; ``bad`` columns are given as bytes."""
+    """Return the statement that inserts a row.
+
+    :param bad: columns whose text is not UTF-8, and is given as bytes.
+    """
     into = table(_quoted(name), *(column(_quoted(each)) for each in columns))
     values: dict[Any, Any] = {}
     for at, each in enumerate(columns):

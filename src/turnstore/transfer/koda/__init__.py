@@ -1,16 +1,20 @@
 """koda's SQLite files: tables ``sessions``, ``messages``, ``session_metadata`` and,
-in later ones, ``session_events``, ``owned_files`` and ``tasks``.
+in files of later releases, ``session_events``, ``owned_files`` and ``tasks``.
 
-Nothing in them tells their age, so every column but the oldest may be missing. Times
-there are text of whole seconds. A message's id, which counts over all sessions, stays
-its id as text. A session's ``mode`` is ``mode`` in its ``config``; the metadata
-``todo`` is its todo list. Messages whose session is gone make a session of that id.
+A file does not say which release wrote it, so any column but the oldest ones may be
+missing. Times are text with whole seconds. koda numbers messages over all sessions;
+that number becomes the message's id, as text. A session's ``mode`` becomes ``mode`` in
+its ``config``, and the metadata ``todo`` its todo list. Messages that have no row of
+their session make a session of that id.
 
-Calls in a message's ``tool_calls`` are kept in chat format, and are tool calls too: an
-answered one is completed, any other failed with the error ``unanswered``.
+Calls in a message's ``tool_calls`` are kept in chat format, and become tool calls too:
+``completed`` if they were answered, else ``failed`` with the error ``unanswered``.
 
-A compaction there marks what it archives with one time and adds a summary and a hint;
-see ``koda_compactions``.
+A compaction marks what it archives with one time, and adds a summary and a hint; see
+``compactions``.
+
+``turnstore.transfer`` imports ``SYSTEM`` from here. Code here only converts rows: it
+touches neither a file nor a store.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ def session_id(source: SourceSession) -> str | None:
         return None
     known_by = source.id
     if known_by is None:
-        # Other files have rows without an id too.
+        # Not the same for all files: others may have rows without an id too.
         row = source[SESSIONS][0] if source[SESSIONS] else {}
         known_by = repr([row.get(column) for column in IMMUTABLE])
     return cells.identifier(source.id) or cells.derived_id("koda", known_by)

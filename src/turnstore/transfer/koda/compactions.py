@@ -1,13 +1,13 @@
-"""koda's compactions, found again in its messages.
+"""Finds koda's compactions in its messages.
 
 koda marks the messages that it archives with one time, and adds a summary (role
-system) and a hint (role assistant) in the same transaction. So messages of one
-``compacted_at`` are what one compaction archived, and the first such pair after them,
-of that time, is its summary. A pair that no archived message stands for is what is
-left of a compaction whose messages were purged.
+system) and a hint (role assistant) in the same transaction. So the messages with the
+same ``compacted_at`` were archived by one compaction, and its summary is the first such
+pair that follows them at about that time. A pair without archived messages is left of a
+compaction whose messages were purged.
 
-What this store can't say so (a gap in what is archived, a summary that was kept)
-comes as near as it goes, with more kept rather than less.
+The store archives all messages before a boundary. If koda left a gap among archived
+messages, or kept a summary, the boundary is moved so that no kept message is archived.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from turnstore.transfer.rows import SessionRows, StoredCompaction, StoredMessage
 
 COLUMN: Final = "compacted_at"
 DELAY_MAX: Final = 60 * cells.SECOND
-"""Between marking what is archived and adding the summary."""
+"""The longest time between marking messages and adding their summary."""
 
 
 class Compactions(msgspec.Struct):
-    """What was found. ``without_summary``: messages archived by none of them."""
+    """The compactions found, and how many archived messages belong to none of them."""
 
     compactions: list[StoredCompaction]
     without_summary: int
 
 
 class _Group(msgspec.Struct):
-    """Messages of one ``compacted_at``, by place."""
+    """The indexes of the messages with one ``compacted_at``."""
 
     archived_at: int | None
-    places: list[int] = []
+    indexes: list[int] = []
 
 
 def find_compactions(
@@ -50,32 +50,33 @@ def find_compactions(
     groups = _groups(rows)
     summaries = _summaries(rows, messages)
     matched = _matched(groups, summaries, messages)
-    for number, place in enumerate(summaries, 1):
-        messages[place].summary_of = messages[place + 1].summary_of = number
-    unmatched = [
-        each for each in groups if not any(each is other for other in matched.values())
-    ]
-    archived = {place for each in unmatched for place in each.places}
+    for number, at in enumerate(summaries, 1):
+        messages[at].summary_of = messages[at + 1].summary_of = number
+    with_summary = [id(each) for each in matched.values()]
+    unmatched = [each for each in groups if id(each) not in with_summary]
+    archived = {at for each in unmatched for at in each.indexes}
     compactions: list[StoredCompaction] = []
-    for place in summaries:
-        group = matched.get(place)
-        archived.update(group.places if group else ())
+    for at in summaries:
+        group = matched.get(at, _Group(None))
+        archived.update(group.indexes)
+        created_at = group.archived_at
+        if created_at is None:
+            created_at = messages[at].created_at
         compactions.append(
             StoredCompaction(
-                summary_seq=place + 1,
-                boundary_seq=_boundary(messages, archived, place) + 1,
-                archived=len(group.places) if group else 0,
-                purged=0 if group else 1,
-                created_at=messages[place].created_at
-                if group is None or group.archived_at is None
-                else group.archived_at,
+                summary_seq=at + 1,
+                boundary_seq=_boundary(messages, archived, at) + 1,
+                archived=len(group.indexes),
+                purged=0 if group.indexes else 1,
+                created_at=created_at,
             )
         )
-    return Compactions(compactions, sum(len(each.places) for each in unmatched))
+    return Compactions(compactions, sum(len(each.indexes) for each in unmatched))
 
 
 def archived_at(rows: SessionRows) -> Callable[[StoredMessage], int | None]:
-    """Return what tells when a message was archived, None where it was not."""
+    """Return the function that returns when a message was archived, None if it was
+    not."""
     boundaries = [each.boundary_seq for each in rows.compactions]
     summaries = [each.summary_seq for each in rows.compactions]
 
@@ -88,34 +89,34 @@ def archived_at(rows: SessionRows) -> Callable[[StoredMessage], int | None]:
 
 
 def _groups(rows: Sequence[Row]) -> list[_Group]:
-    """Return what was archived together, in order of its last message."""
+    """Return the messages that were archived together, in order of the last of them."""
     groups: dict[Cell, _Group] = {}
-    for place, row in enumerate(rows):
+    for at, row in enumerate(rows):
         cell = row.get(COLUMN)
         if cell is not None:
             time = cells.micros_of_text(cell)
-            groups.setdefault(cell, _Group(time, [])).places.append(place)
-    return sorted(groups.values(), key=lambda each: each.places[-1])
+            groups.setdefault(cell, _Group(time)).indexes.append(at)
+    return sorted(groups.values(), key=lambda each: each.indexes[-1])
 
 
 def _summaries(rows: Sequence[Row], messages: Sequence[StoredMessage]) -> list[int]:
-    """Return the places of what can be summaries, each with a hint after it."""
+    """Return the indexes of messages that can be summaries with a hint after them."""
     found: list[int] = []
-    for place, (first, second) in enumerate(pairwise(messages)):
+    for at, (first, second) in enumerate(pairwise(messages)):
         if (
             first.role == Role.SYSTEM
             and second.role == Role.ASSISTANT
-            and COLUMN in rows[place]
-            and rows[place].get("created_at") == rows[place + 1].get("created_at")
+            and COLUMN in rows[at]
+            and rows[at].get("created_at") == rows[at + 1].get("created_at")
             and _is_bare(first)
             and _is_bare(second)
         ):
-            found.append(place)
+            found.append(at)
     return found
 
 
 def _is_bare(message: StoredMessage) -> bool:
-    """Tell whether a message is text and nothing else."""
+    """Whether a message is text and nothing else."""
     rest = (
         message.tool_calls,
         message.tool_call_id,
@@ -130,19 +131,16 @@ def _matched(
     summaries: Sequence[int],
     messages: Sequence[StoredMessage],
 ) -> dict[int, _Group]:
-    """Return which group the summary at a place stands for."""
+    """Return the group that each summary, by its index, stands for."""
     matched: dict[int, _Group] = {}
     for group in groups:
         if group.archived_at is None:
             continue
-        for place in summaries:
-            delay = messages[place].created_at - group.archived_at
-            if (
-                place > group.places[-1]
-                and place not in matched
-                and 0 <= delay <= DELAY_MAX
-            ):
-                matched[place] = group
+        for at in summaries:
+            delay = messages[at].created_at - group.archived_at
+            is_after = at > group.indexes[-1] and 0 <= delay <= DELAY_MAX
+            if is_after and at not in matched:
+                matched[at] = group
                 break
     return matched
 
@@ -150,8 +148,8 @@ def _matched(
 def _boundary(
     messages: Sequence[StoredMessage], archived: set[int], summary: int
 ) -> int:
-    """Return the place of the first message before a summary that was kept."""
-    for place in range(summary):
-        if messages[place].summary_of is None and place not in archived:
-            return place
+    """Return the index of the first message before a summary that is not archived."""
+    for at in range(summary):
+        if messages[at].summary_of is None and at not in archived:
+            return at
     return summary

@@ -1,4 +1,4 @@
-"""What the rows of koda's tables are here."""
+"""Turns the rows of koda's tables into rows of the store."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class _Reader:
         )
 
     def _first_time(self, otherwise: int | None) -> int:
-        """Return when a session began whose row does not tell."""
+        """Return when a session began, if its own row does not say so."""
         for row in self._source[MESSAGES]:
             found = cells.micros_of_text(row.get("created_at"))
             if found is not None:
@@ -111,7 +111,10 @@ class _Reader:
         return otherwise or 0
 
     def _metadata(self, session: StoredSession) -> list[StoredMetadata]:
-        """Return the pairs; the todo list becomes the session's, its row the last."""
+        """Return the metadata, and move the todo list to the session.
+
+        The row of the todo list becomes the last one, as ``write`` gives it.
+        """
         found: list[StoredMetadata] = []
         todo: list[Row] = []
         for row in list(self._source[METADATA]):
@@ -213,8 +216,7 @@ def _time(row: Row, column: str, otherwise: int) -> int:
 
 
 def _usage(row: Row) -> str | None:
-    """Return the tokens of a message; koda counts it where it has one of the first
-    two."""
+    """Return a message's tokens, encoded, if it has one of the first two counts."""
     counts = {
         name: count
         for name in TOKENS
@@ -226,7 +228,7 @@ def _usage(row: Row) -> str | None:
 
 
 def _chat_calls(cell: Cell, bytes_max: int) -> str | None:
-    """Return calls in chat format; None where they are no list of objects."""
+    """Return calls in chat format, or None if they are not a list of objects."""
     given = codec.decode(cells.json_text(cell, bytes_max))
     if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
         return None

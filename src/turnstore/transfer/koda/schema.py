@@ -1,4 +1,4 @@
-"""The tables of koda's files, as the latest of its releases known here makes them."""
+"""The tables of koda's files, as its latest known release makes them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MESSAGES: Final = "messages"
 METADATA: Final = "session_metadata"
 EVENTS: Final = "session_events"
 TODO_KEY: Final = "todo"
-"""The key of the metadata that is the todo list."""
+"""The metadata key of the todo list."""
 TOKENS: Final = (
     "prompt_tokens",
     "completion_tokens",
@@ -20,7 +20,7 @@ TOKENS: Final = (
     "thinking_tokens",
 )
 UNPLACED: Final = ("owned_files", "tasks")
-"""Tables whose rows belong to a session, and have no place here."""
+"""Tables with rows of sessions that the store has no place for."""
 
 TABLES: Final = (
     Table(name=SESSIONS, session="id", columns=frozenset({"id", "agent_name"})),

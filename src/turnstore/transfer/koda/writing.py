@@ -1,4 +1,4 @@
-"""The rows that koda's tables have for a session; what ``koda_reading`` reads."""
+"""Turns rows of the store into rows of koda's tables: the reverse of ``reading``."""
 
 from __future__ import annotations
 
@@ -56,7 +56,6 @@ def _write_session(rows: SessionRows, writer: SessionWriter) -> None:
     session = rows.session
     config = codec.decode(session.config)
     mode = config.get("mode") if isinstance(config, dict) else None
-    accessed_at = rows.head.updated_at
     writer.add(
         SESSIONS,
         1,
@@ -64,9 +63,7 @@ def _write_session(rows: SessionRows, writer: SessionWriter) -> None:
             "created_at": cells.sqlite_time(session.created_at),
             "agent_name": session.agent_name,
             "project_root": session.project_root,
-            "last_accessed_at": None
-            if accessed_at is None
-            else cells.sqlite_time(accessed_at),
+            "last_accessed_at": _time(rows.head.updated_at),
             "title": cells.unquoted(session.title),
             "mode": mode if isinstance(mode, str) else None,
         },
@@ -93,34 +90,40 @@ def _write_session(rows: SessionRows, writer: SessionWriter) -> None:
 def _write_message(
     message: StoredMessage, compacted_at: int | None, writer: SessionWriter
 ) -> None:
-    calls = codec.decode(message.tool_calls)
-    if isinstance(calls, list):
-        calls = [_koda_call(each) for each in calls]
-    is_ours = message.seq > writer.imported.messages
+    is_new = message.seq > writer.imported.messages
     created_at = cells.sqlite_time(message.created_at)
     row: dict[str, OutCell] = {
         "id": cells.own_id(message.id),
         "role": message.role_raw or message.role,
         "content": cells.unquoted(message.content),
-        "tool_calls": None if calls is None else cells.encoded(calls),
+        "tool_calls": _koda_calls(message.tool_calls),
         "tool_call_id": message.tool_call_id,
         "created_at": created_at,
         "agent_name": message.agent_name,
-        "compacted_at": None
-        if compacted_at is None
-        else cells.sqlite_time(compacted_at),
+        "compacted_at": _time(compacted_at),
     }
     usage = usage_of(message)
     for name in TOKENS:
         row[name] = None if usage is None else getattr(usage, name)
-    if is_ours and message.role == Role.ASSISTANT:
-        # Without it, later releases take the message for one that was cut off.
+    if is_new and message.role == Role.ASSISTANT:
+        # Without this, later releases of koda take the message for an incomplete one.
         row["completed_at"] = created_at
     writer.add(MESSAGES, message.seq, row)
-    if is_ours:
+    if is_new:
         for column in ("name", "model"):
             if getattr(message, column) is not None:
                 writer.note(f"messages.{column}: no such column")
+
+
+def _time(micros: int | None) -> str | None:
+    return None if micros is None else cells.sqlite_time(micros)
+
+
+def _koda_calls(encoded: str | None) -> str | None:
+    calls = codec.decode(encoded)
+    if isinstance(calls, list):
+        calls = [_koda_call(each) for each in calls]
+    return None if calls is None else cells.encoded(calls)
 
 
 def _koda_call(given: Json) -> Json:

@@ -1,13 +1,16 @@
 """microagents' SQLite files: one table ``events`` of JSON-RPC notifications.
 
-Each row is an event here: ``type`` is the notification's method, ``data`` its whole
-payload as it was. What the events tell is kept as messages and tool calls too, see
-``microagents_reading``; an export writes the events, and makes events of the messages
-that were added here. Usage that was measured goes to the session's usage; estimates
-stay in the events.
+Each row becomes an event: ``type`` is the method of the notification, ``data`` its
+whole payload unchanged. ``reading`` also replays the events into messages and tool
+calls. An export writes the events, and makes events of the messages that were added in
+the store. Usage that a provider measured becomes the session's usage; estimates stay in
+the events.
 
-A payload that is no notification is an event of type ``unknown``, with its payload
-where that is JSON.
+A payload that is no notification becomes an event of type ``unknown``, with the payload
+as its data if that is JSON.
+
+``turnstore.transfer`` imports ``SYSTEM`` from here. Code here only converts rows: it
+touches neither a file nor a store.
 """
 
 from __future__ import annotations
@@ -25,8 +28,8 @@ from turnstore.transfer.files.system import (
     Table,
     linked,
 )
-from turnstore.transfer.microagents.reading import LoggedEvent, Reading
-from turnstore.transfer.microagents.writing import notifications
+from turnstore.transfer.microagents.reading import EventReplay, Notification
+from turnstore.transfer.microagents.writing import write_messages
 from turnstore.transfer.rows import SessionRows, StoredEvent, StoredSession
 
 EVENTS: Final = "events"
@@ -53,7 +56,7 @@ def session_id(source: SourceSession) -> str | None:
 
 def read(source: SourceSession, session_id: str) -> SessionRows:
     session = StoredSession(id=session_id, created_at=0)
-    reading = Reading(session)
+    replay = EventReplay(session)
     events: list[StoredEvent] = []
     before: int | None = None
     for row in source[EVENTS]:
@@ -64,11 +67,11 @@ def read(source: SourceSession, session_id: str) -> SessionRows:
         event, notification = _event(source, row, created_at)
         events.append(event)
         if notification is not None:
-            reading.add(LoggedEvent(str(row["id"]), *notification, created_at))
+            replay.apply(Notification(str(row["id"]), *notification, created_at))
             if event.type == "assistant.response":
                 event.model = session.model
     session.created_at = min(each.created_at for each in events)
-    rows = linked(reading.rows())
+    rows = linked(replay.rows())
     rows.events = events
     rows.head.last_model = session.model
     return rows
@@ -77,7 +80,7 @@ def read(source: SourceSession, session_id: str) -> SessionRows:
 def _event(
     source: SourceSession, row: Row, created_at: int
 ) -> tuple[StoredEvent, tuple[str, dict[str, Any]] | None]:
-    """Return a row as an event, and what it notifies of."""
+    """Return a row as an event, with the method and the parameters if it has them."""
     data = cells.json_text(row.get("payload"), source.payload_bytes_max)
     value = codec.decode(data)
     event = StoredEvent(type="unknown", data=data, created_at=created_at)
@@ -99,7 +102,7 @@ def _event(
 
 
 def _notification(value: Json) -> tuple[str, dict[str, Any]] | None:
-    """Return method and parameters of a JSON-RPC notification."""
+    """Return the method and the parameters of a JSON-RPC notification."""
     if not isinstance(value, dict) or "jsonrpc" not in value:
         return None
     method, params = value.get("method"), value.get("params")
@@ -113,13 +116,29 @@ def _notification(value: Json) -> tuple[str, dict[str, Any]] | None:
 
 
 def write(rows: SessionRows, writer: SessionWriter) -> None:
-    is_told = False
+    if _write_events(rows, writer):
+        # Whoever appended notifications has appended those of the messages too.
+        return
+    if writer.imported.events and len(rows.messages) <= writer.imported.messages:
+        return
+    row_id = max((event.seq for event in rows.events), default=0)
+    for payload, created_at in write_messages(rows, writer):
+        row_id += 1
+        created_ms = cells.count_of(created_at, MILLISECOND)
+        writer.add(EVENTS, row_id, {"payload": payload, "created_at": created_ms})
+    for name in ("questions", "settings", "compactions", "metadata"):
+        writer.note(f"{name}: no such event", len(getattr(rows, name)))
+
+
+def _write_events(rows: SessionRows, writer: SessionWriter) -> bool:
+    """Write the events; return whether notifications were added after the import."""
+    is_added = False
     for event in rows.events:
         if event.seq > writer.imported.events:
             if _notification(codec.decode(event.data)) is None:
                 writer.note("events: no notifications of the protocol")
                 continue
-            is_told = True
+            is_added = True
         writer.add(
             EVENTS,
             event.seq,
@@ -128,18 +147,7 @@ def write(rows: SessionRows, writer: SessionWriter) -> None:
                 "created_at": cells.count_of(event.created_at, MILLISECOND),
             },
         )
-    if is_told:
-        # Who wrote notifications here has told of the messages too.
-        return
-    if writer.imported.events and len(rows.messages) <= writer.imported.messages:
-        return
-    place = max((event.seq for event in rows.events), default=0)
-    for payload, created_at in notifications(rows, writer):
-        place += 1
-        created_ms = cells.count_of(created_at, MILLISECOND)
-        writer.add(EVENTS, place, {"payload": payload, "created_at": created_ms})
-    for name in ("questions", "settings", "compactions", "metadata"):
-        writer.note(f"{name}: no such event", len(getattr(rows, name)))
+    return is_added
 
 
 SYSTEM: Final = System(

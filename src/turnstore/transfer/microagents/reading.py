@@ -1,10 +1,10 @@
-"""The messages and tool calls that a log of microagents events tells of.
+"""Replays microagents' events into messages and tool calls.
 
-A prompt, a response and a tool's result are messages each. Calls that no response
-names get a message of their own: those that follow each other without a result share
-it. A call and its result are paired within the turn by the id that both have; files
-of protocol 0.1 to 0.3 have no id in ``tool.call``, so there the oldest open call of the
-turn takes the result's. A call that was never answered is failed with the error
+Each prompt, response and tool result becomes a message. Calls that no response names
+get a message of their own, which calls share if they follow each other without a result
+between them. A call and its result are paired by their common id within the turn. Files
+of protocol 0.1 to 0.3 have no id in ``tool.call``: there the oldest open call of the
+turn gets the result, and its id. A call without a result is ``failed`` with the error
 ``unanswered``.
 """
 
@@ -28,8 +28,8 @@ from turnstore.transfer.rows import (
 )
 
 
-class LoggedEvent(msgspec.Struct, frozen=True):
-    """A notification; ``id`` is its row's, ``created_at`` in microseconds."""
+class Notification(msgspec.Struct, frozen=True):
+    """A notification with the id of its row; ``created_at`` is in microseconds."""
 
     id: str
     method: str
@@ -41,12 +41,12 @@ class LoggedEvent(msgspec.Struct, frozen=True):
 
 
 class _Call(msgspec.Struct):
-    """A tool call, its entry in a message, and the methods that told of it."""
+    """A tool call, its entry in a message, and the methods that have reported it."""
 
     row: StoredToolCall
     turn_id: str | None
     entry: dict[str, Any]
-    told_by: set[str]
+    reported_by: set[str]
 
 
 class _Calling(msgspec.Struct):
@@ -57,8 +57,8 @@ class _Calling(msgspec.Struct):
     entries: list[dict[str, Any]]
 
 
-class Reading:
-    """Takes the events of one session, in order."""
+class EventReplay:
+    """The messages and tool calls of one session after the events so far."""
 
     def __init__(self, session: StoredSession) -> None:
         self.session = session
@@ -69,13 +69,13 @@ class Reading:
         self._calling: _Calling | None = None
         self._callings: list[_Calling] = []
 
-    def add(self, event: LoggedEvent) -> None:
-        take = _TAKERS.get(event.method)
-        if take is not None:
-            take(self, event)
+    def apply(self, event: Notification) -> None:
+        method = _METHODS.get(event.method)
+        if method is not None:
+            method(self, event)
 
     def rows(self) -> SessionRows:
-        """Return what was told; the events are the caller's."""
+        """Return the rows of the session, without its events."""
         for call in self.calls:
             call.entry["id"] = call.row.call_id or call.row.id
         for calling in self._callings:
@@ -93,7 +93,7 @@ class Reading:
 
     # Sessions
 
-    def _init(self, event: LoggedEvent) -> None:
+    def _init(self, event: Notification) -> None:
         session = self.session
         session.model = event.text("model") or session.model
         session.provider = event.text("provider") or session.provider
@@ -101,11 +101,11 @@ class Reading:
         if isinstance(system, str) and session.system_prompt is None:
             session.system_prompt = cells.encoded(system)
 
-    def _fork(self, event: LoggedEvent) -> None:
+    def _fork(self, event: Notification) -> None:
         parent = cells.identifier(_cell(event.params.get("parent_session_id")))
         self.session.parent_session_id = parent
 
-    def _stop(self, event: LoggedEvent) -> None:
+    def _stop(self, event: Notification) -> None:
         session, params = self.session, event.params
         success = params.get("success")
         if isinstance(success, bool):
@@ -123,18 +123,18 @@ class Reading:
 
     # Messages
 
-    def _prompt(self, event: LoggedEvent) -> None:
+    def _prompt(self, event: Notification) -> None:
         prompt = event.params.get("prompt")
         message = self._message(event, "user", prompt)
         session = self.session
         if session.user_prompt is None and isinstance(prompt, str):
             session.user_prompt = message.content
-        # Running again: what ended it before is no longer how it ended.
+        # The session goes on, so its earlier end is not its end any more.
         if session.ended_at is not None:
             session.status, session.ended_at = "idle", None
             session.result = session.error = None
 
-    def _response(self, event: LoggedEvent) -> None:
+    def _response(self, event: Notification) -> None:
         parts = event.params.get("content")
         if isinstance(parts, list):
             content, named = _of_parts(parts)
@@ -148,7 +148,7 @@ class Reading:
             for at, (call_id, name, arguments) in enumerate(named, 1):
                 self._new_call(f"{event.id}.{at}", event, call_id, name, arguments)
 
-    def _message(self, event: LoggedEvent, role: str, content: Json) -> StoredMessage:
+    def _message(self, event: Notification, role: str, content: Json) -> StoredMessage:
         message = StoredMessage(
             id=event.id,
             role=role,
@@ -161,15 +161,15 @@ class Reading:
 
     # Tool calls
 
-    def _call(self, event: LoggedEvent) -> None:
-        """Take a call, unless it is one that was told of already."""
+    def _call(self, event: Notification) -> None:
+        """Add a call, unless another method has reported it already."""
         call_id, name = event.text("tool_call_id"), event.text("name") or ""
         turn_id = event.text("turn_id")
         for call in self._open:
-            if call.turn_id == turn_id and event.method not in call.told_by:
+            if call.turn_id == turn_id and event.method not in call.reported_by:
                 known = call.row.call_id
                 if known == call_id if call_id is not None else call.row.name == name:
-                    call.told_by.add(event.method)
+                    call.reported_by.add(event.method)
                     return
         if self._calling is None or self._calling.turn_id != turn_id:
             message = self._message(event, "assistant", None)
@@ -177,16 +177,16 @@ class Reading:
             self._call_by(message, event)
         given = event.params.get("input")
         call = self._new_call(event.id, event, call_id, name, given)
-        call.told_by.add(event.method)
+        call.reported_by.add(event.method)
 
-    def _call_by(self, message: StoredMessage, event: LoggedEvent) -> None:
+    def _call_by(self, message: StoredMessage, event: Notification) -> None:
         self._calling = _Calling(message, event.text("turn_id"), [])
         self._callings.append(self._calling)
 
     def _new_call(
         self,
         own_id: str,
-        event: LoggedEvent,
+        event: Notification,
         call_id: str | None,
         name: str,
         given: Json,
@@ -216,14 +216,10 @@ class Reading:
         self._open.append(call)
         return call
 
-    def _result(self, event: LoggedEvent) -> None:
-        call_id, result = event.text("tool_call_id"), event.params.get("result")
+    def _result(self, event: Notification) -> None:
+        call_id = event.text("tool_call_id")
         call = self._answered(call_id, event.text("turn_id"))
-        content, failed = result, False
-        if isinstance(result, dict) and len(result) == 1:
-            [(kind, inside)] = result.items()
-            if kind in ("Ok", "Err"):
-                content, failed = inside, kind == "Err"
+        content, failed = _outcome(event.params.get("result"))
         message = self._message(event, "tool", content)
         message.tool_call_id = call_id
         if call is None:
@@ -250,15 +246,15 @@ class Reading:
         return next(iter(candidates), None)
 
 
-_TAKERS: Final[dict[str, Callable[[Reading, LoggedEvent], None]]] = {
-    "session.init": Reading._init,
-    "session.fork": Reading._fork,
-    "session.stop": Reading._stop,
-    "user.prompt.submit": Reading._prompt,
-    "assistant.response": Reading._response,
-    "tool.call": Reading._call,
-    "tool.any_call": Reading._call,
-    "tool.result": Reading._result,
+_METHODS: Final[dict[str, Callable[[EventReplay, Notification], None]]] = {
+    "session.init": EventReplay._init,
+    "session.fork": EventReplay._fork,
+    "session.stop": EventReplay._stop,
+    "user.prompt.submit": EventReplay._prompt,
+    "assistant.response": EventReplay._response,
+    "tool.call": EventReplay._call,
+    "tool.any_call": EventReplay._call,
+    "tool.result": EventReplay._result,
 }
 
 
@@ -266,8 +262,17 @@ def _cell(value: Json) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def _outcome(result: Json) -> tuple[Json, bool]:
+    """Return the content of a tool's result, and whether it is an error."""
+    if isinstance(result, dict) and len(result) == 1:
+        [(kind, inside)] = result.items()
+        if kind in ("Ok", "Err"):
+            return inside, kind == "Err"
+    return result, False
+
+
 def _of_parts(parts: list[Json]) -> tuple[Json, list[tuple[str | None, str, Json]]]:
-    """Return what a list of parts says, and the calls in it."""
+    """Return the content of a list of parts, and the calls in it."""
     said: list[Json] = []
     named: list[tuple[str | None, str, Json]] = []
     for part in parts:
@@ -276,9 +281,8 @@ def _of_parts(parts: list[Json]) -> tuple[Json, list[tuple[str | None, str, Json
             named.append((cells.name(_cell(part.get("id"))), name, part["arguments"]))
         else:
             said.append(part)
-    texts = [each.get("text") for each in said if isinstance(each, dict)]
-    if len(said) == len(texts) == 1 and said[0].keys() == {"text"}:
-        return texts[0], named
+    if len(said) == 1 and isinstance(said[0], dict) and said[0].keys() == {"text"}:
+        return said[0]["text"], named
     return said or None, named
 
 
@@ -295,7 +299,7 @@ def _of_chat(given: Json) -> list[tuple[str | None, str, Json]]:
 
 
 def _arguments(given: Json) -> str | None:
-    """Return arguments encoded; those that are JSON in a text as what they say."""
+    """Return arguments encoded. A text that is JSON is taken as the JSON."""
     if given is None:
         return None
     inside = cells.json_text(given, sys.maxsize) if isinstance(given, str) else None
@@ -303,7 +307,7 @@ def _arguments(given: Json) -> str | None:
 
 
 def _measured(usage: Json) -> Usage | None:
-    """Return usage that the provider measured; estimates are none."""
+    """Return usage that the provider measured, None for an estimate."""
     if not isinstance(usage, dict) or not isinstance(usage.get("input_tokens"), int):
         return None
     counts = {

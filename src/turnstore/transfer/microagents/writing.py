@@ -1,4 +1,4 @@
-"""A log of microagents events, protocol 0.4, that tells of a session's messages."""
+"""Turns messages of the store into microagents' events, of protocol 0.4."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from turnstore.transfer.files import cells
 from turnstore.transfer.files.system import SessionWriter
 from turnstore.transfer.rows import SessionRows, StoredMessage, usage_of
 
-Notification = tuple[str, int]
-"""The encoded payload, and its time in microseconds."""
+Payload = tuple[str, int]
+"""An encoded notification, and its time in microseconds."""
 
 _ENDED: Final = ("completed", "failed", "interrupted")
 
 
-def notifications(rows: SessionRows, writer: SessionWriter) -> Iterator[Notification]:
-    """Give the events of the messages that came after the import, in order."""
+def write_messages(rows: SessionRows, writer: SessionWriter) -> Iterator[Payload]:
+    """Yield the events of the messages that are not from an import, in order."""
     session = rows.session
     is_new = not writer.imported.events
     if is_new:
@@ -31,7 +31,7 @@ def notifications(rows: SessionRows, writer: SessionWriter) -> Iterator[Notifica
             "system": cells.unquoted(session.system_prompt) or "",
             "init_type": "Start",
         }
-        yield _notification(rows, "session.init", params, session.created_at)
+        yield _payload(rows, "session.init", params, session.created_at)
     fresh = [each for each in rows.messages if each.seq > writer.imported.messages]
     failed = {
         each.call_id for each in rows.tool_calls if each.status in ("failed", "denied")
@@ -40,10 +40,9 @@ def notifications(rows: SessionRows, writer: SessionWriter) -> Iterator[Notifica
     for message in fresh:
         if message.role == "user":
             turn_id = _turn_id(session.id, message.seq)
-        told = list(_of_message(message, failed, writer))
-        for method, params in told:
+        for method, params in _of_message(message, failed, writer):
             params = {"turn_id": turn_id, **params}
-            yield _notification(rows, method, params, message.created_at)
+            yield _payload(rows, method, params, message.created_at)
     if is_new and session.status in _ENDED:
         yield _stop(rows, fresh)
 
@@ -51,21 +50,11 @@ def notifications(rows: SessionRows, writer: SessionWriter) -> Iterator[Notifica
 def _of_message(
     message: StoredMessage, failed: set[str | None], writer: SessionWriter
 ) -> Iterator[tuple[str, dict[str, Json]]]:
-    content = codec.decode(message.content)
     text = cells.unquoted(message.content) or ""
     if message.role == "user":
         yield "user.prompt.submit", {"prompt": text}
     elif message.role == "assistant":
-        if content is not None:
-            yield "assistant.response", {"content": _parts(content)}
-        for each in codec.decode(message.tool_calls) or []:
-            function = each.get("function") or {}
-            params = {
-                "name": function.get("name") or "",
-                "input": _arguments(function.get("arguments")),
-                "tool_call_id": each.get("id") or "",
-            }
-            yield "tool.any_call", params
+        yield from _of_answer(message)
     elif message.role == "tool":
         kind = "Err" if message.tool_call_id in failed else "Ok"
         params = {
@@ -77,7 +66,21 @@ def _of_message(
         writer.note(f"messages of role {message.role_raw or message.role}: no event")
 
 
-def _stop(rows: SessionRows, messages: Sequence[StoredMessage]) -> Notification:
+def _of_answer(message: StoredMessage) -> Iterator[tuple[str, dict[str, Json]]]:
+    content = codec.decode(message.content)
+    if content is not None:
+        yield "assistant.response", {"content": _parts(content)}
+    for each in codec.decode(message.tool_calls) or []:
+        function = each.get("function") or {}
+        params = {
+            "name": function.get("name") or "",
+            "input": _arguments(function.get("arguments")),
+            "tool_call_id": each.get("id") or "",
+        }
+        yield "tool.any_call", params
+
+
+def _stop(rows: SessionRows, messages: Sequence[StoredMessage]) -> Payload:
     session = rows.session
     total = sum((usage_of(each) or Usage() for each in messages), Usage())
     result = cells.unquoted(session.result)
@@ -96,12 +99,12 @@ def _stop(rows: SessionRows, messages: Sequence[StoredMessage]) -> Notification:
     }
     last = max((each.created_at for each in messages), default=session.created_at)
     ended_at = last if session.ended_at is None else session.ended_at
-    return _notification(rows, "session.stop", params, ended_at)
+    return _payload(rows, "session.stop", params, ended_at)
 
 
-def _notification(
+def _payload(
     rows: SessionRows, method: str, params: dict[str, Any], created_at: int
-) -> Notification:
+) -> Payload:
     timestamp = cells.rfc3339(created_at).replace("+00:00", "Z")
     payload = {
         "jsonrpc": "2.0",

@@ -1,10 +1,14 @@
 """nocodo's SQLite files: tables ``agent_sessions``, ``agent_messages``,
 ``agent_tool_calls``, ``project_requirements_qna`` and ``project_settings``.
 
-Times there are whole seconds, ids are integers. A session's id here is made of what
-never changes in its row, so that a second import finds it and two files don't clash;
-messages and tool calls keep theirs as text. The text of ``error_details`` is a tool
-call's ``error``. A setting of type ``password`` is marked secret.
+nocodo's times are whole seconds, and its ids are integers. The id of a session in the
+store is a digest of the columns that never change, so that a second import finds the
+session and sessions of two files have different ids. Messages and tool calls keep their
+ids as text. The text of ``error_details`` becomes a tool call's ``error``. A setting of
+type ``password`` becomes a secret one.
+
+``turnstore.transfer`` imports ``SYSTEM`` from here. Code here only converts rows: it
+touches neither a file nor a store.
 """
 
 from __future__ import annotations
@@ -55,7 +59,7 @@ IMMUTABLE: Final = (
     "config",
     "started_at",
 )
-# What comes nearest, of what nocodo has.
+# The nearest statuses that nocodo has.
 _SESSION_STATUS: Final = {"idle": "waiting_for_user_input", "interrupted": "failed"}
 _CALL_STATUS: Final = {"approved": "pending", "denied": "failed"}
 _NO_CONFIG: Final = "null"
@@ -198,7 +202,7 @@ class _Reader:
     def _known(
         self, row: Row, column: str, known: tuple[str, ...], table: str
     ) -> tuple[str, str | None]:
-        """Return a text of an enumeration, and the raw one where it is unknown."""
+        """Return a text of an enumeration, or "unknown" and the text itself."""
         cell = row.get(column)
         if cell in known:
             return str(cell), None
@@ -276,7 +280,7 @@ def _write_call(call: StoredToolCall, writer: SessionWriter) -> None:
         status = _CALL_STATUS.get(call.status, call.status)
     if call.status in _CALL_STATUS:
         writer.note(f"tool call status {call.status}: written as {status}")
-    # An answer in text is JSON text there.
+    # In nocodo an answer is JSON, so a text is one in quotes, as it is stored here.
     response = call.output if call.result is None else call.result
     writer.add(
         CALLS,
@@ -331,7 +335,7 @@ def _write_setting(setting: StoredSetting, writer: SessionWriter) -> None:
 
 
 def _project_root(config: str | None) -> str | None:
-    """Return the folder that an agent's configuration names."""
+    """Return the folder that the configuration of an agent names."""
     value: Cell = None
     found = codec.decode(config)
     if isinstance(found, dict):

@@ -1,4 +1,4 @@
-"""The tables of an empty nocodo file, and the texts that they allow."""
+"""The tables of an empty nocodo file, and the texts that their columns allow."""
 
 from __future__ import annotations
 

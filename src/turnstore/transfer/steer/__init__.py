@@ -1,10 +1,13 @@
 """steer's SQLite files: of its store, of its event store, or of both.
 
 A session of the store has rows in ``sessions``, ``messages``, ``tool_calls`` and
-``events``; see ``steer_reading``. One of the event store has them in
-``domain_sessions`` and ``domain_events``; see ``steer_domain``. A session that is in
-both is read from the older tables, and the others' rows are kept. Rows whose
-session is gone make a session of that id, if they are messages or events.
+``events``; see ``reading``. A session of the event store has rows in
+``domain_sessions`` and ``domain_events``; see ``domain``. A session that is in both is
+read from the store's tables, and its other rows are kept. Messages and events that have
+no row of their session make a session of that id.
+
+``turnstore.transfer`` imports ``SYSTEM`` from here. Code here only converts rows: it
+touches neither a file nor a store.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ def session_id(source: SourceSession) -> str | None:
         return None
     known_by = source.id
     if known_by is None:
-        # Other files have rows without an id too.
+        # Not the same for all files: others may have rows without an id too.
         row = next(iter(source[SESSIONS] + source[DOMAIN_SESSIONS]), {})
         known_by = repr([row.get(column) for column in IMMUTABLE])
     return cells.identifier(source.id) or cells.derived_id("steer", known_by)
@@ -48,13 +51,12 @@ def session_id(source: SourceSession) -> str | None:
 def read(source: SourceSession, session_id: str) -> SessionRows:
     is_of_store = any(source[each] for each in _OF_STORE)
     tables = reading.PLACED if is_of_store else domain.PLACED
-    for name in list(source.rows):
-        if name not in tables:
+    for name in [each for each in source.rows if each not in tables]:
+        reason = "its session is in other tables"
+        if name == SNAPSHOTS:
             reason = "no place of its own"
-            if name != SNAPSHOTS:
-                reason = "its session is in other tables"
-            for row in list(source[name]):
-                source.set_aside(name, row, reason)
+        for row in list(source[name]):
+            source.set_aside(name, row, reason)
     first = SESSIONS if is_of_store else DOMAIN_SESSIONS
     for row in source[first][1:]:  # NULL is no key
         source.set_aside(first, row, "another row with its id")

@@ -1,14 +1,14 @@
-"""What a message of steer holds, and what it is here.
+"""Converts the content of steer's messages, in both directions.
 
-There, a user's or assistant's message is a list of blocks, a tool's the id of the call
-with its typed result. Here:
+In steer the message of a user or an assistant is a list of blocks; that of a tool is
+the id of the call with a typed result. In the store:
 
-- One block of text is text.
-- An assistant's calls, where they come last, are its ``tool_calls`` in chat format;
-  what comes before them is the content.
-- A tool's result is the content, beside ``tool_call_id``. The text of one of an
-  external tool is text, the tool the message's ``name``.
-- Anything else is the content as it is. Calls in it are in ``tool_calls`` too.
+- A single block of text becomes a text.
+- The calls of an assistant, if they are the last blocks, become ``tool_calls`` in chat
+  format. The blocks before them become the content.
+- The result of a tool becomes the content, and the id ``tool_call_id``. If the tool is
+  an external one, the content is the result's text, and ``name`` is the tool's.
+- Anything else becomes the content unchanged. Calls in it are in ``tool_calls`` too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CALL_KEYS = {"id", "name", "parameters"}
 
 
 class Content(msgspec.Struct, kw_only=True):
-    """Columns of a message, encoded."""
+    """The columns of a message that hold its content, encoded."""
 
     content: str | None = None
     tool_calls: str | None = None
@@ -35,27 +35,32 @@ class Content(msgspec.Struct, kw_only=True):
 
 
 def read_content(role: str, text: str) -> Content:
-    """Return what a message's encoded JSON says."""
+    """Return the content of a message, given as encoded JSON."""
     given = codec.decode(text)
     if role == Role.TOOL:
         return _read_result(given, text)
     if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
         return Content(content=text)
-    if role != Role.ASSISTANT:
-        return Content(content=_as_text(given) or text)
-    calls = [each["tool_call"] for each in given if _is_call(each)]
-    if not calls:
-        return Content(content=_as_text(given) or text)
-    first = given[: len(given) - len(calls)]
-    is_plain = not any(each.get("type") == "tool_call" for each in first) and all(
-        each.keys() == CALL_KEYS for each in calls
-    )
-    if is_plain:
-        text = _as_text(first) or cells.encoded(first)
-    return Content(
-        content=text if first or not is_plain else None,
-        tool_calls=cells.encoded([_chat_call(each) for each in calls]),
-    )
+    if role == Role.ASSISTANT:
+        calls = [each["tool_call"] for each in given if _is_call(each)]
+        if calls:
+            return _read_calls(given, calls, text)
+    return Content(content=_as_text(given) or text)
+
+
+def _read_calls(
+    blocks: list[dict[str, Any]], calls: list[dict[str, Any]], text: str
+) -> Content:
+    """Return the content of an assistant's message that has calls."""
+    tool_calls = cells.encoded([_chat_call(each) for each in calls])
+    before = blocks[: len(blocks) - len(calls)]
+    are_last = not any(each.get("type") == "tool_call" for each in before)
+    if not are_last or any(each.keys() != CALL_KEYS for each in calls):
+        return Content(content=text, tool_calls=tool_calls)
+    if not before:
+        return Content(tool_calls=tool_calls)
+    content = _as_text(before) or cells.encoded(before)
+    return Content(content=content, tool_calls=tool_calls)
 
 
 def apply_content(message: StoredMessage, content: Content) -> None:
@@ -66,7 +71,7 @@ def apply_content(message: StoredMessage, content: Content) -> None:
 
 
 def write_content(message: StoredMessage) -> str:
-    """Return a message's content as steer writes it, as encoded JSON."""
+    """Return the content of a message as steer writes it, as encoded JSON."""
     if message.role == Role.TOOL:
         return _write_result(message)
     text = message.content
@@ -84,7 +89,7 @@ def write_content(message: StoredMessage) -> str:
 
 
 def result_text(result: Json) -> tuple[str, str] | None:
-    """Return the tool and the text of a result that an external tool gave."""
+    """Return the name and the text of an external tool's result, None for another."""
     if not isinstance(result, dict) or result.keys() != {"External"}:
         return None
     inside = result["External"]
@@ -119,7 +124,7 @@ def _write_result(message: StoredMessage) -> str:
 
 
 def _as_text(blocks: list[dict[str, Any]]) -> str | None:
-    """Return the text of blocks that are one of text, encoded."""
+    """Return the text of a single block of text, encoded; None for other blocks."""
     if len(blocks) == 1 and blocks[0].keys() == {"type", "text"}:
         text = blocks[0]["text"]
         if blocks[0]["type"] == "text" and isinstance(text, str):
@@ -164,7 +169,7 @@ def _text(text: str) -> dict[str, Json]:
 
 
 def message_event(message: StoredMessage) -> StoredEvent | None:
-    """Return the event that adds a message, None for a role that has none."""
+    """Return the event that adds a message; None if its role has no such event."""
     role = str(message.role)
     if message.summary_of is not None:
         role = "assistant"

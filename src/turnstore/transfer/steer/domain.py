@@ -1,10 +1,9 @@
 """steer's event store: ``domain_sessions``, ``domain_events`` and ``session_todos``.
 
-The events are all there is, so they are stored as they are, and told again: messages
-with their parents, tool calls with what became of them, usage, and compactions, whose
-summary stands for all before it. An event that can't be told is still an event.
-``config`` holds the session's, under ``session_config``; that key says that a session
-is of this kind.
+The source is an event log only. We store the events unchanged, and replay them into
+messages with their parents, tool calls with their outcomes, usage, and compactions. An
+event that can't be replayed is still stored. ``config`` holds the session's own under
+``session_config``; by that key an export recognises a session of this kind.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from turnstore.transfer.rows import (
     StoredSession,
 )
 from turnstore.transfer.steer.content import message_event
+from turnstore.transfer.steer.replay import EventReplay, ids_added
 from turnstore.transfer.steer.rows import (
     NUMBER,
     first_time,
@@ -38,7 +38,6 @@ from turnstore.transfer.steer.rows import (
     write_event,
 )
 from turnstore.transfer.steer.schema import DOMAIN_EVENTS, DOMAIN_SESSIONS, TODOS
-from turnstore.transfer.steer.telling import EventReplay, told_ids
 
 PLACED: Final = (DOMAIN_SESSIONS, DOMAIN_EVENTS, TODOS)
 CONFIG: Final = "session_config"
@@ -73,33 +72,33 @@ def read(source: SourceSession, session_id: str) -> SessionRows:
     sort_by_number(source, DOMAIN_EVENTS)
     row = source[DOMAIN_SESSIONS][0] if source[DOMAIN_SESSIONS] else {}
     created_at = time(row, "created_at", first_time(source[DOMAIN_EVENTS]))
-    telling = EventReplay()
-    events = _events(source, created_at, telling)
-    session = _session(source, session_id, row, created_at, telling)
+    replay = EventReplay()
+    events = _events(source, created_at, replay)
+    session = _session(source, session_id, row, created_at, replay)
     head = StoredHead(
         updated_at=cells.micros_of_text(row.get("updated_at")),
-        last_model=cells.name(row.get("last_model")) or telling.last_model,
-        active_message_id=telling.last_message_id,
+        last_model=cells.name(row.get("last_model")) or replay.last_model,
+        active_message_id=replay.last_message_id,
     )
     for todo in list(source[TODOS]):
         text = cells.quoted(todo.get("todos_json"), source.payload_bytes_max)
         if text is None:
             source.set_aside(TODOS, todo, "no text")
         session.todo = text
-    metadata = telling.created.get("metadata", telling.config.get("metadata"))
+    metadata = replay.created.get("metadata", replay.config.get("metadata"))
     return SessionRows(
         session=session,
         head=head,
         metadata=pairs_of(metadata, created_at),
-        messages=telling.messages,
-        tool_calls=telling.calls,
+        messages=replay.messages,
+        tool_calls=replay.calls,
         events=events,
-        compactions=telling.compactions,
-        usage=telling.usage,
+        compactions=replay.compactions,
+        usage=replay.usage,
     )
 
 
-def _events(source: SourceSession, at: int, telling: EventReplay) -> list[StoredEvent]:
+def _events(source: SourceSession, at: int, replay: EventReplay) -> list[StoredEvent]:
     found: list[StoredEvent] = []
     for row in list(source[DOMAIN_EVENTS]):
         at = time(row, "created_at", at)
@@ -113,8 +112,8 @@ def _events(source: SourceSession, at: int, telling: EventReplay) -> list[Stored
             if isinstance(inside, dict):
                 event.model = model_of(inside.get("model"))
                 event.turn_id = text_in(inside, "op_id")
-                telling.tell(variant, inside, event)
-    source.notes.update(telling.notes)
+                replay.apply(variant, inside, event)
+    source.notes.update(replay.notes)
     return found
 
 
@@ -123,26 +122,26 @@ def _session(
     session_id: str,
     row: Row,
     created_at: int,
-    telling: EventReplay,
+    replay: EventReplay,
 ) -> StoredSession:
     config = codec.decode(
         cells.json_text(row.get("config_json"), source.payload_bytes_max)
     )
     if isinstance(config, dict):
-        telling.config = config
-    told = telling.config
-    prompt = told.get("system_prompt")
+        replay.config = config
+    settings = replay.config
+    prompt = settings.get("system_prompt")
     return StoredSession(
         id=session_id,
-        agent_name=text_in(told, "primary_agent_id") or "",
-        project_root=project_root(told.get("workspace")),
+        agent_name=text_in(settings, "primary_agent_id") or "",
+        project_root=project_root(settings.get("workspace")),
         title=cells.quoted(row.get("title"), source.payload_bytes_max),
-        model=model_of(told.get("default_model")),
+        model=model_of(settings.get("default_model")),
         system_prompt=cells.encoded(prompt) if isinstance(prompt, str) else None,
         config=cells.encoded({CONFIG: config}),
         parent_session_id=cells.identifier(
-            text_in(telling.created, "parent_session_id")
-            or text_in(told, "parent_session_id")
+            text_in(replay.created, "parent_session_id")
+            or text_in(settings, "parent_session_id")
         ),
         created_at=created_at,
     )
@@ -166,46 +165,46 @@ def write(rows: SessionRows, writer: SessionWriter, config: Json) -> None:
         },
     )
     imported = writer.imported.events
-    place = imported
+    row_id = imported
     for event in rows.events:
         if event.seq > imported and not _is_known(event):
-            # steer can't read a log that has another one.
+            # steer can't read a log with an event of another type.
             writer.note("events: of no type that steer knows")
             continue
-        place = max(place, event.seq)
+        row_id = max(row_id, event.seq)
         _write_event(event, event.seq, writer)
-    for message in _untold(rows, writer):
-        told = message_event(message)
-        if told is None:
+    for message in _without_event(rows, writer):
+        added = message_event(message)
+        if added is None:
             writer.note("messages: of no role that steer's events have")
             continue
-        place += 1
-        _write_event(told, place, writer)
+        row_id += 1
+        _write_event(added, row_id, writer)
     if session.todo is not None:
         todo: dict[str, OutCell] = {
             "todos_json": cells.unquoted(session.todo),
-            # When it was set is not known here.
+            # The store does not know when it was set.
             "updated_at": cells.sqlite_time(session.created_at),
         }
         writer.add(TODOS, 1, todo)
-    added = [each for each in rows.tool_calls if each.seq > writer.imported.tool_calls]
-    writer.note("tool_calls: only those in messages", len(added))
+    calls = [each for each in rows.tool_calls if each.seq > writer.imported.tool_calls]
+    writer.note("tool_calls: only those in messages", len(calls))
 
 
-def _untold(rows: SessionRows, writer: SessionWriter) -> list[StoredMessage]:
-    """Return the messages that no event tells of: those that were added here."""
+def _without_event(rows: SessionRows, writer: SessionWriter) -> list[StoredMessage]:
+    """Return the messages that no event has added: those added in the store."""
     added = [each for each in rows.messages if each.seq > writer.imported.messages]
     if not added:
         return []
-    told = told_ids(rows.events)
-    return [each for each in added if each.id not in told]
+    with_event = ids_added(rows.events)
+    return [each for each in added if each.id not in with_event]
 
 
-def _write_event(event: StoredEvent, place: int, writer: SessionWriter) -> None:
+def _write_event(event: StoredEvent, row_id: int, writer: SessionWriter) -> None:
     row = write_event(event)
-    row[NUMBER] = number(DOMAIN_EVENTS, place, writer.imported.events, writer)
+    row[NUMBER] = number(DOMAIN_EVENTS, row_id, writer.imported.events, writer)
     row["created_at"] = cells.sqlite_time(event.created_at)
-    writer.add(DOMAIN_EVENTS, place, row)
+    writer.add(DOMAIN_EVENTS, row_id, row)
 
 
 def _is_known(event: StoredEvent) -> bool:

@@ -1,9 +1,10 @@
-"""steer's store: tables ``sessions``, ``messages``, ``tool_calls`` and ``events``.
+"""Turns rows of steer's store into rows of the store: tables ``sessions``,
+``messages``, ``tool_calls`` and ``events``.
 
-Messages keep their ids and parents, so branches are branches here. Where no message of
-a session has a parent, each follows the one before. No active message there means the
-last one. Numbers, which start at 0 there, give the order. Models and usage come from
-the events. ``config`` holds ``tool_config`` and ``workspace``.
+Messages keep their ids and parents, and so the branches. If no message of a session has
+a parent, each is taken to follow the one before it. A session without an active message
+gets its last one. Rows are ordered by steer's numbers, which start at 0. Models and
+usage come from the events. ``config`` holds ``tool_config`` and ``workspace``.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from turnstore.transfer.steer.rows import (
     sort_by_number,
     text_in,
     time,
-    usage_of,
+    usage_in,
 )
 from turnstore.transfer.steer.schema import (
     CALL_STATUSES,
@@ -112,7 +113,7 @@ class _Reader:
         )
 
     def _policy(self, row: Row, tool_config: Json) -> str | None:
-        """Return the tool policy; the columns win over the JSON, as they do there."""
+        """Return the tool policy. The columns win over the JSON, as in steer."""
         given = tool_config if isinstance(tool_config, dict) else {}
         approval = given.get("approval_policy")
         approval = approval if isinstance(approval, dict) else {}
@@ -142,7 +143,7 @@ class _Reader:
             if not has_parents:
                 message.parent_id = found[-1].id if found else None
             elif isinstance(parent, str) and parent in self._by_id:
-                # A parent is always older here.
+                # In the store a parent is always older.
                 message.parent_id = parent
             self._by_id[message.id] = message
             for call in codec.decode(message.tool_calls) or ():
@@ -217,20 +218,20 @@ class _Reader:
         return found
 
     def _learn(self, event: StoredEvent, data: dict[str, Json]) -> None:
-        """Take from an event what the message that it completes does not say."""
+        """Add to a message what only the event that completes it says."""
         event.model = model_of(data.get("model"))
         event.turn_id = text_in(data, "operation_id")
         message = self._by_id.get(text_in(data.get("message"), "id") or "")
         if event.type == "message_complete" and message is not None:
             if message.role == Role.ASSISTANT:
                 message.model = event.model
-                usage = usage_of(data.get("usage"))
+                usage = usage_in(data.get("usage"))
                 message.usage = None if usage is None else cells.encoded(usage)
 
     def _known(
         self, row: Row, column: str, known: tuple[str, ...], table: str
     ) -> tuple[str, str | None]:
-        """Return a text of an enumeration, and the raw one where it is unknown."""
+        """Return a text of an enumeration, or "unknown" and the text itself."""
         cell = row.get(column)
         if cell in known:
             return str(cell), None

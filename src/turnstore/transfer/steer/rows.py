@@ -1,4 +1,4 @@
-"""What steer's two kinds of tables have in common: numbers, times, events' data."""
+"""Conversions that both kinds of steer's tables need: numbers, times, event data."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ TOKENS_MAX: Final = 10**12
 
 
 def sort_by_number(source: SourceSession, table: str) -> None:
-    """Put a table's rows in the order of their numbers, and note the next one where
-    they don't count up from 0."""
+    """Sort a table's rows by number, and remember the next number if they don't count
+    up from 0."""
     rows = source[table]
     rows.sort(key=_number)
     numbers = [number for row in rows if isinstance(number := row.get(NUMBER), int)]
@@ -32,12 +32,15 @@ def _number(row: Row) -> tuple[int, int | float]:
     return (0, cell) if isinstance(cell, int | float) else (1, 0)
 
 
-def number(table: str, place: int, imported: int, writer: SessionWriter) -> int:
-    """Return the number of a row, which starts at 0 there."""
-    if place <= imported:
-        return place - 1
+def number(table: str, seq: int, imported: int, writer: SessionWriter) -> int:
+    """Return the number of a row in steer, where numbers start at 0.
+
+    :param imported: how many rows of the series came from an import.
+    """
+    if seq <= imported:
+        return seq - 1
     following = writer.imported.next_numbers.get(table, imported)
-    return following + place - imported - 1
+    return following + seq - imported - 1
 
 
 def time(row: Row, column: str, otherwise: int) -> int:
@@ -46,7 +49,7 @@ def time(row: Row, column: str, otherwise: int) -> int:
 
 
 def first_time(rows: Sequence[Row]) -> int:
-    """Return the first time of rows that have one."""
+    """Return the time of the first row that has one, or 0."""
     for row in rows:
         found = cells.micros_of_text(row.get("created_at"))
         if found is not None:
@@ -55,7 +58,7 @@ def first_time(rows: Sequence[Row]) -> int:
 
 
 def read_event(row: Row, created_at: int, bytes_max: int) -> tuple[StoredEvent, Json]:
-    """Return an event with its data decoded; its type may be none."""
+    """Return an event and its decoded data; its type is empty if it is no name."""
     given = row.get("event_data")
     data = cells.json_text(given, bytes_max)
     event = StoredEvent(
@@ -74,7 +77,7 @@ def write_event(event: StoredEvent) -> dict[str, OutCell]:
 
 
 def text_in(given: Json, *keys: str) -> str | None:
-    """Return the first text without NUL under keys of an object."""
+    """Return the first text without NUL under one of the keys of an object."""
     if not isinstance(given, dict):
         return None
     for key in keys:
@@ -85,14 +88,14 @@ def text_in(given: Json, *keys: str) -> str | None:
 
 
 def model_of(given: Json) -> str | None:
-    """Return a model's name: text, or provider and id."""
+    """Return the name of a model that is given as text, or as provider and id."""
     if isinstance(given, str):
         return cells.name(given) or None
     provider, own = text_in(given, "provider"), text_in(given, "id")
     return f"{provider}/{own}" if provider and own else own
 
 
-def usage_of(given: Json) -> Usage | None:
+def usage_in(given: Json) -> Usage | None:
     if not isinstance(given, dict):
         return None
     found = [given.get("input_tokens"), given.get("output_tokens")]
@@ -106,7 +109,7 @@ def usage_of(given: Json) -> Usage | None:
 
 
 def pairs_of(given: Json, updated_at: int) -> list[StoredMetadata]:
-    """Return the pairs of an object that are text."""
+    """Return the pairs of an object whose values are text, as metadata."""
     if not isinstance(given, dict):
         return []
     return [
@@ -124,6 +127,6 @@ def project_root(workspace: Json) -> str | None:
 
 
 def object_in(cell: Cell, bytes_max: int) -> dict[str, Any] | None:
-    """Return the object that text of JSON is."""
+    """Return the object that a text of JSON stands for, None for another value."""
     found = codec.decode(cells.json_text(cell, bytes_max))
     return found if isinstance(found, dict) else None

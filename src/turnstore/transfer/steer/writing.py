@@ -1,4 +1,4 @@
-"""The rows that steer's store has for a session; what ``steer_reading`` reads."""
+"""Turns rows of the store into rows of steer's store: the reverse of ``reading``."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def write(rows: SessionRows, writer: SessionWriter, config: Json) -> None:
     given = config if isinstance(config, dict) else {}
     last = rows.messages[-1].id if rows.messages else None
     row = _session(rows, given)
-    # In one order, whatever the order that they are read in.
+    # Sorted, so that the same pairs give the same text.
     pairs = sorted((each.key, cells.unquoted(each.value)) for each in rows.metadata)
     row["metadata"] = cells.encoded(dict(pairs))
     if rows.head.active_message_id != last:
@@ -135,27 +135,27 @@ def _write_message(message: StoredMessage, writer: SessionWriter) -> None:
 
 
 def _write_call(call: StoredToolCall, writer: SessionWriter) -> None:
-    is_ours = call.seq > writer.imported.tool_calls
+    is_new = call.seq > writer.imported.tool_calls
     writer.add(
         CALLS,
         call.seq,
         {
             "id": call.id,
-            # steer itself leaves it empty.
-            "message_id": call.message_id if is_ours else None,
+            # steer itself leaves this column empty.
+            "message_id": call.message_id if is_new else None,
             "tool_name": call.name,
             "parameters": "null" if call.arguments is None else call.arguments,
             "status": call.status_raw or call.status,
             "result": cells.unquoted(call.output),
             "error": cells.unquoted(call.error),
-            "started_at": _time(call.started_at),
-            "completed_at": _time(call.completed_at),
+            "started_at": cells.rfc3339_or_none(call.started_at),
+            "completed_at": cells.rfc3339_or_none(call.completed_at),
             "kind": call.kind,
             "payload_json": call.result,
             "error_json": call.error_details,
         },
     )
-    if is_ours and call.execution_time_ms is not None:
+    if is_new and call.execution_time_ms is not None:
         writer.note("tool_calls.execution_time_ms: no such column")
 
 
@@ -163,7 +163,7 @@ def _write_events(rows: SessionRows, writer: SessionWriter) -> None:
     imported = writer.imported.events
     for event in rows.events:
         if event.seq > imported and not _is_known(event.type, event.data):
-            # steer can't read a log that has another one.
+            # steer can't read a log with an event of another type.
             writer.note("events: of no type that steer knows")
             continue
         row = write_event(event)
@@ -175,7 +175,3 @@ def _write_events(rows: SessionRows, writer: SessionWriter) -> None:
 def _is_known(type: str, data: str | None) -> bool:
     given = codec.decode(data)
     return type in EVENT_TYPES and isinstance(given, dict) and given.get("type") == type
-
-
-def _time(to_micros: int | None) -> str | None:
-    return None if to_micros is None else cells.rfc3339(to_micros)

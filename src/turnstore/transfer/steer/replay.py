@@ -1,4 +1,4 @@
-"""What steer's events tell of a session: its messages, tool calls and compactions."""
+"""Replays the events of steer's event store into messages, tool calls and usage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from turnstore.transfer.rows import (
     used,
 )
 from turnstore.transfer.steer.content import apply_content, read_content, result_text
-from turnstore.transfer.steer.rows import model_of, text_in, usage_of
+from turnstore.transfer.steer.rows import model_of, text_in, usage_in
 
 _ROLES: Final = ("user", "assistant", "tool")
 _ADDED: Final = ("UserMessageAdded", "AssistantMessageAdded", "ToolMessageAdded")
@@ -27,7 +27,10 @@ _DECISIONS: Final = {"approved": "approved", "denied": "denied"}
 
 
 class EventReplay:
-    """What the events so far come to. ``created``: what the session began with."""
+    """The state of a session after the events so far.
+
+    ``created``: the content of the event that created the session.
+    """
 
     def __init__(self) -> None:
         self.created: dict[str, Any] = {}
@@ -38,10 +41,10 @@ class EventReplay:
         self.usage: list[StoredUsage] = []
         self.last_model: str | None = None
         self.notes: Counter[str] = Counter()
-        self._places: dict[str, int] = {}
+        self._indexes: dict[str, int] = {}
         self._ids = UniqueIds()
         self._asking: dict[str, str] = {}
-        # The latest call of each id, and the call that a request is about.
+        # The latest call by its id, and the calls by the id of their request.
         self._latest: dict[str, StoredToolCall] = {}
         self._requests: dict[str, StoredToolCall] = {}
         self._archived = 0
@@ -50,8 +53,8 @@ class EventReplay:
     def last_message_id(self) -> str | None:
         return self.messages[-1].id if self.messages else None
 
-    def tell(self, variant: str, inside: dict[str, Any], event: StoredEvent) -> None:
-        """Take in the next event; of one of no known shape nothing."""
+    def apply(self, variant: str, inside: dict[str, Any], event: StoredEvent) -> None:
+        """Apply the next event. One of an unknown shape changes nothing."""
         self.last_model = event.model or self.last_model
         match variant:
             case "SessionCreated":
@@ -67,8 +70,11 @@ class EventReplay:
                 self._add_usage(inside, event)
             case "ApprovalRequested" | "ApprovalDecided":
                 self._approve(inside, event)
-            case "ToolCallStarted" | "ToolCallCompleted" | "ToolCallFailed":
-                self._call(variant, inside, event)
+            case "ToolCallStarted":
+                self._start_call(inside, event)
+            case "ToolCallCompleted" | "ToolCallFailed":
+                is_failed = variant == "ToolCallFailed"
+                self._end_call(inside, event, is_failed=is_failed)
             case "ConversationCompacted":
                 self._compact(inside.get("record"), event)
 
@@ -80,7 +86,7 @@ class EventReplay:
 
     def _add_message(self, given: Json, event: StoredEvent) -> None:
         own = cells.identifier(text_in(given, "id"))
-        if own is None or own in self._places:
+        if own is None or own in self._indexes:
             self.notes["domain_events: a message without an id of its own"] += 1
             return
         timestamp = given.get("timestamp")
@@ -90,17 +96,17 @@ class EventReplay:
             id=own,
             role="unknown",
             model=event.model,
-            parent_id=parent if parent in self._places else None,
+            parent_id=parent if parent in self._indexes else None,
             created_at=event.created_at if created_at is None else created_at,
         )
         self._fill(message, given)
-        self._places[own] = len(self.messages)
+        self._indexes[own] = len(self.messages)
         self.messages.append(message)
 
     def _update_message(self, given: Json) -> None:
-        place = self._places.get(text_in(given, "id") or "")
-        if place is not None:
-            self._fill(self.messages[place], given)
+        at = self._indexes.get(text_in(given, "id") or "")
+        if at is not None:
+            self._fill(self.messages[at], given)
 
     def _fill(self, message: StoredMessage, given: dict[str, Any]) -> None:
         data = given.get("data")
@@ -119,8 +125,8 @@ class EventReplay:
             self._asking[call["id"]] = message.id
 
     def _add_usage(self, inside: dict[str, Any], event: StoredEvent) -> None:
-        """Add usage to the answer that it follows, else to the session."""
-        usage = usage_of(inside.get("usage"))
+        """Add usage to the answer before it, or to the session if there is none."""
+        usage = usage_in(inside.get("usage"))
         if usage is None:
             return
         last = self.messages[-1] if self.messages else None
@@ -148,35 +154,29 @@ class EventReplay:
             if status == "denied":
                 decided.completed_at = event.created_at
 
-    def _call(self, variant: str, inside: dict[str, Any], event: StoredEvent) -> None:
+    def _start_call(self, inside: dict[str, Any], event: StoredEvent) -> None:
         call = self._latest.get(text_in(inside, "id") or "")
-        if variant == "ToolCallStarted":
-            if call is None or call.status not in ("pending", "approved"):
-                call = self._open(inside, "executing", event)
-            if call is not None:
-                call.status, call.started_at = "executing", event.created_at
-                if "parameters" in inside:
-                    call.arguments = cells.encoded(inside["parameters"])
+        if call is None or call.status not in ("pending", "approved"):
+            call = self._open(inside, "executing", event)
+        if call is None:
             return
+        call.status, call.started_at = "executing", event.created_at
+        if "parameters" in inside:
+            call.arguments = cells.encoded(inside["parameters"])
+
+    def _end_call(
+        self, inside: dict[str, Any], event: StoredEvent, *, is_failed: bool
+    ) -> None:
+        call = self._latest.get(text_in(inside, "id") or "")
         if call is None or call.status in ("completed", "failed"):
             call = self._open(inside, "executing", event)
         if call is None:
             return
         call.completed_at = event.created_at
-        if variant == "ToolCallFailed":
-            # One that was denied fails too, and says so.
-            call.status = "denied" if call.status == "denied" else "failed"
-            error = inside.get("error")
-            call.error = cells.encoded(error) if isinstance(error, str) else None
-            return
-        call.status = "completed"
-        result = inside.get("result")
-        call.result = cells.encoded(result)
-        if isinstance(result, dict) and len(result) == 1:
-            call.kind = cells.name(next(iter(result))) or call.kind
-        external = result_text(result)
-        if external is not None:
-            call.output = cells.encoded(external[1])
+        if is_failed:
+            _fail(call, inside.get("error"))
+        else:
+            _complete(call, inside.get("result"))
 
     def _open(
         self, given: dict[str, Any], status: str, event: StoredEvent
@@ -204,29 +204,45 @@ class EventReplay:
     # Compactions
 
     def _compact(self, record: Json, event: StoredEvent) -> None:
-        place = self._places.get(text_in(record, "summary_message_id") or "")
+        at = self._indexes.get(text_in(record, "summary_message_id") or "")
         earlier = self.compactions[-1].summary_seq if self.compactions else 0
-        if place is None or place + 1 <= earlier:
+        if at is None or at + 1 <= earlier:
             self.notes["domain_events: a compaction without its summary"] += 1
             return
         number = len(self.compactions) + 1
-        self.messages[place].summary_of = number
+        self.messages[at].summary_of = number
         created_at = cells.to_micros(record.get("created_at"), cells.SECOND)
         self.compactions.append(
             StoredCompaction(
-                summary_seq=place + 1,
-                boundary_seq=place + 1,
-                archived=place - self._archived,
+                summary_seq=at + 1,
+                boundary_seq=at + 1,
+                archived=at - self._archived,
                 model=model_of(record.get("model")),
                 created_at=event.created_at if created_at is None else created_at,
             )
         )
-        # The summary stays until the next one.
-        self._archived = place
+        # The next compaction archives this summary as well.
+        self._archived = at
 
 
-def told_ids(events: Sequence[StoredEvent]) -> set[str]:
-    """Return the ids of the messages that events add."""
+def _fail(call: StoredToolCall, error: Json) -> None:
+    # steer reports a denied call as failed, too.
+    call.status = "denied" if call.status == "denied" else "failed"
+    call.error = cells.encoded(error) if isinstance(error, str) else None
+
+
+def _complete(call: StoredToolCall, result: Json) -> None:
+    call.status = "completed"
+    call.result = cells.encoded(result)
+    if isinstance(result, dict) and len(result) == 1:
+        call.kind = cells.name(next(iter(result))) or call.kind
+    external = result_text(result)
+    if external is not None:
+        call.output = cells.encoded(external[1])
+
+
+def ids_added(events: Sequence[StoredEvent]) -> set[str]:
+    """Return the ids of the messages that events have added."""
     found: set[str] = set()
     for event in events:
         data = codec.decode(event.data)
