@@ -17,6 +17,7 @@ import sys
 import threading
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -178,12 +179,16 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.fixture
-async def store(
-    store_path: Path, sqlite_template: bytes
-) -> AsyncIterator[SessionStore]:
-    with store_path.open("xb") as file:
+def made_store(store_path: Path, sqlite_template: bytes) -> Path:
+    """The file of ``store``, with the schema."""
+    with open(store_path, "xb", opener=partial(os.open, mode=0o600)) as file:
         file.write(sqlite_template)
-    async with SessionStore(store_path, patient()) as opened:
+    return store_path
+
+
+@pytest.fixture
+async def store(made_store: Path) -> AsyncIterator[SessionStore]:
+    async with SessionStore(made_store, patient()) as opened:
         yield opened
 
 

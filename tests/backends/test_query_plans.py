@@ -275,7 +275,10 @@ async def test_few_matches_are_gathered_in_other_orders(
     lines = await page_plan(store, order_by, {name: few}, is_gathered=True)
     heads = "SEARCH session_heads USING INTEGER PRIMARY KEY (rowid=?)"
     [matches] = tables_read(lines) - {heads}
-    if name in ("last_model", "user_id"):  # the rows that its index finds tell the place too
+    if name in (
+        "last_model",
+        "user_id",
+    ):  # the rows that its index finds tell the place too
         assert matches == f"SEARCH {index} ({name}=?)".replace(" COVERING", "")
     else:
         assert heads in lines

@@ -43,7 +43,7 @@ class Events:
         self._followers = followers
         self._bytes_max = options.payload_bytes_max
 
-    @takes(EventFields, {})
+    @takes(EventFields, event_row.__kwdefaults__)
     async def append(
         self,
         session_id: str,

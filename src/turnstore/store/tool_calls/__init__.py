@@ -14,7 +14,6 @@ from turnstore.sql.compiled import Value
 from turnstore.sql.query import Query
 from turnstore.store.signatures import takes
 from turnstore.store.tool_calls.arguments import (
-    DEFAULTS,
     TOOL_CALL_BYTES,
     ToolCallChanges,
     ToolCallFields,
@@ -52,7 +51,7 @@ class ToolCalls:
         self._backend = backend
         self._bytes_max = options.payload_bytes_max
 
-    @takes(ToolCallFields, DEFAULTS)
+    @takes(ToolCallFields, tool_call_row.__kwdefaults__)
     async def create(
         self,
         session_id: str,
@@ -73,7 +72,7 @@ class ToolCalls:
         :raises SessionNotFound, MessageNotFound, ToolCallExists, PayloadInvalid,
             PayloadTooLarge, InvalidArgument: nothing was written.
         """
-        row = tool_call_row(name, arguments, fields, self._bytes_max)
+        row = tool_call_row(name, arguments, self._bytes_max, **fields)
         own_ids = () if fields.get("id") is None else (row.id,)
         [call] = await self._backend.write(
             create_tool_calls(session_id, [row], own_ids)

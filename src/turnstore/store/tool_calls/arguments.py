@@ -33,12 +33,6 @@ class ToolCallFields(TypedDict, total=False):
     created_at: datetime | None
 
 
-DEFAULTS: Final[ToolCallFields] = {
-    "kind": "external",
-    "status": ToolCallStatus.PENDING,
-}
-
-
 class ToolCallChanges(TypedDict, total=False):
     """What updating takes of a tool call; what is UNSET stays."""
 
@@ -52,21 +46,28 @@ class ToolCallChanges(TypedDict, total=False):
 
 
 def tool_call_row(
-    name: str, arguments: Json, fields: ToolCallFields, bytes_max: int
+    name: str,
+    arguments: Json,
+    bytes_max: int,
+    *,
+    id: str | None = None,
+    call_id: str | None = None,
+    message_id: str | None = None,
+    kind: str = "external",
+    status: ToolCallStatus | str = ToolCallStatus.PENDING,
+    created_at: datetime | None = None,
 ) -> ToolCallRow:
-    found = given({**DEFAULTS, **fields}, ToolCallFields)
-    own_id, message_id = found.get("id"), found.get("message_id")
     return ToolCallRow(
-        id=codec.new_id() if own_id is None else codec.check_id(own_id, "id"),
+        id=codec.new_id() if id is None else codec.check_id(id, "id"),
         name=codec.check_text(name, "name"),
         arguments=codec.encode_or_none(arguments, bytes_max),
-        call_id=codec.check_text_or_none(found.get("call_id"), "call_id"),
+        call_id=codec.check_text_or_none(call_id, "call_id"),
         message_id=None
         if message_id is None
         else codec.check_id(message_id, "message_id"),
-        kind=codec.check_text(found["kind"], "kind"),
-        status=member(found["status"], ToolCallStatus, "status"),
-        created_at=codec.to_micros_or_none(found.get("created_at"), "created_at"),
+        kind=codec.check_text(kind, "kind"),
+        status=member(status, ToolCallStatus, "status"),
+        created_at=codec.to_micros_or_none(created_at, "created_at"),
     )
 
 

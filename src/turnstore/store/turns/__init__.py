@@ -29,7 +29,6 @@ from turnstore.store.sessions.arguments import (
     update_session,
 )
 from turnstore.store.signatures import takes
-from turnstore.store.tool_calls.arguments import DEFAULTS as TOOL_CALL_DEFAULTS
 from turnstore.store.tool_calls.arguments import (
     ToolCallChanges,
     ToolCallFields,
@@ -135,15 +134,17 @@ class OpenTurn:
         name = self._session(session_id)
         given = NewMessage(role=role, content=content, **fields)
         row = message_row(given, self._bytes_max)
-        own_ids = [] if given.id is None else [row.id]
-        if idempotency_key is None:
-            self._new_messages.add((name, row.id))
-            self._append(append_messages, name, row, own_ids=own_ids)
-        else:
+        if idempotency_key is not None:
+            own_ids = () if given.id is None else (row.id,)
             self._add(append_messages(name, [row], own_ids, idempotency_key))
+            return row.id
+        self._new_messages.add((name, row.id))
+        rows = self._append(append_messages, name, row)
+        if given.id is not None:
+            rows.note("own_ids", row.id)
         return row.id
 
-    @takes(ToolCallFields, TOOL_CALL_DEFAULTS)
+    @takes(ToolCallFields, tool_call_row.__kwdefaults__)
     def tool_call(
         self,
         name: str,
@@ -160,15 +161,12 @@ class OpenTurn:
             is not collected.
         """
         session_id = self._session(session_id)
-        row = tool_call_row(name, arguments, fields, self._bytes_max)
-        is_new = (session_id, row.message_id) in self._new_messages
-        self._append(
-            create_tool_calls,
-            session_id,
-            row,
-            own_ids=[] if fields.get("id") is None else [row.id],
-            new_messages=[row.message_id] if is_new else [],
-        )
+        row = tool_call_row(name, arguments, self._bytes_max, **fields)
+        rows = self._append(create_tool_calls, session_id, row)
+        if fields.get("id") is not None:
+            rows.note("own_ids", row.id)
+        if (session_id, row.message_id) in self._new_messages:
+            rows.note("new_messages", row.message_id)
         return row.id
 
     @takes(ToolCallChanges)
@@ -192,7 +190,7 @@ class OpenTurn:
             )
         )
 
-    @takes(EventFields, {})
+    @takes(EventFields, event_row.__kwdefaults__)
     def event(
         self,
         type: str,
@@ -253,16 +251,11 @@ class OpenTurn:
         self._parts.append(command)
 
     def _append(
-        self,
-        make: Callable[..., Command[Any]],
-        session_id: str,
-        row: Any,
-        **named: list[Any],
-    ) -> None:
+        self, make: Callable[..., Command[Any]], session_id: str, row: Any
+    ) -> _Rows:
         """Add a row to those of the call before, where that appended the same.
 
         :param make: makes the command of a session's rows.
-        :param named: what it takes besides, of each row.
         """
         last = self._parts[-1] if self._parts else None
         if (
@@ -273,8 +266,7 @@ class OpenTurn:
             last = _Rows(make, session_id)
             self._parts.append(last)
         last.rows.append(row)
-        for name, values in named.items():
-            last.named.setdefault(name, []).extend(values)
+        return last
 
     def _session(self, given: str | None) -> str:
         if self._state != "open":
@@ -290,10 +282,14 @@ class _Rows(msgspec.Struct):
     make: Callable[..., Command[Any]]
     session_id: str
     rows: list[Any] = []
-    named: dict[str, list[Any]] = {}
+    notes: dict[str, list[Any]] = {}
+
+    def note(self, name: str, value: Any) -> None:
+        """Add to an argument that ``make`` takes besides."""
+        self.notes.setdefault(name, []).append(value)
 
     def command(self) -> Command[Any]:
-        return self.make(self.session_id, self.rows, **self.named)
+        return self.make(self.session_id, self.rows, **self.notes)
 
 
 def _joined(run: list[Any]) -> Command[Any]:
