@@ -19,7 +19,8 @@ from sqlalchemy import (
 )
 
 from turnstore.sql.bulk import CHARS_KEPT_MAX, VALUES_ROWS_MAX, InsertValues, Update
-from turnstore.sql.schema import JsonText, metadata
+from turnstore.sql.column_types import JsonText
+from turnstore.sql.schema import metadata
 
 things = Table(
     "things",

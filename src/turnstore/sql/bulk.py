@@ -34,6 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
+from turnstore.sql.column_types import JsonText
 from turnstore.sql.compiled import Compiled, Value
 from turnstore.sql.dialects import (
     Either,
@@ -43,7 +44,6 @@ from turnstore.sql.dialects import (
     Scalar,
     ValuesList,
 )
-from turnstore.sql.schema import JsonText
 from turnstore.sql.unnest import INTEGERS, Build, UnnestedRows
 
 R = TypeVar("R", bound=Struct)

@@ -30,6 +30,7 @@ from sqlalchemy.sql.elements import Grouping
 
 from turnstore.errors import DatabaseCorrupt
 from turnstore.sql import codec
+from turnstore.sql.column_types import JsonText, Micros
 from turnstore.sql.compiled import Compiled, Value
 from turnstore.sql.dialects import (
     Formatted,
@@ -40,7 +41,6 @@ from turnstore.sql.dialects import (
     Quoted,
     Seconds,
 )
-from turnstore.sql.schema import JsonText, Micros
 
 T = TypeVar("T")
 

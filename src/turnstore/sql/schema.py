@@ -4,11 +4,6 @@ Integer keys inside, text ids outside: a narrow integer key keeps the indexes of
 hot tables small. ``sessions`` is wide and changes seldom; ``session_heads`` is narrow
 and carries what every append touches. Every key of a table that grows with a session
 leads with ``session_key``, so that the tables can be distributed by session.
-
-``JsonText`` columns hold JSON exactly as it was encoded (a binary JSON type reorders
-keys, rewrites numbers and refuses ``\\u0000``); free text is held the same way, so
-that any text is stored alike on every database. ``Micros`` columns hold microseconds
-since 1970 UTC.
 """
 
 from __future__ import annotations
@@ -25,12 +20,13 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
-    TypeDecorator,
     UniqueConstraint,
     event,
     literal_column,
     text,
 )
+
+from turnstore.sql.column_types import JsonText, Micros
 
 metadata = MetaData(
     naming_convention={
@@ -44,20 +40,6 @@ metadata = MetaData(
 
 OPEN_STATUSES = ("pending", "approved", "executing")
 """Statuses of a tool call that is not settled."""
-
-
-class JsonText(TypeDecorator[str]):
-    """Encoded JSON. Values are bound and read as they are."""
-
-    impl = Text
-    cache_ok = True
-
-
-class Micros(TypeDecorator[int]):
-    """Microseconds since 1970 UTC."""
-
-    impl = BigInteger
-    cache_ok = True
 
 
 _OF_A_USER = "user_id IS NOT NULL"

@@ -29,8 +29,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
+from turnstore.sql.column_types import Micros
 from turnstore.sql.compiled import Compiled, Value
-from turnstore.sql.schema import Micros
 
 INTEGERS: Final = (BigInteger, Integer, Micros)
 

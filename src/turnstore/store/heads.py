@@ -25,8 +25,9 @@ from sqlalchemy import (
 from turnstore.errors import SessionNotFound
 from turnstore.sql import codec
 from turnstore.sql.bulk import Insert, Update, is_distributed, is_in
+from turnstore.sql.column_types import Micros
 from turnstore.sql.query import PlainQuery, Query
-from turnstore.sql.schema import Micros, session_heads, sessions
+from turnstore.sql.schema import session_heads, sessions
 
 H = TypeVar("H", bound="Head")
 T = TypeVar("T")

@@ -35,10 +35,10 @@ from turnstore.records import (
     ToolCallStatus,
     Usage,
 )
+from turnstore.sql.column_types import JsonText
 from turnstore.sql.dialects import Formatted, Joined, Quoted
 from turnstore.sql.query import object_of
 from turnstore.sql.schema import (
-    JsonText,
     events,
     messages,
     session_heads,

@@ -29,10 +29,11 @@ from sqlalchemy import (
 from turnstore.options import MIB
 from turnstore.sql import codec
 from turnstore.sql.bulk import is_in
+from turnstore.sql.column_types import JsonText, Micros
 from turnstore.sql.compiled import Value
 from turnstore.sql.dialects import Bytes
 from turnstore.sql.query import CHUNK_ROWS, Query, object_of
-from turnstore.sql.schema import JsonText, Micros, session_heads, sessions
+from turnstore.sql.schema import session_heads, sessions
 from turnstore.transfer.rows import Stored, StoredTable
 
 R = TypeVar("R", bound=Stored)

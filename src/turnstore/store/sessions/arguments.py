@@ -13,8 +13,9 @@ from turnstore.errors import InvalidArgument
 from turnstore.records import Json, SessionStatus, ToolPolicy
 from turnstore.sql import codec
 from turnstore.sql.codec import fold
+from turnstore.sql.column_types import JsonText, Micros
 from turnstore.sql.compiled import Value
-from turnstore.sql.schema import JsonText, Micros, session_heads, sessions
+from turnstore.sql.schema import session_heads, sessions
 from turnstore.store.checks import Expected, free_text, member, statuses, text_bytes
 from turnstore.store.sessions.writes import CreateSession, UpdateSession
 from turnstore.store.signatures import given

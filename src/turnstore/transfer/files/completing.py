@@ -7,7 +7,8 @@ from typing import Final
 
 from turnstore.sql import codec
 from turnstore.sql.codec import fold
-from turnstore.sql.schema import OPEN_STATUSES, JsonText
+from turnstore.sql.column_types import JsonText
+from turnstore.sql.schema import OPEN_STATUSES
 from turnstore.store.ledger import COUNTS
 from turnstore.transfer.rows import PARTS, Numbered, SessionRows, usage_of, used
 
