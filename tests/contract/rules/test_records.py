@@ -47,6 +47,7 @@ POLICY: Final = ToolPolicy(
     mode="mixed", tools=frozenset({"ls", "cat"}), ask_for_others=False
 )
 SESSION: Final[dict[str, Any]] = {
+    "user_id": "ada",
     "agent_name": "coder",
     "project_root": "/repo",
     "title": "A title",

@@ -76,7 +76,7 @@ async def test_a_filter_lists_and_counts_what_matches_all_its_fields(
 
 
 async def test_each_of_all_filters_together_decides(store: SessionStore) -> None:
-    names = ("agent_name", "project_root", "provider", "model")
+    names = ("user_id", "agent_name", "project_root", "provider", "model")
     fields: dict[str, Any] = dict.fromkeys(names, "x")
     for name in ("s", "t"):
         await store.sessions.create(
