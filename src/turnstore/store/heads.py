@@ -190,12 +190,6 @@ def session_keys(connection: Connection, session_ids: Iterable[str]) -> dict[str
     return keys
 
 
-def known_keys(connection: Connection, session_ids: Iterable[str]) -> dict[str, int]:
-    """``session_keys`` of those that are remembered, without a statement."""
-    cache = _cache(connection)
-    return {each: cache[each] for each in session_ids if each in cache}
-
-
 def _keys_anew(connection: Connection, gone: Iterable[str]) -> dict[str, int]:
     """Return the keys of sessions that were deleted, and perhaps made again with the
     same id."""
