@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.clock import Clock
+from tests.support.patience import patient, until
 from tests.support.postgres.standby import connected
 from turnstore import (
     BackendError,

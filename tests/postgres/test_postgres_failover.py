@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.patience import patient, until, without_polls
+from tests.support.patience import LIMIT_S, patient, until, without_polls
 from tests.support.postgres.cutting import Proxy, proxied
 from tests.support.postgres.server import WITHOUT_SYNC, PostgresServer, aside
 from tests.support.postgres.standby import (

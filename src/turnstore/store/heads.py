@@ -1,10 +1,9 @@
 """Reading and writing the heads of many sessions, inside a writer's transaction.
 
 A room that writes loads the part of the heads it needs, counts on from there in
-Python, inserts its rows and saves the part it changed; appends of events on PostgreSQL
-do so by one statement (``events.one_statement``). Nothing is remembered between batches
-except which integer key a session id has, which never changes: keys are not used again,
-so one that is gone is noticed by its missing head.
+Python, inserts its rows and saves the part it changed. Nothing is remembered between
+batches except which integer key a session id has, which never changes: keys are not
+used again, so a deleted session is noticed by its missing head.
 """
 
 from __future__ import annotations
