@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 
 from tests.contract.ways import OpenStore
+from tests.support.patience import LIMIT_S
 from turnstore import (
     Event,
     InvalidArgument,
@@ -20,7 +21,7 @@ from turnstore import (
     StoreClosed,
 )
 
-HANGS_S: Final = 30
+HANGS_S: Final = LIMIT_S
 """A wait of so long is an error."""
 
 WRONG: Final[dict[str, Callable[[Any], object]]] = {

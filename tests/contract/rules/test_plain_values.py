@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.support.patience import LIMIT_S
 from turnstore import (
     NewEvent,
     NewMessage,
@@ -182,7 +183,7 @@ async def filled_session(store: SessionStore) -> Session:
 async def test_texts_and_numbers_of_other_types_are_taken(
     store: SessionStore, filled_session: Session, name: str
 ) -> None:
-    await asyncio.wait_for(CALLS[name](store), 10)
+    await asyncio.wait_for(CALLS[name](store), LIMIT_S)
     assert await store.sessions.get("s") is not None
     assert await store.admin.check() == []
 

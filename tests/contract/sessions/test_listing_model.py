@@ -126,7 +126,6 @@ async def pages(
         cursor = page.next_cursor
 
 
-@pytest.mark.timeout(120)  # Some thousand lists.
 @settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     max_examples=100,
@@ -199,7 +198,6 @@ SINGLE: Final[list[dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.timeout(120)  # Some thousand lists.
 async def test_each_single_filter_in_each_order(
     store: SessionStore, plans: None, population: Population
 ) -> None:
