@@ -233,8 +233,9 @@ class ReadOnlyStore(BackendError):
 
 
 class OutcomeUnknown(BackendError):
-    """The connection or the disk failed during the commit: it may have been written or
-    not.
+    """The connection or the disk failed during the commit, or on PostgreSQL during the
+    one statement that writes and commits several appends of events: it may have been
+    written or not.
 
     Read the session's head to learn which, or repeat the call with the same
     idempotency key. A server of PostgreSQL that goes on committing for longer than

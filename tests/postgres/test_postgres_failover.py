@@ -26,7 +26,7 @@ from tests.support.postgres.standby import (
     server,
 )
 from turnstore import BackendUnavailable, Event, OutcomeUnknown, SessionStore
-from turnstore.engine.postgres.connections import Connector, begin_write
+from turnstore.engine.postgres.connections import Connector, write_settings, write_text
 from turnstore.engine.postgres.errors import is_lost, translate
 
 pytestmark = pytest.mark.anyio
@@ -225,8 +225,9 @@ async def test_a_listener_moves_over(pair: Pair, url: str) -> None:
         await taking
 
 
+@pytest.mark.parametrize("count", [1, 2], ids=["several statements", "one statement"])
 async def test_a_commit_that_no_standby_has_is_not_acknowledged(
-    pair: Pair, url: str
+    pair: Pair, url: str, count: int
 ) -> None:
     """The server may be told to stop waiting for its standby. It then says that it has
     committed, and warns that it may be here alone, whatever else it keeps to itself."""
@@ -235,11 +236,14 @@ async def test_a_commit_that_no_standby_has_is_not_acknowledged(
     async with SessionStore(url, patient(lanes=1)) as store:
         await store.sessions.create(id="s")
         await aside(pair.standby.stop)
-        plain = asyncio.create_task(store.events.append("s", "plain"))
+        plain = [
+            asyncio.create_task(store.events.append("s", "plain")) for _ in range(count)
+        ]
         await end_a_wait_for_the_standby(pair)
         async with asyncio.timeout(LIMIT_S):  # it is told without another wait
-            with pytest.raises(OutcomeUnknown):
-                await plain
+            for each in plain:
+                with pytest.raises(OutcomeUnknown):
+                    await each
         keyed = asyncio.create_task(
             store.events.append("s", "keyed", idempotency_key="k")
         )
@@ -247,9 +251,9 @@ async def test_a_commit_that_no_standby_has_is_not_acknowledged(
         await waiting_for_the_standby(pair, ended)  # it is committed again
         assert not keyed.done()
         await aside(pair.standby.start)
-        assert await keyed == 2
+        assert await keyed == count + 1
         found = [each.type for each in await store.events.list("s")]
-        assert found == ["plain", "keyed"]
+        assert found == ["plain"] * count + ["keyed"]
 
 
 async def end_a_wait_for_the_standby(pair: Pair) -> int:
@@ -323,7 +327,7 @@ async def test_a_standby_that_a_pooler_leads_to_is_a_lost_server(
     connection = await connector.connect()
     try:
         with pytest.raises(Exception, match="recovery") as got:
-            await connection.begin(begin_write(options, "on"))
+            await connection.begin(write_text(write_settings(options, "on")))
     finally:
         await connection.close()
         await connector.close()

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import asyncpg
 import pytest
 
-from tests.support.patience import patient, until
+from tests.support.patience import LIMIT_S, patient, until
 from tests.support.postgres.posting import (
     Broken,
     Note,
@@ -32,6 +32,7 @@ from turnstore import (
     SessionStore,
     StoreClosed,
 )
+from turnstore.engine.postgres import lanes
 from turnstore.engine.postgres.lanes import Lane
 from turnstore.sql.codec import to_micros
 
@@ -251,9 +252,10 @@ async def test_durability_is_set_in_each_transaction(database: str) -> None:
 
 
 async def test_what_waited_for_another_lane_has_the_later_time(
-    database: str,
+    database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One session's and a batch of several: time goes on while they wait."""
+    monkeypatch.setattr(lanes, "FRESH_S", LIMIT_S)
     names = ["a", "b", "c"]
     loop = asyncio.get_running_loop()
     async with (

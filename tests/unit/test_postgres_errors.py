@@ -11,6 +11,7 @@ from turnstore.engine.postgres.errors import (
     NoHostWillDo,
     is_conflict,
     is_lost,
+    is_unanswered,
     translate,
 )
 from turnstore.options import StoreOptions
@@ -130,3 +131,22 @@ def test_conflicts_can_be_tried_again() -> None:
 def test_unknown_options_in_a_url_are_refused(url: str) -> None:
     with pytest.raises(errors.InvalidArgument):
         Connector(url, StoreOptions())
+
+
+def test_what_the_server_answered_with_an_error_it_has_rolled_back() -> None:
+    told = asyncpg.ConnectionDoesNotExistError("closed in the middle")
+    told.__cause__ = asyncpg.AdminShutdownError("ended by an administrator")
+    for answered in (Driver("57P01"), Driver("40001"), Driver("55P03"), told):
+        assert not is_unanswered(answered)
+    panic = asyncpg.ConnectionDoesNotExistError("closed in the middle")
+    panic.__cause__ = asyncpg.PostgresIOError("its log could not be written")
+    panic.__cause__.severity_en = "PANIC"
+    for unanswered in (
+        panic,
+        ConnectionResetError(),
+        TimeoutError(),
+        Driver("08006"),
+        asyncpg.ConnectionDoesNotExistError("closed in the middle"),
+    ):
+        assert is_unanswered(unanswered)
+    assert not is_unanswered(ValueError("of this package's own making"))

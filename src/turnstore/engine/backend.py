@@ -71,8 +71,8 @@ class Backend(ABC):
         single_statement: Callable[[Connection], T | None],
         snapshot: Callable[[Connection], T],
     ) -> T:
-        """Read by one statement where that is enough, which needs no transaction;
-        where ``single_statement`` gives None, in steps within a snapshot."""
+        """Read by one statement, which needs no transaction. If that returns None, read
+        by several statements in one snapshot."""
         found = await self.read(single_statement)
         if found is None:
             found = await self.read(snapshot, snapshot=True)
@@ -114,11 +114,11 @@ class Backend(ABC):
 
     @abstractmethod
     async def check(self) -> list[str]:
-        """Return what is wrong with the database itself, a problem a line."""
+        """Return the problems of the database itself, one text for each."""
 
     @abstractmethod
     async def reclaim(self) -> None:
-        """Give free pages back to the file system in steps between batches.
+        """Give free pages back to the file system, a few between two batches.
 
         A cancellation leaves those given back so far.
         """

@@ -98,12 +98,20 @@ class Command(msgspec.Struct, Generic[R], frozen=True, gc=False):
     """Whether ``apply`` begins by locking all its sessions, in the order of their keys,
     where several write at a time."""
 
+    single_statement: ClassVar[Callable[..., list[Outcome] | None] | None] = None
+    """``single_statement(connection, commands, settings)`` applies commands of this
+    kind, where several write at a time, by one statement that is its own transaction.
+
+    Returns an outcome for each, or None where it takes more: then nothing was written.
+    ``settings``: what the transaction is to be set to, by name.
+    """
+
     def after_lost_commit(self, outcome: Outcome) -> Command[R] | None:
         """Return what is applied next where the answer to a commit was lost: a command
         that has this one's effect once, whether that commit happened or not, and gives
         its result. None: there is no such command.
 
-        :param outcome: that the commit was to make true.
+        :param outcome: that the commit was to make true; None where it is not known.
         """
         return None
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Executable,
+    FromClause,
     Integer,
     Subquery,
     Text,
@@ -36,6 +37,10 @@ INTEGERS: Final = (BigInteger, Integer, Micros)
 SEPARATOR: Final = "\x1f"
 NULL: Final = "\x1e"
 """What stands between texts and for none: characters that JSON escapes."""
+
+
+class NoElements(Exception):
+    """One empty text: an array of it would have none."""
 
 
 Build: TypeAlias = Callable[[Sequence[ColumnElement[Any]]], Executable]
@@ -60,9 +65,12 @@ class Unnested:
             for each, kind in kinds.items()
         ]
 
-    def table(self, single: Collection[int] = ()) -> Subquery:
+    def table(
+        self, single: Collection[int] = (), source: FromClause | None = None
+    ) -> Subquery:
         """
         :param single: columns, by place, that are the same in all rows and given once.
+        :param source: a table of one row, which is read before these.
         """
         # As one of a SELECT's columns an array is unnested row by row; as a table it
         # would be written to a place of its own first.
@@ -78,12 +86,18 @@ class Unnested:
                 texts = (cast(bindparam(each), _TEXT) for each in parts)
                 column = func.unnest(func.string_to_array(*texts))
             columns.append(column.label(name))
-        return select(*columns).subquery(self._name)
+        rows = select(*columns)
+        if source is not None:
+            rows = rows.select_from(source)
+        return rows.subquery(self._name)
 
     def values(
         self, columns: Sequence[Sequence[Any]], single: Collection[int] = ()
     ) -> dict[str, Value]:
-        """Return the parameters of two or more rows, given column by column."""
+        """Return the parameters of rows that are given column by column.
+
+        :raises NoElements: one row has an empty text.
+        """
         values: dict[str, Value] = {}
         texts: dict[str, Sequence[str | None]] = {}
         for at, (_, parameter, is_integer) in enumerate(self._columns):
@@ -143,8 +157,11 @@ def _join(
 
 def _joined(column: Sequence[str | None], separator: str, null: str) -> str | None:
     """
+    :raises NoElements: it is one empty text.
     :raises ValueError: it could not be told apart again.
     """
+    if len(column) == 1 and column[0] == "":
+        raise NoElements
     missing = column.count(None)
     if missing == len(column):
         return None  # an array that is missing gives NULL in every row

@@ -1,9 +1,10 @@
 """Reading and writing the heads of many sessions, inside a writer's transaction.
 
 A room that writes loads the part of the heads it needs, counts on from there in
-Python, inserts its rows and saves the part it changed. Nothing is remembered between
-batches except which integer key a session id has, which never changes: keys are not
-used again, so a deleted session is noticed by its missing head.
+Python, inserts its rows and saves the part it changed; appends of events on PostgreSQL
+do so by one statement (``events.one_statement``). Nothing is remembered between batches
+except which integer key a session id has, which never changes: keys are not used again,
+so one that is gone is noticed by its missing head.
 """
 
 from __future__ import annotations
@@ -187,6 +188,12 @@ def session_keys(connection: Connection, session_ids: Iterable[str]) -> dict[str
         cache.update(fresh)
         keys.update(fresh)
     return keys
+
+
+def known_keys(connection: Connection, session_ids: Iterable[str]) -> dict[str, int]:
+    """``session_keys`` of those that are remembered, without a statement."""
+    cache = _cache(connection)
+    return {each: cache[each] for each in session_ids if each in cache}
 
 
 def _keys_anew(connection: Connection, gone: Iterable[str]) -> dict[str, int]:

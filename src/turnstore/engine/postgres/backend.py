@@ -2,7 +2,7 @@
 
 Who may do what::
 
-    lanes     BEGIN, lock heads in order of keys, a batch, COMMIT
+    lanes     BEGIN, lock heads in order of keys, a batch, COMMIT; or one statement
     readers   one statement, or a snapshot of several
     replica   the same on another server, where it has what a read must see
     notices   LISTEN for other stores, NOTIFY after commits
@@ -37,7 +37,8 @@ from turnstore.engine.postgres.connections import (
     READ,
     Connector,
     PostgresConnection,
-    begin_write,
+    write_settings,
+    write_text,
 )
 from turnstore.engine.postgres.errors import translate
 from turnstore.engine.postgres.lanes import Lane
@@ -106,11 +107,19 @@ class PostgresBackend(Engine):
         self._notices = Notices(self._connector, loop)
         if options.read_only:
             return
-        begin = begin_write(options, server.commits)
+        settings = write_settings(options, server.commits)
         self._routes = LaneRouter(options.lanes, options, loop)
         committed = self._notices.committed
         self._lanes = [
-            Lane(self._connector, begin, self._lock, committed, options, loop)
+            Lane(
+                self._connector,
+                settings,
+                server.is_plain,
+                self._lock,
+                committed,
+                options,
+                loop,
+            )
             for _ in range(options.lanes)
         ]
         self._writers = [lane.writer for lane in self._lanes]
@@ -141,7 +150,7 @@ class PostgresBackend(Engine):
             await connection.begin(READ)
             await connection.run(prepare)
         else:
-            await connection.begin(begin_write(self._options, "on"))
+            await connection.begin(write_text(write_settings(self._options, "on")))
             await connection.run(partial(_prepare_alone, prepare))
         await connection.commit()
         self._library = f"PostgreSQL {server.version} by asyncpg"
@@ -246,26 +255,37 @@ def _prepare_alone(prepare: Prepare, conn: Connection) -> None:
 
 
 class _Server(NamedTuple):
-    """:param commits: its synchronous_commit."""
+    """
+    :param commits: its synchronous_commit.
+    :param is_plain: whether a transaction that is not told otherwise is read committed
+        and may write, as it was when the store was opened. Where that changes, a batch
+        of one statement fails, and is applied by several on a new connection.
+    """
 
     version: str
     encoding: str
     commits: str
+    is_plain: bool
     is_distributed: bool
 
 
 def _about_the_server(connection: Connection) -> _Server:
-    version, encoding, commits, citus = connection.execute(
+    version, encoding, commits, isolation, read_only, citus = connection.execute(
         select(
             func.current_setting("server_version"),
             func.current_setting("server_encoding"),
             func.current_setting("synchronous_commit"),
+            func.current_setting("default_transaction_isolation"),
+            func.current_setting("default_transaction_read_only"),
             cast(func.to_regclass(_PARTITIONS.name), TextType()),
         )
     ).one()
     # Asked apart: where there is no Citus it could not even be parsed.
     is_distributed = citus is not None and connection.execute(_DISTRIBUTED).scalar_one()
-    return _Server(str(version).split()[0], encoding, commits, bool(is_distributed))
+    is_plain = (isolation, read_only) == ("read committed", "off")
+    return _Server(
+        str(version).split()[0], encoding, commits, is_plain, bool(is_distributed)
+    )
 
 
 def _visible(connection: Connection) -> str:

@@ -14,7 +14,7 @@ A server is asked what it is on every new connection: who writes takes a primary
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeVar, cast
@@ -90,16 +90,23 @@ class PostgresConnection:
 
     async def commit(self) -> bool:
         """Tell whether it was; not so where the transaction had failed before."""
+        return bool(await self._committing(self.driver.execute("COMMIT")) == "COMMIT")
+
+    async def commit_single_statement(self, work: Callable[[Connection], T]) -> T:
+        """Run work whose one statement is its own transaction."""
+        return await self._committing(self.run(work))
+
+    async def _committing(self, step: Awaitable[T]) -> T:
         self._is_alone = False
         try:
-            done = await self.driver.execute("COMMIT")
+            result = await step
         finally:
             self._ended()
         if self._is_alone:
             # It is on the primary, and on no standby that should have it: whoever is
             # promoted may not know of it.
             raise ConnectionError("the server stopped waiting for its standby")
-        return bool(done == "COMMIT")
+        return result
 
     def _warned(self, _driver: Any, message: Any) -> None:
         # The code is that of any warning: a trigger's, or of the server's upkeep.
@@ -304,8 +311,8 @@ class Connector:
         return driver
 
 
-def begin_write(options: StoreOptions, server_commits: str) -> str:
-    """Return how a writing transaction begins.
+def write_settings(options: StoreOptions, server_commits: str) -> dict[str, str]:
+    """Return what a writing transaction is set to, by name.
 
     :param server_commits: the server's own synchronous_commit.
     """
@@ -317,7 +324,7 @@ def begin_write(options: StoreOptions, server_commits: str) -> str:
         commits = "off"
     else:
         commits = "remote_apply" if server_commits == "remote_apply" else "on"
-    settings = {
+    return {
         "synchronous_commit": commits,
         # That it gave up waiting for its standby must be heard.
         "client_min_messages": "warning",
@@ -325,6 +332,10 @@ def begin_write(options: StoreOptions, server_commits: str) -> str:
         # A writer that is cut off must not keep its locks.
         "idle_in_transaction_session_timeout": str(idle_ms),
     }
+
+
+def write_text(settings: Mapping[str, str]) -> str:
+    """Return how a writing transaction begins."""
     begin = ["BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"]
     begin += [f"SET LOCAL {name} = {value}" for name, value in settings.items()]
     return "; ".join(begin)

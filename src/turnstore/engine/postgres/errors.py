@@ -104,11 +104,7 @@ def translate(error: Exception) -> Exception:
 
 def sqlstate(error: BaseException) -> str | None:
     """Return the server's code, None where the error did not come from it."""
-    for each in _chain(error):
-        state = getattr(each, "sqlstate", None)
-        if isinstance(state, str):
-            return state
-    return None
+    return next(_states(error), None)
 
 
 def is_conflict(error: BaseException) -> bool:
@@ -135,12 +131,30 @@ def is_lost(error: BaseException) -> bool:
     )
 
 
+def is_unanswered(error: BaseException) -> bool:
+    """Tell whether a statement's end is not known, as no answer of the server came.
+    What it answers with an error it has rolled back."""
+    # A panic may come while it commits, which the log has then.
+    if any(getattr(each, "severity_en", None) == "PANIC" for each in _chain(error)):
+        return True
+    # Of class 08 are errors of the driver and of poolers, which lost the server. What
+    # the server said last is the driver's cause.
+    return is_lost(error) and all(state[:2] == "08" for state in _states(error))
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yield an error and what lies behind it, as SQLAlchemy wraps the driver's."""
     each: BaseException | None = error
     while each is not None:
         yield each
         each = getattr(each, "orig", None) or each.__cause__
+
+
+def _states(error: BaseException) -> Iterator[str]:
+    for each in _chain(error):
+        state = getattr(each, "sqlstate", None)
+        if isinstance(state, str):
+            yield state
 
 
 def _caused(error: StoreError, cause: BaseException) -> StoreError:

@@ -5,18 +5,25 @@ locked first, in the order of their keys. So what the commands read of these ses
 is true until they are committed, and no two batches wait for each other's heads. A
 batch of one kind that locks as it reads is spared the extra step.
 
+Several commands of one kind that can do so (``Command.single_statement``) are one
+statement instead, on a connection that has just answered. It is its own transaction:
+locks, rows and commit.
+
 A commit whose answer is lost may have happened or not. Commands that find out by
 themselves (``Command.after_lost_commit``) are then applied again, which writes nothing
 where they were committed. The others get ``OutcomeUnknown``, once their heads could be
 locked or time was up: a head that is read while the server still commits does not show
-that commit.
+that commit. A lost single-statement commit may not have started and so hold no lock. We
+terminate its server process first; where ``pg_stat_activity`` is hidden we do not use
+single statements.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -32,19 +39,32 @@ from turnstore.engine.commands import (
     is_fatal,
 )
 from turnstore.engine.postgres.backoff import Backoff
-from turnstore.engine.postgres.connections import Connector, PostgresConnection
-from turnstore.engine.postgres.errors import is_conflict, is_lost, translate
+from turnstore.engine.postgres.connections import (
+    Connector,
+    PostgresConnection,
+    write_text,
+)
+from turnstore.engine.postgres.errors import (
+    is_conflict,
+    is_lost,
+    is_unanswered,
+    translate,
+)
+from turnstore.engine.postgres.processes import Process, end, process_of
 from turnstore.engine.writer import Batch, Done, Writer
 from turnstore.errors import BackendError, OutcomeUnknown, StoreError
 from turnstore.options import StoreOptions
 
 LOG: Final = logging.getLogger("turnstore")
 
+FRESH_S: Final = 1.0
+"""How long ago a connection has to have answered, to be taken for alive."""
+
 
 class _CommitLost(Exception):
     """The connection was lost during the commit, which may have happened.
 
-    :param outcomes: that it was to make true.
+    :param outcomes: that it was to make true; None each where they are not known.
     """
 
     def __init__(self, outcomes: Sequence[Outcome]) -> None:
@@ -69,7 +89,9 @@ class _Probe(Command[None], frozen=True):
 
 class Lane:
     """
-    :param begin: begins a transaction, and sets what it needs.
+    :param settings: what a transaction is set to, by name.
+    :param is_plain: whether a statement by itself is a transaction that is read
+        committed and may write.
     :param lock: locks the heads of sessions, by id, in the order of their keys.
     :param committed: called after each commit.
     """
@@ -77,14 +99,17 @@ class Lane:
     def __init__(
         self,
         connector: Connector,
-        begin: str,
+        settings: Mapping[str, str],
+        is_plain: bool,
         lock: LockSessions,
         committed: Callable[[], None],
         options: StoreOptions,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._connector = connector
-        self._begin = begin
+        self._settings = settings
+        self._begin = write_text(settings)
+        self._is_plain = is_plain
         self._lock = lock
         self._committed = committed
         self._options = options
@@ -92,6 +117,9 @@ class Lane:
         self._connection: PostgresConnection | None = None
         self._connecting: asyncio.Task[PostgresConnection] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._answered_s = -math.inf
+        self._process: Process | None = None  # that serves the connection
+        self._unanswered: Process | None = None  # whose answer was lost
         self._is_late = False
         self.writer = Writer(self._start, options, loop)
 
@@ -170,6 +198,9 @@ class Lane:
 
     async def _try(self, commands: list[Command[Any]]) -> list[Outcome]:
         connection = await self._connected()
+        outcomes = await self._try_single_statement(connection, commands)
+        if outcomes is not None:
+            return outcomes
         try:
             # Up to here and until COMMIT is sent, an error means: nothing was written.
             await connection.begin(self._begin)
@@ -193,15 +224,76 @@ class Lane:
         if not is_committed:
             connection.forget()
             raise BackendError("the server rolled the transaction back")
+        self._answered_s = self._loop.time()
         self._committed()
+        return outcomes
+
+    async def _try_single_statement(
+        self, connection: PostgresConnection, commands: list[Command[Any]]
+    ) -> list[Outcome] | None:
+        """Commit a batch by one statement; None: it takes several, and nothing was
+        written."""
+        kind = type(commands[0])
+        if (
+            kind.single_statement is None
+            or any(type(each) is not kind for each in commands)
+            # Of several statements only COMMIT can leave an outcome unknown: better for
+            # a command alone, whose time is the disk's anyway, and for a connection
+            # that may be dead.
+            or len(commands) == 1
+            or self._loop.time() - self._answered_s > FRESH_S
+            or self._process is None  # nobody could end it
+            or not self._is_plain
+        ):
+            return None
+        work = partial(
+            kind.single_statement, commands=commands, settings=self._settings
+        )
+        try:
+            outcomes = await connection.commit_single_statement(work)
+        except BaseException as error:
+            if not isinstance(error, Exception) or is_unanswered(error):
+                self._unanswered = self._process
+                await self._drop()
+                raise _CommitLost([None] * len(commands)) from error
+            if is_lost(error):
+                await self._drop()
+            elif not is_conflict(error) and not is_fatal(translate(error)):
+                return None  # one command fails for all: savepoints will find it
+            raise
+        if outcomes is not None:
+            self._answered_s = self._loop.time()
+            self._committed()
         return outcomes
 
     async def _connected(self) -> PostgresConnection:
         if self._connection is not None and self._connection.is_closed:
             await self._drop()
         if self._connection is None:
-            self._connection = await self._connect()
+            connection = await self._connect()
+            try:
+                await self._introduce(connection)
+            except BaseException:
+                await connection.discard()
+                raise
+            self._connection = connection
         return self._connection
+
+    async def _introduce(self, connection: PostgresConnection) -> None:
+        """Learn what serves a connection, once what is left of the one before it can
+        no longer begin."""
+        self._process = None
+        if self._connector.is_pooled:
+            return  # it is another one each time
+        try:
+            if self._unanswered is not None:
+                await connection.run(partial(end, process=self._unanswered))
+                self._unanswered = None
+            self._process = await connection.run(process_of)
+        except Exception as error:
+            if is_lost(error):
+                raise
+            # Processes are not shown to this user.
 
     async def _connect(self) -> PostgresConnection:
         """:raises ConnectionError: the time that closing gives is up."""
@@ -247,6 +339,7 @@ class Lane:
 
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None
+        self._answered_s = -math.inf
         if connection is not None:
             await connection.discard()
 

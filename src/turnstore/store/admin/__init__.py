@@ -82,7 +82,7 @@ class Admin:
         return await self._backend.checkpoint()
 
     async def check(self) -> list[str]:
-        """Return what is wrong with the store, a problem a line; [] when it is sound.
+        """Return the problems of the store, one line for each; [] if it is sound.
 
         Looks at the pages and indexes, at the foreign keys, and whether each session's
         numbers and totals agree with its rows and the usage ledger (on PostgreSQL at
@@ -105,7 +105,7 @@ class Admin:
         return problems + counted[:PROBLEMS_MAX]
 
     async def vacuum(self) -> None:
-        """Give free pages back to the file system, in steps between other writes.
+        """Give free pages back to the file system, a few between other writes.
 
         What is raised, a cancellation too, leaves those given back so far; the rest
         stays for the next time. Cost: the free pages.

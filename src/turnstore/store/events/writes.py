@@ -20,11 +20,12 @@ from turnstore.engine.commands import Audience, Command, Outcome, Published
 from turnstore.errors import OutcomeUnknown, SequenceConflict, SessionNotFound
 from turnstore.records import Event
 from turnstore.sql import codec
-from turnstore.sql.bulk import InsertValues
+from turnstore.sql.bulk import InsertValues, is_distributed
 from turnstore.sql.query import Query
 from turnstore.sql.schema import events, session_heads
 from turnstore.store import idempotency
-from turnstore.store.heads import Head, Heads, save_models
+from turnstore.store.events.one_statement import NumberedRow, append
+from turnstore.store.heads import Head, Heads, known_keys, save_models, session_keys
 from turnstore.store.history import materialize_forks_of, pass_over_events
 
 ROW_BYTES: Final = 100
@@ -71,12 +72,24 @@ class AppendEvents(Command[int], frozen=True):
             return None
         if isinstance(outcome, Appended):
             return msgspec.structs.replace(self, lost=outcome)
-        return self  # it wrote nothing
+        return self if isinstance(outcome, Exception) else None
+
+    @staticmethod
+    def single_statement(
+        connection: Connection,
+        commands: Sequence[AppendEvents],
+        settings: Mapping[str, str],
+    ) -> list[Outcome] | None:
+        return _append(connection, commands, settings)
 
     @staticmethod
     def apply(
         connection: Connection, commands: Sequence[AppendEvents]
     ) -> list[Outcome]:
+        if connection.dialect.name != "sqlite":
+            appended = _append(connection, commands, None)
+            if appended is not None:
+                return appended
         heads = _HEADS.load(connection, {each.session_id for each in commands})
         batch = _Batch(connection, heads, commands)
         outcomes: list[Outcome] = []
@@ -242,6 +255,49 @@ def _conflict(connection: Connection, command: AppendEvents, head: int) -> Outco
     if len(found) < len(own):
         return OutcomeUnknown("the events that would tell were deleted meanwhile")
     return SequenceConflict(command.session_id, expected, head)
+
+
+def _append(
+    connection: Connection,
+    commands: Sequence[AppendEvents],
+    settings: Mapping[str, str] | None,
+) -> list[Outcome] | None:
+    """Append by one statement; None: it takes more, and nothing was written."""
+    if is_distributed(connection):
+        return None
+    # As its own transaction it must not run a lookup first: if the connection died
+    # during the lookup, the caller would get OutcomeUnknown for a write never sent.
+    find = session_keys if settings is None else known_keys
+    keys = find(connection, {each.session_id for each in commands})
+    counts: dict[int, int] = {}
+    models: dict[int, str] = {}
+    rows: list[NumberedRow] = []
+    places: list[tuple[int, int]] = []
+    for command in commands:
+        key = keys.get(command.session_id)
+        if (
+            key is None
+            or command.expected_head is not None
+            or command.idempotency_key is not None
+            or not command.rows
+        ):
+            return None
+        count = counts.get(key, 0)
+        places.append((key, count + 1))
+        for kind, data, model, turn_id, created_at in command.rows:
+            count += 1
+            rows.append((key, count, kind, data, model, turn_id, created_at))
+            if model is not None:
+                models[key] = model
+        counts[key] = count
+    found = append(connection, rows, counts, models, settings)
+    if not found:
+        return None
+    outcomes: list[Outcome] = []
+    for command, (key, place) in zip(commands, places, strict=True):
+        head, now = found[key]
+        outcomes.append(Appended(head + place, command, key, now))
+    return outcomes
 
 
 _HEADS: Final = Heads(EventHead, session_heads.c.event_head)

@@ -1,30 +1,50 @@
-"""Batches of appends to several sessions, each one transaction."""
+"""Batches of appends, each committed by one statement without a transaction around."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from tests.support.clock import Clock
-from tests.support.patience import patient, until
+from tests.support.patience import LIMIT_S, patient, until
+from tests.support.postgres.cutting import Proxy, proxied
+from tests.support.postgres.server import PostgresServer
 from tests.support.postgres.standby import connected
 from turnstore import (
     BackendError,
     DatabaseBusy,
+    OutcomeUnknown,
     SessionNotFound,
     SessionStore,
 )
+from turnstore.engine.postgres import lanes
 
 pytestmark = pytest.mark.anyio
 
 IDS = ["a", "b", "c"]
+MARK = "seen by the proxy"
+
+
+@pytest.fixture(autouse=True)
+def _connections_stay_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long ago they have answered."""
+    monkeypatch.setattr(lanes, "FRESH_S", 10 * LIMIT_S)
+
+
+@pytest.fixture
+async def proxy(postgres: PostgresServer) -> AsyncIterator[Proxy]:
+    async with proxied(postgres.port) as opened:
+        opened.cut_at = MARK.encode()
+        yield opened
 
 
 async def made(store: SessionStore) -> SessionStore:
-    """Make the sessions, and have the lane know their keys."""
+    """Make the sessions, and have the lane know their keys and be alive."""
     await asyncio.gather(*(store.sessions.create(id=each) for each in IDS))
     await asyncio.gather(*(store.events.append_many(each, []) for each in IDS))
     return store
@@ -36,7 +56,16 @@ async def one_lane(database: str) -> AsyncIterator[SessionStore]:
         yield await made(store)
 
 
-async def append(store: SessionStore, data: Any = None) -> list[Any]:
+@pytest.fixture
+async def cut_store(
+    postgres: PostgresServer, proxy: Proxy, database: str
+) -> AsyncIterator[SessionStore]:
+    url = database.replace(f":{postgres.port}/", f":{proxy.port}/")
+    async with SessionStore(url, patient(lanes=1)) as store:
+        yield await made(store)
+
+
+async def append(store: SessionStore, data: Any = MARK) -> list[Any]:
     """Append to each of the sessions, in one batch."""
     appends = (store.events.append(each, "t", data) for each in IDS)
     return await asyncio.gather(*appends, return_exceptions=True)
@@ -69,13 +98,12 @@ async def seen(url: str) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize(("durability", "commits"), [("full", "on"), ("normal", "off")])
-async def test_what_its_transaction_is_set_to(
+async def test_its_transaction_is_set_as_any_other(
     database: str, durability: Any, commits: str
 ) -> None:
+    """But for what a transaction that waits for its client would need."""
     await watch(database)
-    options = patient(
-        lanes=1, durability=durability, busy_timeout_s=7, answer_timeout_s=11
-    )
+    options = patient(lanes=1, durability=durability, busy_timeout_s=7)
     async with SessionStore(database, options) as store:
         await made(store)
         assert await append(store) == [1, 1, 1]
@@ -83,10 +111,22 @@ async def test_what_its_transaction_is_set_to(
         left = await lane._connection.driver.fetchval("SHOW lock_timeout")
     found = await seen(database)
     assert {each[1:] for each in found} == {
-        (commits, "7s", "warning", "11s", "read committed")
+        (commits, "7s", "warning", "0", "read committed")
     }
     assert len({each[0] for each in found}) == 1
     assert left == "0"
+
+
+async def test_a_connection_that_was_idle_takes_several_statements(
+    one_lane: SessionStore, database: str
+) -> None:
+    await watch(database)
+    lane: Any = one_lane._backend._lanes[0]  # type: ignore[attr-defined]
+    lane._answered_s -= lanes.FRESH_S
+    assert await append(one_lane) == [1, 1, 1]
+    assert await append(one_lane) == [2, 2, 2]
+    idle = [each[4] for each in await seen(database)]
+    assert [each == "0" for each in idle] == [False] * 3 + [True] * 3
 
 
 @pytest.mark.parametrize(
@@ -178,6 +218,44 @@ async def test_a_lock_that_somebody_keeps(
     assert {each[2] for each in await seen(database)} == {lock_timeout}
 
 
+@pytest.mark.parametrize("has_sent", [False, True], ids=["before", "after"])
+async def test_a_cut_leaves_the_outcomes_unknown(
+    cut_store: SessionStore, proxy: Proxy, has_sent: bool
+) -> None:
+    proxy.has_sent, proxy.cuts = has_sent, 1
+    found = await append(cut_store)
+    assert [type(each) for each in found] == [OutcomeUnknown] * 3
+    assert proxy.cuts == 0
+    written = int(has_sent)
+    assert await heads(cut_store) == [written] * 3
+    assert await append(cut_store, "next") == [written + 1] * 3
+
+
+async def test_who_can_find_out_takes_several_statements(
+    one_lane: SessionStore, database: str
+) -> None:
+    await watch(database)
+    ways: list[dict[str, Any]] = [{"idempotency_key": "k"}, {"expected_head": 1}]
+    for given in ways:
+        await asyncio.gather(
+            *(one_lane.events.append(each, "t", **given) for each in IDS)
+        )
+    idle = [each[4] for each in await seen(database)]
+    assert len(idle) == 6 and "0" not in idle
+
+
+async def test_sessions_that_are_not_known_yet_take_several_statements(
+    cut_store: SessionStore, proxy: Proxy, database: str
+) -> None:
+    """Losing the connection while their keys are read leaves nothing open."""
+    async with SessionStore(database) as other:
+        await asyncio.gather(*(other.sessions.create(id=f"{each}2") for each in IDS))
+    proxy.cut_at, proxy.cuts = b'"a2"', 1
+    appends = (cut_store.events.append(f"{each}2", "t") for each in IDS)
+    assert await asyncio.gather(*appends) == [1, 1, 1]
+    assert proxy.cuts == 0
+
+
 async def test_a_warning_is_not_the_servers_that_no_standby_has_it(
     one_lane: SessionStore, database: str
 ) -> None:
@@ -190,6 +268,64 @@ async def test_a_warning_is_not_the_servers_that_no_standby_has_it(
             "FOR EACH ROW EXECUTE FUNCTION warn()"
         )
     assert await append(one_lane) == [1, 1, 1]
+
+
+async def test_what_had_not_begun_when_its_outcome_was_told_never_will(
+    database: str, clock: Clock
+) -> None:
+    """Its process has not read the statement yet, so nothing is locked."""
+    options = patient(lanes=1, answer_timeout_s=LIMIT_S)
+    async with SessionStore(database, options) as store:
+        await made(store)
+        assert await append(store) == [1, 1, 1]
+        lane: Any = store._backend._lanes[0]  # type: ignore[attr-defined]
+        pid = lane._process.pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            appending = asyncio.create_task(append(store))
+            await until(lambda: lane.writer.depth == 0 and not lane.writer.idle)
+            clock.advance(LIMIT_S)
+            found = await appending
+            assert [type(each) for each in found] == [OutcomeUnknown] * 3
+            assert await heads(store) == [1, 1, 1]
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        async with connected(database) as admin:
+            gone = f"SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = {pid}"
+            await until(lambda: admin.fetchval(gone))
+        assert await heads(store) == [1, 1, 1]
+        assert await append(store) == [2, 2, 2]
+
+
+async def test_who_may_not_see_the_servers_processes_takes_several_statements(
+    database: str,
+) -> None:
+    await watch(database)
+    async with connected(database) as admin:
+        await admin.execute(
+            "CREATE ROLE guest LOGIN;"
+            "GRANT ALL ON ALL TABLES IN SCHEMA public TO guest;"
+            "GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO guest;"
+            "REVOKE ALL ON pg_stat_activity FROM PUBLIC"
+        )
+        try:
+            url = database.replace("postgres@", "guest@")
+            async with SessionStore(url, patient(lanes=1)) as store:
+                await made(store)
+                assert await append(store) == [1, 1, 1]
+        finally:
+            await admin.execute("DROP OWNED BY guest; DROP ROLE guest")
+    assert "0" not in [each[4] for each in await seen(database)]
+
+
+async def test_behind_a_pooler_it_takes_several_statements(database: str) -> None:
+    """As nobody could tell which process to end."""
+    await watch(database)
+    options = patient(lanes=1, behind_pooler=True)
+    async with SessionStore(database, options) as store:
+        await made(store)
+        assert await append(store) == [1, 1, 1]
+    assert "0" not in [each[4] for each in await seen(database)]
 
 
 async def test_what_the_server_ended_is_written_once(
@@ -210,8 +346,21 @@ async def test_what_the_server_ended_is_written_once(
     assert await heads(one_lane) == [1, 1, 1]
 
 
+async def test_closing_cuts_off_what_is_late(database: str) -> None:
+    options = patient(lanes=1, close_timeout_s=0.05)
+    async with connected(database) as other, other.transaction():
+        async with SessionStore(database, options) as store:
+            await made(store)
+            await other.execute("SELECT FROM session_heads FOR UPDATE")
+            appending = asyncio.create_task(append(store))
+            writer: Any = store._backend._lanes[0].writer  # type: ignore[attr-defined]
+            await until(lambda: writer.depth == 0 and not writer.idle)
+        found = await appending
+        assert [type(each) for each in found] == [OutcomeUnknown] * 3
+
+
 async def test_writers_of_several_stores_number_on(database: str) -> None:
-    """What waits for another store's lock goes on from what that wrote."""
+    """A statement that waits for another store's lock goes on from what that wrote."""
     options = patient(lanes=2)
     async with (
         SessionStore(database, options) as first,
@@ -228,3 +377,17 @@ async def test_writers_of_several_stores_number_on(database: str) -> None:
         times = [each.created_at for each in await first.events.list("a")]
         session = await first.sessions.get("a")
         assert session is not None and session.updated_at == max(times)
+
+
+async def test_an_idle_connection_that_was_ended(
+    one_lane: SessionStore, database: str
+) -> None:
+    lane: Any = one_lane._backend._lanes[0]  # type: ignore[attr-defined]
+    async with connected(database) as admin:
+        for n in range(1, 4):
+            assert await append(one_lane) == [n, n, n]
+            await admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            await until(lambda: lane._connection.is_closed)
