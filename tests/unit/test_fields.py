@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from msgspec import Struct
+from sqlalchemy import Column, Table
 
 from turnstore import (
     Event,
@@ -33,7 +34,7 @@ from turnstore.sql.schema import (
     tool_calls,
 )
 from turnstore.store.heads import HeadRow
-from turnstore.store.sessions.filters import wanted
+from turnstore.store.sessions.filters import EQUALS, wanted
 
 STORE = SessionStore("sqlite://")
 # What the store itself makes of a session; the rest is written by callers.
@@ -81,6 +82,15 @@ def test_every_field_of_a_message_can_be_appended() -> None:
     appended = arguments(STORE.messages.append) - {"session_id", "idempotency_key"}
     assert appended == given
     assert arguments(OpenTurn.message) - {"self", "session_id"} >= given
+
+
+def test_every_field_of_a_tool_call_can_be_created_or_updated() -> None:
+    given = fields(ToolCall) - {"status_raw", "started_at", "completed_at"}
+    created = arguments(STORE.tool_calls.create)
+    updated = arguments(STORE.tool_calls.update) - {"expected_status"}
+    assert created | updated == given
+    assert arguments(OpenTurn.tool_call) - {"self"} == created
+    assert arguments(OpenTurn.update_tool_call) - {"self", "expected_status"} == updated
 
 
 def test_every_field_of_an_event_can_be_appended() -> None:
@@ -143,3 +153,13 @@ def test_every_field_of_a_filter_filters(name: str) -> None:
         "message_count_max": 1,
     }.get(name, datetime.now(UTC) if is_time else "x")
     assert len(wanted(SessionFilter(**{name: value})).conditions) == 1
+
+
+@pytest.mark.parametrize("column", EQUALS, ids=str)
+def test_every_filter_of_one_value_has_an_index(column: Column[Any]) -> None:
+    """Its matches come in order of creation, and a page costs the page."""
+    assert isinstance(column.table, Table)
+    leading = [
+        [each.name for each in index.columns][:2] for index in column.table.indexes
+    ]
+    assert [column.name, "created_at"] in leading

@@ -62,8 +62,8 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         and in its order: without knowing the values PostgreSQL may take them for a
         large part of the table, and scan that.
     :param is_exact: whether ``matches`` gives no others.
-    :param surely: some of the matches, which on PostgreSQL an index alone tells: where
-        they are many, so are all.
+    :param surely: a subset that PostgreSQL can count by an index-only scan; if the
+        subset is large, the full set is.
     :param cost: what finding a match takes, as a multiple of what most indexes take.
     :param arms: index ranges that together are the matches.
     :param along: columns of the heads in whose order there is an index of each arm.
@@ -100,7 +100,7 @@ def wanted(given: SessionFilter) -> CompiledFilter:
     if given.ids is not None:
         found.append(_ids())
         values["ids"] = codec.array(codec.check_texts(given.ids, "ids"))
-    for column in _EQUALS:
+    for column in EQUALS:
         value = getattr(given, column.name)
         if value is not None:
             found.append(_equal(column, 1))
@@ -388,7 +388,7 @@ def _text(value: str, name: str) -> str:
     return text
 
 
-_EQUALS: Final = sorted(
+EQUALS: Final = sorted(
     (
         table.c[name]
         for name in SessionFilter.__struct_fields__
