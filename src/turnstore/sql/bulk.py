@@ -1,8 +1,17 @@
 """Rows and values that go in together, in one database step.
 
 A driver gives up the GIL at every step, and taking it back from a busy thread can
-cost 5 ms: 500 rows cost one step, not 500. SQLite takes rows as one list of VALUES
-and an array as JSON, PostgreSQL one array for each column.
+cost 5 ms: 500 rows cost one step, not 500. PostgreSQL takes an array for each column
+(``unnest``), SQLite one list of VALUES. Three rows are inserted there by::
+
+    INSERT INTO t (key, name) SELECT each.column1, each.column2
+    FROM (SELECT listed.column1, listed.column2
+          FROM (VALUES (?, ?), (?, ?), (?, ?), (?, ?)) AS listed
+          WHERE listed.column1 IS NOT x'') AS each
+
+The list has room for four, a power of two, so that few statements are kept; its last
+row begins with the empty blob, which no value is, and is left out. An array parameter
+is JSON: ``key IN (SELECT value FROM json_each(?))``.
 """
 
 from __future__ import annotations
@@ -145,9 +154,9 @@ class _Row:
     def __call__(self, connection: Connection, rows: Sequence[Sequence[Value]]) -> None:
         values = [dict(zip(self._names, row, strict=True)) for row in rows]
         if len(values) == 1:
-            self._statement.execute(connection, values[0])
+            self._statement.run_raw(connection, values[0])
         elif values:
-            self._statement.execute_each(connection, values)
+            self._statement.run_raw_each(connection, values)
 
 
 class _Rows:

@@ -23,13 +23,13 @@ class Compiled:
         self._statement = statement
         self._compiled: dict[str, tuple[str, Callable[..., tuple[Any, ...]]]] = {}
 
-    def execute(
+    def run_raw(
         self, connection: Connection, values: Mapping[str, Any]
     ) -> Iterable[Sequence[Any]]:
-        """Run it and return its rows, if it gives any."""
-        # By the driver: SQLAlchemy's execution costs about 12 µs a statement, a third
-        # of a write that is committed alone (bench: append at 1), and its cursor on
-        # asyncpg 15 to 20 more.
+        """Run it past SQLAlchemy, by the driver; return its rows, if it gives any."""
+        # SQLAlchemy's execution costs about 12 µs a statement, a third of a write that
+        # is committed alone (bench: append at 1), and its cursor on asyncpg 15 to 20
+        # more.
         text, arrange = self._text(connection.dialect)
         given = arrange(values)
         if connection.dialect.name == "sqlite":
@@ -40,7 +40,7 @@ class Compiled:
             found = driver.run_async(lambda asyncpg: asyncpg.fetch(text, *given))
         return found
 
-    def execute_each(
+    def run_raw_each(
         self, connection: Connection, values: Sequence[Mapping[str, Any]]
     ) -> None:
         text, arrange = self._text(connection.dialect)

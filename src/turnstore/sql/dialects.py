@@ -1,4 +1,14 @@
-"""What SQLite and PostgreSQL spell differently, each as one Core construct."""
+"""What SQLite and PostgreSQL spell differently, each as one Core construct.
+
+For example the keys of a parameter ``[[7,"a"],[8,"b"]]``, by ``Elements`` and
+``Element``::
+
+    SELECT (pair.value ->> 0) FROM json_each(?) AS pair                        -- SQLite
+    SELECT CAST((pair.value ->> 0) AS BIGINT)
+    FROM json_array_elements(CAST($1 AS JSON)) AS pair                     -- PostgreSQL
+
+``Either(a, b)`` writes ``a`` for SQLite and ``b`` for PostgreSQL.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,16 @@
 """Rows for PostgreSQL: an array for each column, which the statement unnests.
 
 An array is given as one text. asyncpg would look at each element of a list whether it
-is a list too, and ask the server what the type of an array is: 1 µs more a row.
+is a list too, and ask the server what the type of an array is: 1 µs more a row. Rows
+of a key and a text are inserted by::
+
+    INSERT INTO t (key, name) SELECT each.column_0, each.column_1
+    FROM (SELECT unnest(CAST($1 AS BIGINT[])) AS column_0,
+                 unnest(string_to_array($2, $3, $4)) AS column_1) AS each
+
+with ``{1,2,3}`` as the keys. The texts are joined by a separator ($3), and a marker
+($4) stands for NULL: control characters that encoded JSON never holds. A text that
+holds one has both replaced, by random ones.
 """
 
 from __future__ import annotations
@@ -135,7 +144,7 @@ class UnnestedRows:
             statement = self._statements[single] = Compiled(
                 lambda: self._build(list(self._rows.table(single).c))
             )
-        statement.execute(connection, self._rows.values(columns, single))
+        statement.run_raw(connection, self._rows.values(columns, single))
 
 
 def _join(

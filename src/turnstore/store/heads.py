@@ -171,7 +171,8 @@ def find_keys(connection: Connection, session_ids: Collection[str]) -> dict[str,
 
 
 def session_keys(connection: Connection, session_ids: Iterable[str]) -> dict[str, int]:
-    """Return the integer keys of the sessions that exist, or existed a while ago."""
+    """Return integer keys by id. They are cached, so a deleted session may still be
+    listed; callers detect that by its missing head."""
     cache = _cache(connection)
     keys: dict[str, int] = {}
     unknown: list[str] = []

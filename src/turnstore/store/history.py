@@ -1,12 +1,12 @@
-"""Sessions that show rows of those they were forked from: reading, and settling.
+"""Forks show rows of their sources: how these are read, and copied to a fork.
 
 A fork shows rows of other sessions as its own. ``fork_sources`` names them, oldest
 first: each is a range of ``seq`` in another session, after the ranges before it. The
 fork's own rows come after them all. So a history is read piece by piece, and only a
 fork pays for it: the first statement of a read tells whether the session is one.
 
-Whatever takes rows away from a session first *settles* the forks that show them: they
-get a copy, and name their sources no more.
+Whatever deletes rows of a session first *materializes* the forks that show them: each
+gets its own copy of what it shows, and names no source any longer.
 """
 
 from __future__ import annotations
@@ -184,9 +184,9 @@ def pieces(kind: Kind, key: int, sources: Sequence[Source], upto: int) -> list[P
 def materialize(connection: Connection, forks: Collection[int]) -> None:
     """Copy to forks what they show of other sessions.
 
-    Of all their sources at once: the own rows of a fork that has any come after them.
+    From all sources of a fork: its own rows come after theirs.
     """
-    # Locked, or another transaction could settle a fork meanwhile, or let it show less.
+    # Locked, or another transaction could copy to a fork meanwhile, or hide some rows.
     found = [
         (fork, each)
         for fork in sorted(forks)
@@ -199,13 +199,13 @@ def materialize(connection: Connection, forks: Collection[int]) -> None:
 
 
 def materialize_forks_of(connection: Connection, session_keys: Collection[int]) -> None:
-    """Settle the forks that show rows of any of the sessions."""
+    """``materialize`` the forks that show rows of any of the sessions."""
     found = connection.execute(_FORKS_OF, {"keys": codec.array(session_keys)})
     materialize(connection, found.scalars().all())
 
 
 def pass_over_events(connection: Connection, fork: int, before: int) -> int:
-    """Show no more the events of sources with a smaller seq; return their count."""
+    """Hide inherited events with a smaller seq; return how many were hidden."""
     found = [(fork, each) for each in _SOURCES_OF(connection, fork=fork)]
     count = 0
     for shown in _ranges(found, "event"):

@@ -16,6 +16,7 @@ from turnstore.errors import SessionNotFound
 from turnstore.options import StoreOptions
 from turnstore.sql import codec
 from turnstore.sql.bulk import Insert, pairs
+from turnstore.sql.compiled import Compiled
 from turnstore.sql.query import Query
 from turnstore.sql.schema import session_metadata, sessions
 from turnstore.store.heads import Head, Heads, of_session
@@ -120,8 +121,8 @@ class SetMetadata(Command[None], frozen=True):
             for each in heads.values()
         }
         now = codec.now_micros()
-        # In place of an upsert, of which each database has its own.
-        connection.execute(_DELETE, {"places": codec.pairs(values)})
+        # DELETE then INSERT, because upsert syntax differs per database.
+        _DELETE.run_raw(connection, {"places": codec.pairs(values)})
         INSERT_METADATA(
             connection,
             [
@@ -154,7 +155,7 @@ class DeleteMetadata(Command[bool], frozen=True):
         found = _FIND(connection, places=codec.pairs(wanted))
         present = {(each.session_key, each.key) for each in found}
         touched = {key for key, _ in present}
-        connection.execute(_DELETE, {"places": codec.pairs(present)})
+        _DELETE.run_raw(connection, {"places": codec.pairs(present)})
         _HEADS.save(
             connection,
             [each for each in heads.values() if each.session_key in touched],
@@ -219,8 +220,10 @@ _FIND: Final = Query(
     ),
     _Pair,
 )
-_DELETE: Final = delete(session_metadata).where(
-    tuple_(session_metadata.c.session_key, session_metadata.c.key).in_(
-        select(_session_key, _key).select_from(_places)
+_DELETE: Final = Compiled(
+    delete(session_metadata).where(
+        tuple_(session_metadata.c.session_key, session_metadata.c.key).in_(
+            select(_session_key, _key).select_from(_places)
+        )
     )
 )

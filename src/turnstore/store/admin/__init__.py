@@ -134,9 +134,9 @@ class Admin:
 class Recover(Command[RecoveryReport], frozen=True):
     """Closes the sessions and tool calls that are open, of whatever session.
 
-    It names no session, so nobody has locked their heads for it. Those it does itself
-    come after the ones of its batch: where that is another order than another lane's,
-    the database ends the deadlock, and the batch is tried again.
+    Its sessions are not known in advance, so it locks heads itself, after its batch's.
+    That can deadlock with another lane; the database then aborts one and the batch is
+    retried.
     """
 
     @staticmethod

@@ -71,7 +71,7 @@ def append(
         }
     except NoElements:
         return {}
-    found = statement.execute(connection, values)
+    found = statement.run_raw(connection, values)
     return {key: (head, now) for key, head, now in found}
 
 

@@ -39,7 +39,7 @@ def list_snapshot(
 
 
 def read_head(connection: Connection, session_id: str) -> int:
-    for (head,) in _HEAD.execute(connection, {"session": session_id}):
+    for (head,) in _HEAD.run_raw(connection, {"session": session_id}):
         return int(head)
     raise SessionNotFound(session_id)
 

@@ -146,7 +146,7 @@ def _uncompact(connection: Connection, session_id: str) -> Outcome:
     if head.active_message_id in {each.id for each in summaries}:
         head.active_message_id = None
     if head.last_model in {each.model for each in summaries} - {None}:
-        # Settled above: all that the session shows is its own.
+        # Materialized above: all that the session shows is its own.
         head.last_model = find_last_model(
             connection, key, [], head.message_head, head.event_head
         )

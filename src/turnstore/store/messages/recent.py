@@ -1,7 +1,7 @@
 """What users said lately, over all sessions: by time, as there is no other order.
 
-A fork that was settled has copies of its parent's rows. Of those that agree in id, time
-and text one is given, so a statement may bring fewer texts than rows.
+A fork may have its own copies of its parent's rows. Of rows that agree in id, time and
+text one is given, so a statement may bring fewer texts than rows.
 """
 
 from __future__ import annotations

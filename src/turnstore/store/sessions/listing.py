@@ -140,7 +140,7 @@ def count_matches(connection: Connection, wanted: CompiledFilter) -> int:
     """Return how many sessions meet all conditions."""
     condition = _to_gather(connection, wanted, ANY_ORDER)
     kept = _count(connection.dialect.name, condition, wanted.conditions)
-    [(count,)] = kept.execute(connection, wanted.values)
+    [(count,)] = kept.run_raw(connection, wanted.values)
     return int(count)
 
 
@@ -169,7 +169,7 @@ def _to_gather(
     if len(able) < 2:
         return able[0] if able else None
     look = _look(connection.dialect.name, able)
-    [counts] = look.execute(connection, wanted.values)
+    [counts] = look.run_raw(connection, wanted.values)
     _, at = min((count * able[at].cost, at) for at, count in enumerate(counts))
     return able[at]
 
@@ -184,9 +184,12 @@ def _look(dialect: str, conditions: tuple[Condition, ...]) -> Compiled:
 def _either_page(
     dialect: str, condition: Condition, form: PageShape
 ) -> EitherQuery[_Listed]:
-    """Pages by gathering a condition's matches. Where they are many, by a walk; on
-    PostgreSQL not at all: there a statement takes the longer to begin the more there is
-    in it (a page of few matches 5 %), and behind a pooler to plan as well."""
+    """Return the pages that gather a condition's matches.
+
+    If there are many, SQLite falls back to a walk in the same statement. PostgreSQL
+    runs a second statement instead, because start-up time grows with statement size
+    (5 % for a page of few matches), and behind a pooler planning time does too.
+    """
     gathered = gather(condition, form.order, dialect)
     found = places(form.conditions, form.order, gathered, is_later=form.is_later)
     walked = _walked(form) if dialect == "sqlite" else None

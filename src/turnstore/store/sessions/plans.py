@@ -13,11 +13,11 @@ which the records are joined. For the places there are three plans:
     the index of the order, passing over what does not match. Costs the rows walked
     until the page is full.
 
-Between the last two decides how many match, counted up to ``MATCHES_GATHERED_MAX``:
-few are gathered, and where many match a walk soon meets enough of them. The database's
-own planner can't choose so, because it does not know the values. A filter that drives
-no plan is a test of the rows that come, its columns behind a unary plus, which SQLite
-takes as: no index for this one.
+We count matches, up to ``MATCHES_GATHERED_MAX``, to choose between gather and walk: few
+are gathered; among many a walk soon meets enough of them. The database's own planner
+can't choose so, because it does not know the values. A filter that drives no plan is a
+test of the rows found. Its columns stand behind a unary plus, which keeps SQLite from
+using an index for it.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from turnstore.errors import (
 from turnstore.records import Session, SessionStatus
 from turnstore.sql import codec
 from turnstore.sql.bulk import InsertValues, Update, is_in
-from turnstore.sql.compiled import Value
+from turnstore.sql.compiled import Compiled, Value
 from turnstore.sql.query import Query, as_micros
 from turnstore.sql.schema import session_heads, session_metadata, sessions
 from turnstore.store.heads import INSERT_HEADS, Head, HeadRow, Heads, find_keys
@@ -225,7 +225,7 @@ def _write(
         if own:
             _update(table, tuple(own))(connection, [[key, *own.values()]])
     if command.pairs is not UNSET:
-        connection.execute(_DELETE_PAIRS, {"key": key})
+        _DELETE_PAIRS.run_raw(connection, {"key": key})
         created_at = state.created_at_us
         INSERT_METADATA(
             connection,
@@ -253,8 +253,8 @@ _INSERT: Final = InsertValues(sessions, *_WRITTEN)
 _DELETE: Final = delete(sessions).where(
     is_in(sessions.c.session_key, bindparam("keys"))
 )
-_DELETE_PAIRS: Final = delete(session_metadata).where(
-    session_metadata.c.session_key == bindparam("key")
+_DELETE_PAIRS: Final = Compiled(
+    delete(session_metadata).where(session_metadata.c.session_key == bindparam("key"))
 )
 _ROWS: Final = Query(
     select(

@@ -18,6 +18,7 @@ from turnstore.engine.backend import Backend
 from turnstore.records import Event
 from turnstore.sql import codec
 from turnstore.sql.bulk import is_distributed, is_in
+from turnstore.sql.compiled import Compiled
 from turnstore.sql.dialects import Elements, Formatted, Scalar
 from turnstore.sql.query import Query
 from turnstore.sql.schema import events, session_heads, sessions
@@ -66,8 +67,8 @@ def list_blocks(connection: Connection) -> dict[int, str]:
     """
     if is_distributed(connection):
         return {each.number: each.digest for each in _GROUPED(connection)}
-    last_key = connection.execute(_LAST_KEY).scalar_one_or_none() or 0
-    numbers = codec.array(range(last_key // BLOCK_KEYS + 1))
+    [(last_key,)] = _LAST_KEY.run_raw(connection, {})
+    numbers = codec.array(range((last_key or 0) // BLOCK_KEYS + 1))
     return {each.number: each.digest for each in _BLOCKS(connection, numbers=numbers)}
 
 
@@ -124,7 +125,7 @@ _BLOCK_HEADS: Final = Query(
     ).order_by(session_heads.c.session_key),
     SessionHead,
 )
-_LAST_KEY: Final = select(func.max(session_heads.c.session_key))
+_LAST_KEY: Final = Compiled(select(func.max(session_heads.c.session_key)))
 _block = Elements(bindparam("numbers")).table_valued("value", name="block")
 _number: Any = Scalar(_block.c.value, BigInteger())
 _first_key: Any = _number * literal_column(str(BLOCK_KEYS))
