@@ -14,5 +14,11 @@ Statements are Core expressions. What each database spells in its own way is in
   purging do once for a call, what needs a count of rows, and what is put together for
   one call.
 
+A new column that callers give takes a ``Column`` in ``schema``, a script of
+``alembic``, a field of the record in ``records``, and an entry of the ``TypedDict`` in
+the aggregate's ``arguments``. SELECTs, forks and the columns of a session follow from
+these; ``tests/unit/test_fields.py`` and ``tests/contract/rules/test_every_field.py``
+name what else a column needs.
+
 Imported by ``store`` and ``transfer``; imports records, options and errors only.
 """

@@ -37,8 +37,8 @@ class UsageHead(Head):
             setattr(self, name, getattr(self, name) + getattr(usage, name))
 
 
-class LedgerRow(Usage, frozen=True, kw_only=True, gc=False):
-    """A row of ``usage_ledger``."""
+class LedgerRow(msgspec.Struct, frozen=True, gc=False):
+    """A row of ``usage_ledger``. It ends with the fields of ``Usage``, in order."""
 
     session_key: int
     seq: int
@@ -46,6 +46,15 @@ class LedgerRow(Usage, frozen=True, kw_only=True, gc=False):
     agent_name: str | None
     model: str | None
     created_at: int
+    prompt_tokens: int
+    completion_tokens: int
+    cache_read_tokens: int
+    cache_creation_tokens: int
+    thinking_tokens: int
+    api_calls: int
+
+
+assert LedgerRow.__struct_fields__[-len(COUNTS) :] == COUNTS
 
 
 class Ledger:
@@ -73,13 +82,13 @@ class Ledger:
         self._heads[head.session_key] = head
         self._rows.append(
             LedgerRow(
-                session_key=head.session_key,
-                seq=head.usage_head,
-                message_seq=message_seq,
-                agent_name=agent_name,
-                model=model,
-                created_at=created_at,
-                **msgspec.structs.asdict(usage),
+                head.session_key,
+                head.usage_head,
+                message_seq,
+                agent_name,
+                model,
+                created_at,
+                *msgspec.structs.astuple(usage),
             )
         )
 

@@ -82,11 +82,6 @@ class CreateToolCalls(Command[list[ToolCall]], frozen=True):
     own_ids: frozenset[str] = frozenset()
     new_messages: frozenset[str] = frozenset()
 
-    def askers(self) -> set[str]:
-        """Return the ids of messages that have to be there."""
-        named = {row.message_id for row in self.rows if row.message_id is not None}
-        return named - self.new_messages
-
     @staticmethod
     def apply(
         connection: Connection, commands: Sequence[CreateToolCalls]
@@ -101,7 +96,13 @@ class CreateToolCalls(Command[list[ToolCall]], frozen=True):
         )
         askers = find_messages(
             connection,
-            {(key, asker) for key, each in keyed for asker in each.askers()},
+            {
+                (key, row.message_id)
+                for key, each in keyed
+                for row in each.rows
+                if row.message_id is not None
+                and row.message_id not in each.new_messages
+            },
         )
         outcomes: list[Outcome] = []
         rows: list[ToolCallRow] = []
