@@ -19,13 +19,13 @@ from turnstore.store import SessionStore
 @click.command()
 @into_store
 @click.option(
-    "--check", is_flag=True, help="Change nothing: exit code 1 where it is older."
+    "--check", is_flag=True, help="Change nothing: exit code 1 if it is older."
 )
 @click.option(
     "--sql",
     "as_sql",
     is_flag=True,
-    help="Print the SQL for this kind of database, and connect to none.",
+    help="Print the SQL for this kind of database, without connecting to one.",
 )
 @click.option(
     "--since",
