@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.children import Child
 from tests.support.clock import Clock
 from tests.support.patience import LIMIT_S, SLOWNESS, patient
 from turnstore import SessionStore
@@ -248,6 +249,28 @@ def file_bytes() -> Callable[[Path], bytes]:
         return child.stdout
 
     return read
+
+
+@pytest.fixture
+def start_python() -> Iterator[Callable[..., Child]]:
+    """Start code in a child process, to talk to by its lines."""
+    children: list[Child] = []
+
+    def start(code: str, *arguments: object) -> Child:
+        child = subprocess.Popen(
+            [sys.executable, "-c", code, *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        children.append(child)
+        return child
+
+    yield start
+    for child in children:
+        if child.poll() is None:
+            child.kill()
+        child.communicate()
 
 
 @pytest.fixture

@@ -28,5 +28,5 @@ async def test_a_log_that_was_removed_is_noticed_before_a_write_is_acknowledged(
         other = sqlite3.connect(store_path)
         assert other.execute("SELECT count(*) FROM events").fetchone() == (1,)
         other.close()
-        with pytest.raises(DatabaseCorrupt, match="another SQLite library"):
+        with pytest.raises(DatabaseCorrupt, match="Another SQLite library"):
             await store.events.append("s", "t")

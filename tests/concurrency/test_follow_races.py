@@ -78,11 +78,11 @@ async def test_a_batch_that_failed_after_its_commit(
     following = asyncio.create_task(taken(follower, 1))
     await waits(store)
 
-    def fail() -> None:
+    def fail(_thread: object) -> None:
         raise BackendError("after the commit")
 
     with monkeypatch.context() as patched:
-        patched.setattr(store._backend._wal, "check_identity", fail)  # type: ignore[attr-defined]
+        patched.setattr(store._backend._wal, "have_committed", fail)  # type: ignore[attr-defined]
         with pytest.raises(BackendError, match="after the commit"):
             await append(store)
     assert await following == [1]

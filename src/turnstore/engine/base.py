@@ -128,6 +128,17 @@ class Engine(Backend):
             wal_bytes=wal_bytes,
         )
 
+    # Left open
+
+    def __del__(self) -> None:
+        if self._closed_reason is None:
+            self._let_go()
+
+    @abstractmethod
+    def _let_go(self) -> None:
+        """Give back threads and descriptors of an engine that nobody can close any
+        more. Called from any thread; the loop may be closed."""
+
     # Forking
 
     def abandon(self) -> None:

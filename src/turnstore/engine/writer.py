@@ -27,6 +27,7 @@ on its way.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from copy import copy
@@ -73,12 +74,16 @@ class Entry(msgspec.Struct, eq=False):
 
 
 class Batch:
-    """Commands that are committed together, those that are not withdrawn before."""
+    """Commands that are committed together, those that are not withdrawn before.
 
-    __slots__ = ("_is_begun", "_lock", "entries")
+    ``size_bytes``: about the bytes of their payloads.
+    """
 
-    def __init__(self, entries: list[Entry]) -> None:
+    __slots__ = ("_is_begun", "_lock", "entries", "size_bytes")
+
+    def __init__(self, entries: list[Entry], size_bytes: int) -> None:
         self.entries = entries
+        self.size_bytes = size_bytes
         # A batch is begun on the thread that commits, and withdrawn from on the event
         # loop. Under the lock an entry is withdrawn either before the batch is begun,
         # so that ``begin`` leaves it out, or not at all.
@@ -110,6 +115,7 @@ class Writer:
     :param commit: starts the commit of a batch, which it begins; when it is done it
         calls back with an outcome for each command that was begun, or the error that
         all of them failed with.
+    :param bytes_max: bounds the payload bytes of a batch, as ``batch_bytes_max`` does.
     """
 
     def __init__(
@@ -117,8 +123,10 @@ class Writer:
         commit: Commit,
         options: StoreOptions,
         loop: asyncio.AbstractEventLoop,
+        bytes_max: float = math.inf,
     ) -> None:
         self._commit = commit
+        self._bytes_max = min(options.batch_bytes_max, bytes_max)
         self._options = options
         self._loop = loop
         self._queue: deque[Entry] = deque()
@@ -212,10 +220,11 @@ class Writer:
                 break
         mark_seen(entry.future)
         outcome = entry.outcome
-        if isinstance(outcome, Exception) and not isinstance(outcome, OutcomeUnknown):
+        is_error = isinstance(outcome, BaseException)
+        if is_error and not isinstance(outcome, OutcomeUnknown):
             raise cancellation
         redeliver_cancellation(cancellation)
-        if isinstance(outcome, Exception):
+        if is_error:
             raise outcome
         return outcome
 
@@ -229,35 +238,37 @@ class Writer:
         self._scheduled = False
         if self._batch is not None:
             return
-        taken = self._take()
+        taken, size_bytes = self._take()
         if taken:
             # Set before the commit starts, which may call ``_finish``.
-            self._batch = Batch(taken)
+            self._batch = Batch(taken, size_bytes)
             self._began_s = perf_counter()
             self._commit(self._batch, self._finish)
         elif self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
-    def _take(self) -> list[Entry]:
-        """Take a batch: bounded in commands, and in bytes beyond the first one."""
+    def _take(self) -> tuple[list[Entry], int]:
+        """Take a batch, bounded in commands, and in bytes beyond the first one; return
+        its bytes too."""
         batch: list[Entry] = []
         queue = self._queue
         commands_max = self._options.batch_commands_max
-        bytes_max = self._options.batch_bytes_max
+        bytes_max = self._bytes_max
         queued = _State.QUEUED
         size_bytes = 0
         while queue and len(batch) < commands_max:
             entry = queue[0]
             if entry.state is queued:
-                size_bytes += entry.command.size_bytes
-                if size_bytes > bytes_max and batch:
+                with_it = size_bytes + entry.command.size_bytes
+                if with_it > bytes_max and batch:
                     break
+                size_bytes = with_it
                 entry.state = _State.TAKEN
                 batch.append(entry)
             queue.popleft()
         self._queued -= len(batch)
         self._admit()
-        return batch
+        return batch, size_bytes
 
     def _admit(self) -> None:
         """Let waiting callers into the queue, first come first served."""
@@ -292,7 +303,7 @@ class Writer:
                 entry.outcome = outcome
                 future = entry.future
                 if not future.done():
-                    if isinstance(outcome, Exception):
+                    if isinstance(outcome, BaseException):
                         future.set_exception(outcome)
                     else:
                         future.set_result(outcome)
@@ -339,6 +350,12 @@ def percentile(samples: Sequence[float], share: float) -> float:
 
 def _own(error: BaseException) -> BaseException:
     """Return an error of one's own for each caller: raising adds to its traceback."""
+    if isinstance(error, asyncio.CancelledError):
+        # Of the task that commits, not of the caller's. A future that fails with it
+        # would look as if the caller were cancelled.
+        return StoreClosed(
+            "the event loop ended while the store was open: nothing was written"
+        )
     if not isinstance(error, BackendError):
         return error
     copied = copy(error)

@@ -248,6 +248,15 @@ class PostgresBackend(Engine):
             wal_bytes=0,
         )
 
+    def _let_go(self) -> None:
+        if self._loop is None or self._loop.is_closed():
+            return  # its transports close with it
+        ends = [each.let_go for each in (self._notices, self._connector) if each]
+        if self._replica_connector is not None:
+            ends.append(self._replica_connector.let_go)
+        for end in ends:
+            self._loop.call_soon_threadsafe(end)
+
 
 def _prepare_alone(prepare: Prepare, conn: Connection) -> None:
     conn.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))

@@ -14,6 +14,7 @@ A server is asked what it is on every new connection: who writes takes a primary
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -71,14 +72,20 @@ class PostgresConnection:
     """A connection, free of transactions unless ``begin`` was called.
 
     :param ended: called after each commit, whether it succeeded or not.
+    :param discarded: called with it once it is closed.
     """
 
     def __init__(
-        self, connection: AsyncConnection, driver: Any, ended: Callable[[], None]
+        self,
+        connection: AsyncConnection,
+        driver: Any,
+        ended: Callable[[], None],
+        discarded: Callable[[PostgresConnection], None],
     ) -> None:
         self._connection = connection
         self.driver = driver
         self._ended = ended
+        self._discarded = discarded
         self._is_alone = False
         driver.add_log_listener(self._warned)
 
@@ -137,6 +144,11 @@ class PostgresConnection:
         """Close without a word, as what the server would answer is not known."""
         self.driver.terminate()
         await self._connection.close()
+        self._discarded(self)
+
+
+_DISCARDING: Final[set[asyncio.Future[None]]] = set()
+"""What would be forgotten while it runs, as nobody waits for it."""
 
 
 class Connector:
@@ -169,6 +181,7 @@ class Connector:
         self.is_pooled = bool(options.behind_pooler)
         """Whether a pooler is in between, as far as is known yet."""
         self._engine = self._new_engine(options.answer_timeout_s)
+        self._connected: set[PostgresConnection] = set()
         self.committed: Callable[[], None] = _nothing
         """Called after each commit on one of these connections, also where its answer
         was lost, and before anybody learns of it; once more when somebody does."""
@@ -178,13 +191,23 @@ class Connector:
         engine = self._new_engine(None) if is_patient else self._engine
         connection = await engine.connect()
         raw = await connection.get_raw_connection()
-        opened = PostgresConnection(connection, raw.driver_connection, self._ended)
+        opened = PostgresConnection(
+            connection, raw.driver_connection, self._ended, self._connected.discard
+        )
+        self._connected.add(opened)
         try:
             await opened.roll_back()
         except BaseException:
             await opened.discard()
             raise
         return opened
+
+    def let_go(self) -> None:
+        """Disconnect, when nobody can close the connections any more."""
+        for each in self._connected:
+            task = asyncio.ensure_future(each.discard())
+            _DISCARDING.add(task)
+            task.add_done_callback(_DISCARDING.discard)
 
     def _ended(self) -> None:
         self.committed()

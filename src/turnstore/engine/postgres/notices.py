@@ -69,6 +69,12 @@ class Notices:
             await asyncio.wait([self._task])
         await self._drop()
 
+    def let_go(self) -> None:
+        """End without a word, when nobody can close it any more."""
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
+
     def _rouse(self) -> None:
         if self._task is None:
             if not self._closed:

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any, Final, TypeVar
+from weakref import ref
 
 from sqlalchemy import Connection
 
@@ -43,7 +44,13 @@ from turnstore.engine.sqlite.thread import SqliteThread, data_version, set_pragm
 from turnstore.engine.sqlite.transactions import begin, commit, enter_wal
 from turnstore.engine.sqlite.wal import Wal
 from turnstore.engine.writer import Batch, Done, Writer
-from turnstore.errors import SchemaTooOld, StoreError
+from turnstore.errors import (
+    BackendUnavailable,
+    DatabaseCorrupt,
+    OutcomeUnknown,
+    SchemaTooOld,
+    StoreError,
+)
 from turnstore.options import StoreOptions
 from turnstore.records import StoreStatistics
 
@@ -55,6 +62,8 @@ LOG: Final = logging.getLogger("turnstore")
 IDLE_S: Final = 1.0
 """After this long without a write the WAL is emptied and truncated."""
 CACHE_KIB: Final = 65_536
+COMMAND_BYTES: Final = 8_192
+"""What a command adds to the log besides its payload: about two pages."""
 
 
 class SqliteBackend(SqliteMaintenance):
@@ -70,6 +79,7 @@ class SqliteBackend(SqliteMaintenance):
         self._reading: list[SqliteThread] = []
         self._wal = Wal(path, options)
         self._is_suspect = False  # an I/O error since the writer connected
+        self._is_unsettled = False  # whether a failed commit may come back in a crash
         self._stop = Event()  # ends waits for locks, when close is late
         self._written_s = 0.0  # when a batch was last begun, by the loop's clock
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -108,7 +118,9 @@ class SqliteBackend(SqliteMaintenance):
         if not self._options.read_only:
             self._writing = await self._connect(read_only=False)
             await self._run(self._writing, partial(self._prepare, prepare, is_ready))
-            self._writers = [Writer(self._commit, self._options, loop)]
+            # So that the log has room for a batch besides the one before.
+            bytes_max = self._options.wal_bytes_max // 2
+            self._writers = [Writer(self._commit, self._options, loop, bytes_max)]
         if self._path is None and self._writing is not None:
             threads = [self._writing]
         else:
@@ -165,7 +177,7 @@ class SqliteBackend(SqliteMaintenance):
             except BaseException:
                 self._roll_back(thread)
                 raise
-        self._wal.remember_identity()
+        self._wal.remember(thread)
         # From here on ``transactions`` waits for the lock.
         thread.set_pragma("busy_timeout", 0)
 
@@ -198,7 +210,16 @@ class SqliteBackend(SqliteMaintenance):
     ) -> Coroutine[Any, Any, T]:
         self._check_open()
         assert self._readers is not None
+        if self._is_unsettled:
+            return self._read_settled(work, snapshot)
         return self._readers.run(partial(_read, work, snapshot))
+
+    async def _read_settled(self, work: Callable[[Connection], T], snapshot: bool) -> T:
+        """Read once a failed commit is settled: what readers see of it until then, a
+        crash may turn into the opposite."""
+        await self._between_batches(lambda _: None)
+        assert self._readers is not None
+        return await self._readers.run(partial(_read, work, snapshot))
 
     # Writing
 
@@ -216,7 +237,8 @@ class SqliteBackend(SqliteMaintenance):
     def _rest_after(self, wait_s: float) -> None:
         # One timer, put off when it is due: a new one for each batch costs more.
         if self._idle_timer is None and self._loop is not None:
-            self._idle_timer = self._loop.call_later(wait_s, self._rest)
+            # The timer does not keep a store alive that nobody holds.
+            self._idle_timer = self._loop.call_later(wait_s, _rest_of, ref(self))
 
     def _rest(self) -> None:
         """Empty the log once nothing has been written for a while."""
@@ -234,17 +256,54 @@ class SqliteBackend(SqliteMaintenance):
             self._rest_after(IDLE_S)
 
     def _guard(self, work: Callable[[SqliteThread], T], thread: SqliteThread) -> T:
-        """Run ``work``, on a new connection where the last one met an I/O error."""
+        """Run ``work``, once what an earlier I/O error has left is mended."""
         try:
-            if self._is_suspect:
-                thread.reopen()
-                self._is_suspect = False
+            self._mend(thread)
             return work(thread)
         except Exception as error:
-            translated = translate(error)
+            translated = self._explained(translate(error), thread)
             if is_io_error(translated.__cause__) and self._path is not None:
                 self._is_suspect = True
+                if isinstance(translated, OutcomeUnknown):
+                    self._is_unsettled = True  # before anybody can read
+                    translated = self._settled(translated, thread)
             raise translated from translated.__cause__
+
+    def _explained(self, error: Exception, thread: SqliteThread) -> Exception:
+        """Return what was done to the files, where that made the database fail."""
+        if is_fatal(error) and not thread.driver.in_transaction:
+            try:
+                self._wal.examine(thread)
+            except DatabaseCorrupt as corrupt:
+                corrupt.__cause__ = error.__cause__
+                return corrupt
+            except Exception:
+                LOG.debug("the files could not be examined", exc_info=True)
+        return error
+
+    def _mend(self, thread: SqliteThread) -> None:
+        """Connect anew after an I/O error, and settle the commit that failed by it."""
+        if self._is_suspect:
+            self._wal.check_names()
+            thread.reopen()
+            self._is_suspect = False
+        if self._is_unsettled:
+            self._wal.settle(thread, self._options.busy_timeout_s, self._stop)
+            self._is_unsettled = False
+
+    def _settled(self, unknown: OutcomeUnknown, thread: SqliteThread) -> Exception:
+        """Return the error of a commit that failed: with its outcome, if the disk
+        lets it be settled now."""
+        try:
+            self._mend(thread)
+        except Exception as error:
+            LOG.warning("a failed commit is not settled yet", exc_info=error)
+            return unknown
+        failed = BackendUnavailable(
+            "the disk failed during the commit, nothing of it was written: call again"
+        )
+        failed.__cause__ = unknown.__cause__
+        return failed
 
     def _commit_batch(self, batch: Batch, thread: SqliteThread) -> list[Outcome]:
         """Commit a batch, on the writing thread.
@@ -253,17 +312,38 @@ class SqliteBackend(SqliteMaintenance):
         what the commands read (heads, keys, statuses) is true until they are
         committed. Encoding, waiting and waking callers are left outside.
         """
-        self._wal.hold_back(thread, self._stop)
+        log_bytes = batch.size_bytes * 17 // 16 + len(batch.entries) * COMMAND_BYTES
+        self._wal.hold_back(thread, self._stop, log_bytes)
+        outcomes = self._try_batch(batch, thread, is_examined=False)
+        if outcomes is None:
+            # Mostly another process has moved the log into the database. The look at
+            # what it was can't be taken in a transaction.
+            self._wal.examine(thread)
+            outcomes = self._try_batch(batch, thread, is_examined=True)
+        assert outcomes is not None
+        return outcomes
+
+    def _try_batch(
+        self, batch: Batch, thread: SqliteThread, *, is_examined: bool
+    ) -> list[Outcome] | None:
+        """Apply a batch and commit it, or roll it back and return None: the files have
+        changed and are to be examined first."""
         begin(thread.driver, self._options.busy_timeout_s, self._stop)
         try:
             commands = batch.begin()
             outcomes = self._apply(thread, commands) if commands else []
+            if is_examined:
+                # No more than the names, or a process that empties the log all the
+                # time would keep this one from ever committing.
+                self._wal.check_names()
+            elif not self._wal.is_unchanged():
+                self._roll_back(thread)
+                return None
             commit(thread.driver)
+            self._wal.have_committed(thread)
         except BaseException:
             self._roll_back(thread)
             raise
-        # Before anything is acknowledged.
-        self._wal.check_identity()
         return outcomes
 
     def _apply(
@@ -304,11 +384,26 @@ class SqliteBackend(SqliteMaintenance):
             wal_bytes=self._wal.size_bytes,
         )
 
+    def _let_go(self) -> None:
+        # The writing one last, as in ``_disconnect``; but nobody waits for it here.
+        for thread in self._threads():
+            thread.end()
+        self._wal.close()
+
     def abandon(self) -> None:
         super().abandon()
-        for thread in [*self._reading, self._writing, *self._connected_extra]:
-            if thread is not None:
-                thread.keep_for_ever()
+        for thread in self._threads():
+            thread.keep_for_ever()
+
+    def _threads(self) -> list[SqliteThread]:
+        threads = [*self._reading, *self._connected_extra]
+        return [*threads, self._writing] if self._writing is not None else threads
+
+
+def _rest_of(backend: ref[SqliteBackend]) -> None:
+    alive = backend()
+    if alive is not None:
+        alive._rest()
 
 
 def _pragmas(options: StoreOptions, *, read_only: bool) -> dict[str, int | str]:

@@ -19,12 +19,19 @@ import msgspec
 
 
 class Library(msgspec.Struct, frozen=True, kw_only=True):
-    """A DB-API module, and whether its SQLite may checkpoint from several
-    connections."""
+    """A DB-API module and its SQLite.
+
+    ``is_fixed``: several connections may checkpoint.
+    """
 
     module: ModuleType
     name: str
     is_fixed: bool
+
+    @property
+    def has_noop(self) -> bool:
+        """Whether it tells the counters of the log without a checkpoint."""
+        return bool(self.module.sqlite_version_info >= (3, 51, 0))
 
 
 @cache

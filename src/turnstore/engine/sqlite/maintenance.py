@@ -112,7 +112,7 @@ class SqliteMaintenance(Engine):
             await self._between_batches(self._wal.truncate)
 
     def _reclaim_some(self, thread: SqliteThread) -> None:
-        self._wal.hold_back(thread, self._stop)
+        self._wal.hold_back(thread, self._stop, RECLAIM_PAGES * 8_192)
         # It gives a row for each page. A script reads them without giving up the GIL
         # at each, in a transaction of its own.
         script = f"PRAGMA incremental_vacuum({RECLAIM_PAGES})"
@@ -121,6 +121,7 @@ class SqliteMaintenance(Engine):
             self._options.busy_timeout_s,
             self._stop,
         )
+        self._wal.have_committed(thread)
 
     async def _between_batches(self, work: Callable[[SqliteThread], T]) -> T:
         """Run ``work`` on the writing thread, which has no transaction open then."""
@@ -159,6 +160,9 @@ class SqliteMaintenance(Engine):
         if self._path is None:
             assert self._writing is not None
             return await self._run(self._writing, work)
+        if self._writing is not None:
+            # It would be another file's backup.
+            await self._run(self._writing, self._wal.examine)
         thread = await self._connect(read_only=True)
         self._connected_extra.add(thread)
         try:

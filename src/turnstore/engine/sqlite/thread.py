@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from threading import Thread
 from types import SimpleNamespace
@@ -82,7 +82,7 @@ class SqliteThread:
     def submit(self, work: Callable[[], T]) -> asyncio.Future[T]:
         """Run ``work`` on the thread. Cancelling the future does not stop it."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait((future, work))
+        self._queue.put_nowait((future, _Once(work)))
         return future
 
     def call(self, work: Callable[[], T], done: Done) -> None:
@@ -92,7 +92,7 @@ class SqliteThread:
         process a turn takes milliseconds.
         """
         answer = _Answer(asyncio.get_running_loop(), done)
-        self._queue.put_nowait((answer, work))
+        self._queue.put_nowait((answer, _Once(work)))
 
     def interrupt(self) -> None:
         """Stop the statement that is running, from any thread."""
@@ -117,6 +117,13 @@ class SqliteThread:
         if not done:
             self.interrupt()
         await self._aiosqlite.close()
+
+    def end(self) -> None:
+        """Disconnect and end the thread, without waiting; from any thread."""
+        # Or its finalizer would warn of what the store has warned of.
+        self._aiosqlite._connection = None
+        self._queue.put_nowait((_NOBODY, self._close))
+        self._queue.put_nowait(_End())
 
     def _open(self) -> None:
         module = library().module
@@ -183,14 +190,30 @@ def _inside(connection: aiosqlite.Connection) -> tuple[Any, Thread]:
     return queue, thread
 
 
+class _Once:
+    """A function to be called once. While aiosqlite's thread waits it still holds what
+    it ran last, and that must not keep alive a store that nobody else holds."""
+
+    __slots__ = ("_work",)
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self._work: Callable[[], Any] | None = work
+
+    def __call__(self) -> Any:
+        work, self._work = self._work, None
+        assert work is not None
+        return work()
+
+
 class _Answer:
-    """What aiosqlite's thread uses of a future, to call a function directly."""
+    """What aiosqlite's thread uses of a future, to call a function directly. It is let
+    go of as in ``_Once``."""
 
     __slots__ = ("_done", "_loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, done: Done) -> None:
         self._loop = loop
-        self._done = done
+        self._done: Done | None = done
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         return self._loop
@@ -199,10 +222,36 @@ class _Answer:
         return False
 
     def set_result(self, result: Any) -> None:
-        self._done(result, None)
+        self._tell(result, None)
 
     def set_exception(self, error: BaseException) -> None:
-        self._done(None, error)
+        self._tell(None, error)
+
+    def _tell(self, result: Any, error: BaseException | None) -> None:
+        done, self._done = self._done, None
+        assert done is not None
+        done(result, error)
+
+
+class _Nobody:
+    """What aiosqlite's thread answers when nobody waits."""
+
+    def get_loop(self) -> _Nobody:
+        return self
+
+    def call_soon_threadsafe(self, *_: object) -> None:
+        pass
+
+
+_NOBODY: Final = _Nobody()
+
+
+class _End:
+    """Ends aiosqlite's thread, of any release, as it unpacks what it has taken: a
+    thread that raises SystemExit ends silently."""
+
+    def __iter__(self) -> Iterator[Any]:
+        raise SystemExit
 
 
 def _dispose(bound: Connection | None, engine: Engine | None, driver: Any) -> None:

@@ -30,20 +30,42 @@ def begin(driver: Any, timeout_s: float, stop: Event) -> None:
 
 
 def commit(driver: Any) -> None:
-    """Commit; a disk that fails in the middle of it leaves the outcome open, as the
-    commit may be in the log already and come back with it.
+    """Commit. A disk that fails in the middle of it can leave the outcome open: the
+    commit is whole in the log perhaps, where no reader sees it and a recovery finds it.
 
-    :raises OutcomeUnknown: as said.
+    :raises OutcomeUnknown: that happened; ``overwrite`` settles it.
     """
     try:
         driver.execute("COMMIT")
     except Exception as error:
         if is_io_error(error):
             raise OutcomeUnknown(
-                "the disk failed during the commit: read the head to learn whether it "
-                "was written"
+                "the disk fails since the commit: read the head, once it works, to "
+                "learn whether it was written"
             ) from error
         raise
+
+
+def overwrite(driver: Any, timeout_s: float, stop: Event) -> None:
+    """Overwrite what a failed commit has left in the log.
+
+    The log's index does not count it, so that the next commit takes its place. This
+    one writes a page as it is, and waits for the disk.
+    """
+    [[synchronous]] = driver.execute("PRAGMA synchronous")
+    [[mark]] = driver.execute("PRAGMA application_id")
+    set_pragma(driver, "synchronous", 2)
+    try:
+        begin(driver, timeout_s, stop)
+        try:
+            set_pragma(driver, "application_id", mark)
+            commit(driver)
+        except BaseException:
+            if driver.in_transaction:
+                driver.execute("ROLLBACK")
+            raise
+    finally:
+        set_pragma(driver, "synchronous", synchronous)
 
 
 def enter_wal(driver: Any, timeout_s: float, stop: Event) -> None:

@@ -9,14 +9,17 @@ may: the holder of a lock on ``<file>-checkpointer``.
 from __future__ import annotations
 
 import logging
+import math
 import os
 from pathlib import Path
 from threading import Event
 from time import monotonic
 from typing import Final
 
+from turnstore.engine.sqlite.identity import Identity
 from turnstore.engine.sqlite.library import library
 from turnstore.engine.sqlite.thread import SqliteThread
+from turnstore.engine.sqlite.transactions import overwrite
 from turnstore.errors import DatabaseBusy, DatabaseCorrupt
 from turnstore.options import MIB, StoreOptions
 
@@ -32,8 +35,6 @@ CHECKPOINT_PAGES: Final = 4_000
 nothing beyond the noise and made the slowest commits slower (bench: append at 512)."""
 BYTES_KEPT_MAX: Final = 64 * MIB
 """A log that grew beyond this is cut back to it when it is reused."""
-LOOK_BATCHES: Final = 16
-"""The log's size is looked at once in this many batches."""
 RETRY_S: Final = 0.005
 
 
@@ -43,9 +44,10 @@ class Wal:
     def __init__(self, path: Path | None, options: StoreOptions) -> None:
         self._path = path
         self._options = options
-        self._batches = 0
         self._lock_file: int | None = None
-        self._inode: int | None = None
+        self._identity: Identity | None = None
+        self._is_refused = False
+        self._held_since_s = math.inf  # by monotonic(): when readers began to
 
     @property
     def size_bytes(self) -> int:
@@ -66,32 +68,47 @@ class Wal:
             "wal_autocheckpoint": CHECKPOINT_PAGES if self._may_checkpoint() else 0,
         }
 
-    def remember_identity(self) -> None:
-        """Note which file the log is, once it is there."""
-        self._inode = self._read_inode()
+    # The files
 
-    def check_identity(self) -> None:
-        """Check that the log is still the file that commits are written to.
+    def remember(self, thread: SqliteThread) -> None:
+        """Take the files, which are all there now, for the ones of this store."""
+        if self._path is not None:
+            self._identity = Identity(self._path)
+            self._identity.remember(thread.driver)
 
-        Another SQLite library in the same process does not see this one's locks (POSIX
-        drops a process's locks on a file with the first handle that is closed). It
-        takes itself for the last user and removes the log; what is committed from then
-        on would be gone with this process.
+    def is_unchanged(self) -> bool:
+        """Whether nobody has touched the files but to append to the log."""
+        return self._identity is None or self._identity.is_unchanged()
 
-        :raises DatabaseCorrupt: the log was removed or replaced.
+    def examine(self, thread: SqliteThread) -> None:
+        """Find out what has happened to the files, outside a transaction.
+
+        :raises DatabaseCorrupt: something that SQLite does not do.
         """
-        if self._inode is not None and self._read_inode() != self._inode:
-            raise DatabaseCorrupt(
-                f"the write-ahead log of {self._path} was removed under the store: the "
-                f"file was opened by another SQLite library in this process, such as "
-                f"the sqlite3 module beside {library().name}; close the store at once"
-            )
+        if self._identity is not None and not self._identity.is_unchanged():
+            self._identity.examine(thread.driver)
 
-    def _read_inode(self) -> int | None:
-        try:
-            return os.stat(f"{self._path}-wal").st_ino if self._path else None
-        except OSError:
-            return None
+    def check_names(self) -> None:
+        """:raises DatabaseCorrupt: the names of the files lead elsewhere."""
+        if self._identity is not None:
+            self._identity.check_names()
+
+    def have_committed(self, thread: SqliteThread) -> None:
+        """Follow what the commit has changed.
+
+        :raises OutcomeUnknown: a file was removed or replaced during the commit.
+        """
+        if self._identity is not None:
+            self._identity.have_committed(thread.driver)
+
+    def settle(self, thread: SqliteThread, timeout_s: float, stop: Event) -> None:
+        """Make sure that a commit that failed is written nowhere."""
+        identity = self._identity
+        if identity is not None and identity.has_uncounted_frames(thread.driver):
+            overwrite(thread.driver, timeout_s, stop)
+            identity.have_committed(thread.driver)
+
+    # Its size
 
     def truncate(self, thread: SqliteThread) -> None:
         """Move the log into the file and cut it, as far as readers allow.
@@ -100,6 +117,10 @@ class Wal:
         """
         try:
             self.checkpoint(thread)
+        except DatabaseCorrupt as error:
+            if not self._is_refused:
+                LOG.warning("no checkpoint: %s", error)
+            self._is_refused = True
         except Exception as error:
             LOG.warning("checkpoint of %s failed", self._path, exc_info=error)
 
@@ -109,41 +130,57 @@ class Wal:
             return True
         if not self._may_checkpoint():
             return False
+        # What was acknowledged follows a file that was moved, and is not left beside
+        # another that has its name now. It overwrites nothing that somebody has put
+        # into the file.
+        is_moved = self._identity is not None and self._identity.is_moved()
+        if not is_moved:
+            self.examine(thread)
         pragma = "PRAGMA wal_checkpoint(TRUNCATE)"
         is_busy, _, _ = thread.driver.execute(pragma).fetchone()
+        if self._identity is not None and not is_moved:
+            self._identity.remember(thread.driver)
         return not is_busy
 
-    def hold_back(self, thread: SqliteThread, stop: Event) -> None:
-        """Before a batch: while readers keep the log past its bound, wait for them.
+    def hold_back(self, thread: SqliteThread, stop: Event, size_bytes: int) -> None:
+        """Before a batch: where it would bring the log past its bound, empty the log,
+        and wait for the readers that keep it.
 
+        :param size_bytes: what the batch adds to the log, about.
         :param stop: ends the wait early.
 
         :raises DatabaseBusy: they did not let go within ``busy_timeout_s``.
         """
-        self._batches += 1
-        if self._batches < LOOK_BATCHES:
+        if self._identity is None:
             return
-        self._batches = 0
-        bytes_max = self._options.wal_bytes_max
-        if self.size_bytes <= bytes_max:
+        # A batch that is larger than the bound itself needs an empty log.
+        room_bytes = max(0, self._options.wal_bytes_max - size_bytes)
+        if self._identity.log_bytes <= room_bytes:
             return
-        LOG.warning(
-            "the WAL of %s has %d bytes: a reader keeps it, writes are held back",
-            self._path,
-            self.size_bytes,
-        )
-        deadline_s = monotonic() + self._options.busy_timeout_s
-        while True:
-            self.truncate(thread)
-            if self.size_bytes <= bytes_max:
-                return
+        self.examine(thread)
+        self.truncate(thread)
+        if self.size_bytes <= room_bytes:
+            self._held_since_s = math.inf
+            return
+        if self._held_since_s == math.inf:
+            self._held_since_s = monotonic()
+            LOG.warning(
+                "the WAL of %s has %d bytes: a reader keeps it, writes are held back",
+                self._path,
+                self.size_bytes,
+            )
+        # Who comes after the time is up waits no longer, until readers have let go.
+        deadline_s = self._held_since_s + self._options.busy_timeout_s
+        while self.size_bytes > room_bytes:
             if monotonic() > deadline_s or stop.is_set():
-                self._batches = LOOK_BATCHES  # look again before the next batch
                 raise DatabaseBusy(
-                    f"a reader keeps the WAL at {self.size_bytes} bytes, beyond "
-                    f"wal_bytes_max: end it, then call again"
+                    f"a reader keeps the WAL at {self.size_bytes} bytes, and this "
+                    f"batch would bring it past wal_bytes_max: end the reader, then "
+                    f"call again"
                 )
             stop.wait(RETRY_S)
+            self.truncate(thread)
+        self._held_since_s = math.inf
 
     def _may_checkpoint(self) -> bool:
         if library().is_fixed or self._lock_file is not None:
