@@ -216,10 +216,12 @@ class DatabaseBusy(BackendError):
 
 
 class DatabaseCorrupt(BackendError):
-    """The file is damaged or no database. Nothing written; restore a backup.
+    """The file is damaged or no database, or something else than SQLite has removed,
+    moved, replaced, cut or overwritten it or its log while the store had it open; the
+    text says which. Nothing written.
 
-    Where the text says that the write-ahead log was removed under the store, what was
-    written since is gone once the process ends.
+    Close the store then: that puts what it acknowledged into its database, where it
+    still can. Restore a backup of a damaged file.
     """
 
 

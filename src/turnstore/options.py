@@ -64,8 +64,9 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     :param batch_bytes_max: payload bytes in one commit, except for a single write
         that is larger.
     :param payload_bytes_max: bytes of one payload encoded, then ``PayloadTooLarge``.
-    :param wal_bytes_max: SQLite: size of the write-ahead log beyond which writes are
-        held back until readers let go of it, then ``DatabaseBusy``.
+    :param wal_bytes_max: SQLite: largest size of the write-ahead log, except for a
+        single write that is larger. While readers keep the log, writes that would pass
+        it are held back for ``busy_timeout_s``, then ``DatabaseBusy``.
     :param migrate: ``"auto"`` upgrades the schema on open, ``"check"`` refuses an
         older one. None: auto on SQLite, check on PostgreSQL.
     :param read_only: open without write access; writes raise ``ReadOnlyStore``.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,10 @@ import pytest
 
 from tests.support.forcing import Note, new_gate, opened, submitted, texts
 from tests.support.patience import until
+from tests.support.programs import ROOT, command
 from turnstore import DatabaseBusy, SessionStore, StoreClosed, StoreOptions
 from turnstore.engine.sqlite.backend import SqliteBackend
+from turnstore.engine.writer import Batch, Done, Writer
 
 pytestmark = pytest.mark.anyio
 
@@ -170,3 +174,45 @@ async def test_a_caller_that_closes_while_its_own_writes_are_under_way(
     await asyncio.sleep(0)
     await store.close()
     assert [task.result() for task in appends] == [1, 2, 3, 4, 5]
+
+
+# Never closed
+
+
+def check_that_an_unclosed_store_gives_back_what_it_held(url: str) -> None:
+    program = command("unclosed", url)
+    program[1:1] = ["-W", "always::ResourceWarning"]
+    child = subprocess.run(program, cwd=ROOT, capture_output=True, text=True)
+    assert (child.returncode, child.stdout) == (0, "given back\n"), child.stderr
+    assert child.stderr.count("ResourceWarning: unclosed <turnstore.") == 3
+
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+
+@on_linux
+async def test_an_unclosed_store_that_is_collected(store_path: Path) -> None:
+    check_that_an_unclosed_store_gives_back_what_it_held(f"sqlite:///{store_path}")
+
+
+@on_linux
+async def test_an_unclosed_store_on_postgresql_that_is_collected(database: str) -> None:
+    check_that_an_unclosed_store_gives_back_what_it_held(database)
+
+
+async def test_a_commit_that_the_end_of_the_loop_cancels_has_an_error() -> None:
+    """Not the cancellation of the task that commits, which is not its caller's."""
+    loop = asyncio.get_running_loop()
+
+    def commit(batch: Batch, done: Done) -> None:
+        batch.begin()
+        loop.call_soon(done, [], asyncio.CancelledError())
+
+    writer = Writer(commit, StoreOptions(), loop)
+    with pytest.raises(StoreClosed, match="nothing was written"):
+        await writer.write(Note("s", 1, "text"))
+    call = asyncio.create_task(writer.write(Note("s", 1, "text")))
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call

@@ -4,10 +4,12 @@ it returned and wrote."""
 from __future__ import annotations
 
 import asyncio
-import math
+import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import anyio
@@ -141,7 +143,9 @@ async def test_taken_where_the_lock_is_not_had_in_time(
         tasks[0].cancel("stop")
         await asyncio.wait(tasks[:1])
         with monkeypatch.context() as patched:
-            patched.setattr(transactions, "monotonic", lambda: math.inf)
+            # A clock that leaps: the time is up, whether the wait has begun or not.
+            leaps = itertools.count(monotonic() + 1e6, 1e6)
+            patched.setattr(transactions, "monotonic", partial(next, leaps))
             with pytest.raises(DatabaseBusy):
                 await tasks[1]
         assert tasks[0].cancelled()

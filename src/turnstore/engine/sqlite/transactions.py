@@ -59,7 +59,7 @@ def overwrite(driver: Any, timeout_s: float, stop: Event) -> None:
         begin(driver, timeout_s, stop)
         try:
             set_pragma(driver, "application_id", mark)
-            commit(driver)
+            driver.execute("COMMIT")
         except BaseException:
             if driver.in_transaction:
                 driver.execute("ROLLBACK")
