@@ -36,12 +36,12 @@ HARMS = {
     "the database replaced": ("mv other.db a.db", REPLACED),
     "the log replaced": ("cp a.db-wal copy && mv copy a.db-wal", REPLACED),
     "the database overwritten": ("cat other.db > a.db", OVERWRITTEN),
-    "a page overwritten": (
-        "dd if=/dev/zero of=a.db bs=4096 seek=1 count=1 conv=notrunc status=none",
+    "pages overwritten": (
+        "dd if=/dev/zero of=a.db bs=4096 seek=20 count=20 conv=notrunc status=none",
         OVERWRITTEN,
     ),
     "the database emptied": ("truncate -s 0 a.db", f"{CUT}|{OVERWRITTEN}"),
-    "the database cut by a byte": ("truncate -s -1 a.db", f"{CUT}|{OVERWRITTEN}"),
+    "the database cut": ("truncate -s -200000 a.db", f"{CUT}|{OVERWRITTEN}"),
     "the log emptied": ("truncate -s 0 a.db-wal", CUT),
     "the log cut by a byte": ("truncate -s -1 a.db-wal", CUT),
 }
@@ -259,6 +259,9 @@ async def test_the_bound_of_the_log_holds_in_bytes(
 
 
 async def fill(store: SessionStore, session_id: str) -> None:
+    """Most of it lies in the database, the newest in the log."""
     await store.sessions.create(id=session_id)
-    for _ in range(BEFORE):
+    for at in range(BEFORE):
+        if at == BEFORE - 3:
+            assert await store.admin.checkpoint()
         await store.events.append(session_id, "t", "x" * 3_000)

@@ -15,14 +15,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any, Final, NamedTuple
 
 from turnstore.engine.sqlite.library import library
+from turnstore.engine.sqlite.thread import SqliteThread
 from turnstore.errors import DatabaseCorrupt, OutcomeUnknown
 
 FRAME_BYTES: Final = 24
 """What the log keeps beside each page."""
 HEADER_BYTES: Final = 32
+MOVING_S: Final = 1.0
+"""How long another process is given to say that it has moved the log."""
+LOOK_S: Final = 0.005
 LOOKS_MAX: Final = 100
 """Looks at files and counters until no other process has committed in between."""
 WAY_OUT: Final = (
@@ -51,6 +56,7 @@ class Identity:
         self._seen: tuple[os.stat_result, ...] = ()
         self._counters: Counters | None = None
         self._has_committed = False  # since the counters were read
+        self._is_overwritten = False
 
     @property
     def log_bytes(self) -> int:
@@ -106,11 +112,27 @@ class Identity:
             self._counters = _counters(driver)
             self._has_committed = False
 
-    def examine(self, driver: Any) -> None:
+    def examine(self, thread: SqliteThread) -> None:
         """Accept what SQLite did to the files; outside a transaction.
 
         :raises DatabaseCorrupt: something else did it.
         """
+        deadline_s = monotonic() + MOVING_S
+        while not self._is_explained(thread.driver):
+            if monotonic() > deadline_s:
+                # A process may have died while it moved the log: then the database
+                # is whole, with what is in the log.
+                thread.reopen()
+                if not _is_whole(thread.driver):
+                    raise self._overwritten()
+                self.remember(thread.driver)
+                return
+            sleep(LOOK_S)
+
+    def _is_explained(self, driver: Any) -> bool:
+        """Whether it is known that SQLite did what was done to the files."""
+        if self._is_overwritten:
+            raise self._overwritten()
         for _ in range(LOOKS_MAX):
             self.check_names()
             counters = _counters(driver)
@@ -122,13 +144,15 @@ class Identity:
                 break
             if counters == _counters(driver):
                 self._check_log(found[1], counters, driver)
-                self._check_database(found[0], counters, driver)
+                if not self._is_database_explained(found[0], counters, driver):
+                    return False
                 break
         else:
-            return  # another process is committing, and looks as well
+            return True  # another process is committing, and looks as well
         self._seen = found
         self._counters = counters
         self._has_committed = False
+        return True
 
     def check_names(self) -> None:
         """:raises DatabaseCorrupt: a name leads to no file, or to another one."""
@@ -185,14 +209,14 @@ class Identity:
                 f"({log.st_size} bytes, {size_bytes} are in use): {WAY_OUT}"
             )
 
-    def _check_database(
+    def _is_database_explained(
         self, database: os.stat_result, counters: Counters, driver: Any
-    ) -> None:
-        seen = self._seen[0]
+    ) -> bool:
+        seen, before = self._seen[0], self._counters
         if (database.st_mtime_ns, database.st_size) == (seen.st_mtime_ns, seen.st_size):
-            return
-        # A page that is not in the log is in the database.
-        pages = _pragma(driver, "page_count") - counters.frames
+            return True
+        # A page that is not in the log is in the database, and the first one always.
+        pages = max(1, _pragma(driver, "page_count") - counters.frames)
         size_bytes = pages * _pragma(driver, "page_size")
         if database.st_size < size_bytes:
             raise DatabaseCorrupt(
@@ -200,22 +224,23 @@ class Identity:
                 f"({database.st_size} bytes, at least {size_bytes} are in use): "
                 f"{WAY_OUT}"
             )
-        if not self._may_have_been_moved(counters):
-            raise DatabaseCorrupt(
-                f"{self._paths[0]} was overwritten by something else than SQLite while "
-                f"the store had it open: {WAY_OUT}"
-            )
-
-    def _may_have_been_moved(self, now: Counters) -> bool:
-        """Whether another connection may have moved the log into the database since
-        the counters were read last."""
-        before = self._counters
-        if before is None or now.version != before.version:
+        if before is None or counters.version != before.version:
             return True  # others have committed: their log may have come and gone
-        if now.frames and not now.moved:
-            return False
-        has_grown = now.frames > before.frames
-        return now.moved != before.moved or has_grown != self._has_committed
+        if not self._has_committed and counters.frames == before.frames == 0:
+            raise self._overwritten()  # there was nothing to move
+        # Another connection has moved the log, unless the counters are those that
+        # commits of this one leave. They are these, too, while another is moving it.
+        if counters.frames == 0 or counters.moved not in (0, before.moved):
+            return True
+        is_longer = counters.frames > before.frames
+        return counters.moved > 0 and is_longer != self._has_committed
+
+    def _overwritten(self) -> DatabaseCorrupt:
+        self._is_overwritten = True
+        return DatabaseCorrupt(
+            f"{self._paths[0]} was overwritten by something else than SQLite while the "
+            f"store had it open: {WAY_OUT}"
+        )
 
     def _raise_unknown(self) -> None:
         raise OutcomeUnknown(
@@ -231,6 +256,10 @@ def _counters(driver: Any) -> Counters | None:
         return None
     _, frames, moved = driver.execute("PRAGMA wal_checkpoint(NOOP)").fetchone()
     return Counters(_pragma(driver, "data_version"), frames, moved)
+
+
+def _is_whole(driver: Any) -> bool:
+    return [*driver.execute("PRAGMA integrity_check(1)")] == [("ok",)]
 
 
 def _log_bytes(driver: Any, frames: int) -> int:

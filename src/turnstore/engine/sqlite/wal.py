@@ -86,7 +86,7 @@ class Wal:
         :raises DatabaseCorrupt: something that SQLite does not do.
         """
         if self._identity is not None and not self._identity.is_unchanged():
-            self._identity.examine(thread.driver)
+            self._identity.examine(thread)
 
     def check_names(self) -> None:
         """:raises DatabaseCorrupt: the names of the files lead elsewhere."""
