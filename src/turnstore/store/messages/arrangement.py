@@ -14,7 +14,6 @@ the calls. All else stays in its order. A result takes the form of its call:
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
@@ -23,14 +22,12 @@ from msgspec.structs import replace
 from turnstore.records import Json, Message, Role, ToolCall, ToolCallStatus
 from turnstore.store.messages.pairing import (
     Call,
-    Result,
     blocks_of,
-    calls_of,
     entries_of,
     is_block,
     is_call,
     is_result,
-    pairs,
+    paired,
 )
 
 THINKING: Final = ("thinking", "redacted_thinking")
@@ -45,17 +42,15 @@ class Arrangement:
 
     def __init__(self, given: Sequence[Message]) -> None:
         self._given = given
-        self._results: dict[int, dict[int, Result]] = {}
-        for each in pairs(given):
-            self._results.setdefault(each.asker, {})[each.call] = each.result
+        self._pairing = paired(given)
 
     def unanswered(self) -> list[tuple[str, str]]:
         """Return the calls that no message answers, by message id and call id."""
         return [
-            (message.id, call.id)
-            for at, message in enumerate(self._given)
-            for place, call in enumerate(calls_of(message))
-            if place not in self._results.get(at, ())
+            (self._given[at].id, call.id)
+            for at, calls in self._pairing.calls.items()
+            for place, call in enumerate(calls)
+            if place not in self._pairing.results.get(at, ())
         ]
 
     def messages(self, rows: Sequence[ToolCall] = ()) -> list[Message]:
@@ -84,26 +79,25 @@ class Arrangement:
         self, at: int, message: Message, ended: Mapping[_Key, Sequence[ToolCall]]
     ) -> list[Message]:
         """Return an assistant's message with the results of its calls."""
-        results = self._results.get(at, {})
+        calls = self._pairing.calls.get(at, [])
+        results = self._pairing.results.get(at, {})
         answered: list[Call] = []
         said: list[Message] = []
         sources: list[Message] = []
         blocks: list[Json] = []
-        for place, (call, number) in enumerate(_numbered(calls_of(message))):
-            rows = ended.get((message.id, call.id), ())
+        for place, call in enumerate(calls):
             if place in results:
-                source, block = self._told(call.id, results[place])
-            elif number < len(rows):
-                source, block = _of_row(message, call.id, rows[number])
+                source, block = self._given[results[place].at], results[place].block
+            elif row := _row_of(message, calls[: place + 1], ended):
+                source, block = _told_by(row, message, call)
             else:
                 continue
             answered.append(call)
-            is_message = source.role is Role.TOOL if call.both else call.block is None
-            if is_message:
+            if call.block is None or (call.entry is not None and block is None):
                 said.append(_as_message(source, call.id, block))
             else:
                 sources.append(source)
-                blocks.append(block)
+                blocks.append(_as_block(source, call.id, block))
         kept = without(message, answered)
         if blocks:
             # The first message that has one of them; a row's has the asker's seq.
@@ -111,23 +105,14 @@ class Arrangement:
             said.append(_as_blocks(source, blocks))
         return [] if kept is None else [kept, *said]
 
-    def _told(self, call_id: str, result: Result) -> tuple[Message, _Block]:
-        """Return the message that has a result, and the result as a block."""
-        source = self._given[result.at]
-        if result.block is None:
-            return source, _block(call_id, source.content)
-        block: _Block = blocks_of(source)[result.block]
-        return source, block
-
 
 def without(message: Message, answered: Collection[Call]) -> Message | None:
     """Return a message with these of its calls, and with no result; None where that
     leaves nothing."""
     changes: dict[str, Any] = {}
     if message.tool_calls is not None:
-        entries = {each.entry for each in answered}
         given = entries_of(message)
-        rest = [each for at, each in enumerate(given) if at in entries]
+        rest = [given[each.entry] for each in answered if each.entry is not None]
         if not rest or len(rest) < len(given):
             changes["tool_calls"] = rest or None
     if isinstance(message.content, list):
@@ -157,24 +142,39 @@ def answer_text(call: ToolCall) -> str:
     return call.error or ""
 
 
-def _of_row(message: Message, call_id: str, row: ToolCall) -> tuple[Message, _Block]:
-    """Return the message of a tool that a row stands for, and the same as a block."""
+def _row_of(
+    message: Message, calls: Sequence[Call], ended: Mapping[_Key, Sequence[ToolCall]]
+) -> ToolCall | None:
+    """Return the tool call of the last of a message's calls: of those with its id the
+    one in the same place."""
+    call_id = calls[-1].id
+    rows = ended.get((message.id, call_id))
+    if not rows:
+        return None
+    place = sum(each.id == call_id for each in calls) - 1
+    return rows[place] if place < len(rows) else None
+
+
+def _told_by(row: ToolCall, message: Message, call: Call) -> tuple[Message, int | None]:
+    """Return the message that a tool call stands for, and the place of its block."""
     text = answer_text(row)
-    block = _block(call_id, text)
-    if row.status in FAILED:
-        block["is_error"] = True
     made = Message(
         id=row.id,
         session_id=message.session_id,
         seq=message.seq,
         role=Role.TOOL,
         content=text,
-        tool_call_id=call_id,
+        tool_call_id=call.id,
         agent_name=message.agent_name,
         parent_id=message.id,
         created_at=row.completed_at or row.created_at,
     )
-    return made, block
+    if call.entry is not None:
+        return made, None
+    block = _block(call.id, text)
+    if row.status in FAILED:
+        block["is_error"] = True
+    return replace(made, role=Role.USER, content=[block], tool_call_id=None), 0
 
 
 def _block(call_id: str, content: Json) -> _Block:
@@ -186,11 +186,18 @@ def _block(call_id: str, content: Json) -> _Block:
     return block
 
 
-def _as_message(source: Message, call_id: str, block: _Block) -> Message:
-    if source.role is Role.TOOL:
+def _as_message(source: Message, call_id: str, block: int | None) -> Message:
+    if block is None:
         return source
-    content = block.get("content")
+    content = blocks_of(source)[block].get("content")
     return replace(source, role=Role.TOOL, content=content, tool_call_id=call_id)
+
+
+def _as_block(source: Message, call_id: str, block: int | None) -> Json:
+    if block is None:
+        return _block(call_id, source.content)
+    found: Json = blocks_of(source)[block]
+    return found
 
 
 def _as_blocks(source: Message, blocks: list[Json]) -> Message:
@@ -207,16 +214,6 @@ def _add(kept: list[Message], message: Message | None) -> None:
         results = kept.pop()
         message = replace(message, content=blocks_of(results) + blocks_of(message))
     kept.append(message)
-
-
-def _numbered(calls: Sequence[Call]) -> list[tuple[Call, int]]:
-    """Return calls, each with the number of those before it that have its id."""
-    seen: Counter[str] = Counter()
-    numbered: list[tuple[Call, int]] = []
-    for call in calls:
-        numbered.append((call, seen[call.id]))
-        seen[call.id] += 1
-    return numbered
 
 
 def _is_blank(content: Json) -> bool:

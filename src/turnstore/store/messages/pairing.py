@@ -93,10 +93,6 @@ class Call(NamedTuple):
     entry: int | None
     block: int | None
 
-    @property
-    def both(self) -> bool:
-        return self.entry is not None and self.block is not None
-
 
 class Result(NamedTuple):
     """The place of a message, and of the block in it: None for a message of a tool."""
@@ -105,29 +101,57 @@ class Result(NamedTuple):
     block: int | None
 
 
-class Pair(msgspec.Struct, frozen=True):
-    """The place of a message, which of its calls it is, and the result."""
+class Pairing(msgspec.Struct):
+    """Calls by the place of their message, and the results of those by the place among
+    these calls."""
 
-    asker: int
-    call: int
-    result: Result
+    calls: dict[int, list[Call]] = {}
+    results: dict[int, dict[int, Result]] = {}
+
+    def take(self, waiting: OpenCalls[tuple[int, int]], at: int, part: Part) -> None:
+        """Take in the next message of a branch."""
+        if part.role is Role.TOOL:
+            self._answer(waiting, part.tool_call_id, Result(at, None))
+        elif part.role is Role.ASSISTANT:
+            calls = calls_of(part)
+            if calls:
+                self.calls[at] = calls
+                waiting.ask((each.id, (at, n)) for n, each in enumerate(calls))
+        elif part.role is Role.USER and isinstance(part.content, list):
+            for block, each in enumerate(part.content):
+                if is_result(each):
+                    call_id = _text_in(each, "tool_use_id")
+                    self._answer(waiting, call_id, Result(at, block))
+
+    def _answer(
+        self,
+        waiting: OpenCalls[tuple[int, int]],
+        call_id: str | None,
+        result: Result,
+    ) -> None:
+        asked = waiting.answer(call_id)
+        if asked is not None:
+            at, call = asked
+            self.results.setdefault(at, {})[call] = result
 
 
-def pairs(parts: Sequence[Part]) -> list[Pair]:
-    """Return the calls of one branch that are answered, in order of the answers."""
+def paired(parts: Sequence[Part]) -> Pairing:
+    """Return which calls of one branch are answered."""
     waiting: OpenCalls[tuple[int, int]] = OpenCalls()
-    found: list[Pair] = []
+    pairing = Pairing()
     for at, part in enumerate(parts):
-        _pair(waiting, at, part, found)
-    return found
+        pairing.take(waiting, at, part)
+    return pairing
 
 
-def pairs_of_tree(parts: Sequence[Node]) -> list[Pair]:
-    """Return the calls that are answered on any branch, parents given before their
-    children."""
+def _splits(parts: Sequence[Node]) -> list[tuple[int, int]]:
+    """Return the places of each call's message and its result, on all branches.
+
+    :param parts: parents before their children.
+    """
     children = Counter(each.parent_id for each in parts)
     waiting: dict[str, OpenCalls[tuple[int, int]]] = {}
-    found: list[Pair] = []
+    found: list[tuple[int, int]] = []
     for at, part in enumerate(parts):
         parent = part.parent_id
         calls: OpenCalls[tuple[int, int]] | None = None
@@ -135,24 +159,15 @@ def pairs_of_tree(parts: Sequence[Node]) -> list[Pair]:
             children[parent] -= 1
             # The last child takes its parent's, so that only branching copies.
             calls = waiting[parent].copy() if children[parent] else waiting.pop(parent)
-        calls = calls or OpenCalls()
-        _pair(calls, at, part, found)
+        if calls is None:
+            calls = OpenCalls()
+        pairing = Pairing()
+        pairing.take(calls, at, part)
+        for asker, results in pairing.results.items():
+            found += [(asker, each.at) for each in results.values()]
         if children[part.id]:
             waiting[part.id] = calls
     return found
-
-
-def _pair(
-    waiting: OpenCalls[tuple[int, int]], at: int, part: Part, found: list[Pair]
-) -> None:
-    """Take in the next message of a branch."""
-    calls = calls_of(part)
-    if calls:
-        waiting.ask((each.id, (at, place)) for place, each in enumerate(calls))
-    for call_id, block in _results_of(part):
-        asked = waiting.answer(call_id)
-        if asked is not None:
-            found.append(Pair(*asked, Result(at, block)))
 
 
 def branch(parts: Sequence[P], tip: str | None) -> list[P]:
@@ -174,9 +189,9 @@ def branch(parts: Sequence[P], tip: str | None) -> list[P]:
 def boundary(parts: Sequence[Node], edge: int) -> int:
     """Return how many of the first parts can go, at most ``edge``, so that no call is
     split from its result on any branch."""
-    found = pairs_of_tree(parts)
+    found = _splits(parts)
     while True:
-        split = [each.asker for each in found if each.asker < edge <= each.result.at]
+        split = [asker for asker, result in found if asker < edge <= result]
         if not split:
             return edge
         # An earlier edge may split other pairs.
@@ -185,39 +200,26 @@ def boundary(parts: Sequence[Node], edge: int) -> int:
 
 def calls_of(part: Part) -> list[Call]:
     """Return the calls of an assistant's message: those of ``tool_calls`` first."""
-    calls: list[Call] = []
-    if part.role is not Role.ASSISTANT:
+    calls = [
+        Call(call_id, entry, None)
+        for entry, given in enumerate(entries_of(part))
+        if (call_id := _text_in(given, "id"))
+    ]
+    if not isinstance(part.content, list):
         return calls
     unpaired: dict[str, deque[int]] = {}
-    for entry, given in enumerate(entries_of(part)):
-        call_id = _text_in(given, "id")
-        if call_id:
-            unpaired.setdefault(call_id, deque()).append(len(calls))
-            calls.append(Call(call_id, entry, None))
-    for block, given in enumerate(blocks_of(part)):
+    for at, call in enumerate(calls):
+        unpaired.setdefault(call.id, deque()).append(at)
+    for block, given in enumerate(part.content):
         call_id = _text_in(given, "id") if is_call(given) else None
         if not call_id:
             continue
-        same = unpaired.get(call_id)
-        if same:
-            at = same.popleft()
+        if unpaired.get(call_id):
+            at = unpaired[call_id].popleft()
             calls[at] = calls[at]._replace(block=block)
         else:
             calls.append(Call(call_id, None, block))
     return calls
-
-
-def _results_of(part: Part) -> list[tuple[str | None, int | None]]:
-    """Return the call ids that a message answers, with the places of the blocks."""
-    if part.role is Role.TOOL:
-        return [(part.tool_call_id, None)]
-    if part.role is not Role.USER or not isinstance(part.content, list):
-        return []
-    return [
-        (_text_in(each, "tool_use_id"), block)
-        for block, each in enumerate(part.content)
-        if is_result(each)
-    ]
 
 
 def entries_of(part: Part) -> list[Any]:
