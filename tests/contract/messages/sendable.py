@@ -32,7 +32,7 @@ def check_sendable(messages: Sequence[Message]) -> None:
         assert message.tool_calls != []
         assert message.content or entries, "an empty message"
         if isinstance(message.content, list):
-            assert message.content[-1]["type"] != "thinking"
+            assert blocks_of(message, "thinking")[-1:] != message.content[-1:]
         if entries or uses:
             assert message.role is Role.ASSISTANT
         for call_id in entries:
@@ -50,7 +50,11 @@ def check_sendable(messages: Sequence[Message]) -> None:
 def blocks_of(message: Message, kind: str) -> list[Any]:
     if not isinstance(message.content, list):
         return []
-    return [each for each in message.content if each["type"] == kind]
+    return [
+        each
+        for each in message.content
+        if isinstance(each, dict) and each["type"] == kind
+    ]
 
 
 def texts_of(messages: Sequence[Message]) -> list[Any]:

@@ -23,17 +23,17 @@ from turnstore import (
     ToolCall,
 )
 
-IDS = st.lists(st.sampled_from("abc"), min_size=1, max_size=3)
+IDS = st.lists(st.sampled_from("ab"), min_size=1, max_size=3)
 WHERE = st.integers(0, 30)
 STEPS = st.lists(
     st.tuples(st.sampled_from([ask, use]), IDS, st.booleans())
-    | st.tuples(st.just("tool"), st.sampled_from("abc"))
+    | st.tuples(st.just("tool"), st.sampled_from("ab"))
     | st.tuples(st.just("blocks"), IDS, st.sampled_from(["", "before", "after"]))
     | st.tuples(st.just("say"), st.sampled_from(["user", "system", "assistant"]))
     | st.tuples(
         st.just("row"),
         WHERE,
-        st.sampled_from("abc"),
+        st.sampled_from("ab"),
         st.sampled_from(["completed", "failed", "denied", "executing"]),
     )
     | st.tuples(st.just("go"), WHERE)
