@@ -81,6 +81,11 @@ class Arrangement:
         """Return an assistant's message with the results of its calls."""
         calls = self._pairing.calls.get(at, [])
         results = self._pairing.results.get(at, {})
+        if calls and len(results) == len(calls) == len(entries_of(message)):
+            told = [results[place] for place in range(len(calls))]
+            if all(each.block is None for each in told) and not blocks_of(message):
+                # The usual case of the chat format: nothing changes.
+                return [message, *(self._given[each.at] for each in told)]
         answered: list[Call] = []
         said: list[Message] = []
         sources: list[Message] = []

@@ -113,6 +113,8 @@ class Pairing(msgspec.Struct):
         if part.role is Role.TOOL:
             self._answer(waiting, part.tool_call_id, Result(at, None))
         elif part.role is Role.ASSISTANT:
+            if part.tool_calls is None and not isinstance(part.content, list):
+                return
             calls = calls_of(part)
             if calls:
                 self.calls[at] = calls
