@@ -34,3 +34,26 @@ async def talk(store: SessionStore, count: int) -> None:
 
 async def sent(store: SessionStore) -> list[Any]:
     return [each.content for each in await store.messages.context("s")]
+
+
+def use(*call_ids: str, text: str | None = None) -> NewMessage:
+    """A message that calls tools, in blocks."""
+    blocks: list[Json] = [] if text is None else [{"type": "text", "text": text}]
+    for each in call_ids:
+        blocks.append({"type": "tool_use", "id": each, "name": "f", "input": {}})
+    return NewMessage(role=Role.ASSISTANT, content=blocks)
+
+
+def give(**results: str) -> NewMessage:
+    """A user's message: results by call id in blocks, and a ``text``."""
+    return NewMessage(role=Role.USER, content=given(**results))
+
+
+def given(**results: str) -> list[Json]:
+    """The blocks of such a message."""
+    return [
+        {"type": "text", "text": said}
+        if call_id == "text"
+        else {"type": "tool_result", "tool_use_id": call_id, "content": said}
+        for call_id, said in results.items()
+    ]

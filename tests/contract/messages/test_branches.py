@@ -9,6 +9,7 @@ import pytest
 
 from tests.contract.ways import OpenStore
 from turnstore import (
+    InvalidArgument,
     MessageNotFound,
     NewMessage,
     Session,
@@ -148,6 +149,98 @@ async def test_a_branch_stays_in_its_session(
         await store.messages.set_active("s", "theirs")
 
 
+async def test_last_gives_the_newest_of_a_branch_oldest_first(
+    store: SessionStore, session: Session
+) -> None:
+    await add_branches(store)
+    for last, names in ((1, "e"), (2, "de"), (3, "ade"), (9, "ade")):
+        found = await store.messages.branch("s", last=last)
+        assert "".join(each.id for each in found) == names
+    found = await store.messages.branch("s", "c", last=2)
+    assert "".join(each.id for each in found) == "bc"
+    await store.sessions.fork("s", new_id="f")
+    found = await store.messages.branch("f", last=2)
+    assert "".join(each.id for each in found) == "de"
+
+
+@pytest.mark.parametrize("wrong", [0, -1, True, "1"], ids=repr)
+async def test_last_is_1_or_more(
+    store: SessionStore, session: Session, wrong: Any
+) -> None:
+    with pytest.raises(InvalidArgument, match="last"):
+        await store.messages.branch("s", last=wrong)
+
+
+# What a model is sent
+
+
+async def test_a_context_is_of_the_active_branch(
+    store: SessionStore, session: Session
+) -> None:
+    await add_branches(store)
+    assert await context(store) == "ade"
+    await store.messages.set_active("s", "c")
+    assert await context(store) == "abc"
+    await store.messages.set_active("s", None)
+    assert await context(store) == ""
+
+
+async def test_a_context_is_of_the_branch_of_a_given_message(
+    store: SessionStore, session: Session
+) -> None:
+    await add_branches(store)
+    assert await context(store, "c") == "abc"
+    assert await context(store, "d") == "ad"
+    await store.sessions.fork("s", new_id="f")
+    found = await store.messages.context("f", message_id="c")
+    assert "".join(each.id for each in found) == "abc"
+    with pytest.raises(MessageNotFound):
+        await store.messages.context("s", message_id="gone")
+    with pytest.raises(MessageNotFound):
+        await store.messages.context("f", message_id="gone")
+
+
+async def test_a_compaction_counts_along_the_active_branch(
+    store: SessionStore, session: Session
+) -> None:
+    await add_branches(store)
+    done = await store.messages.compact("s", "so far", preserve=2)
+    assert (done.archived, done.boundary_seq) == (1, 2)
+    assert done.summary_message is not None
+    summary = done.summary_message.id
+    assert await context(store) == f"{summary}de"
+    assert await context(store, "c") == f"{summary}bc"
+    # An archived message has only the summary.
+    assert await context(store, "a") == summary
+    await store.messages.append("s", "user", id="f", parent_id="a")
+    assert await context(store) == f"{summary}f"
+    await store.messages.uncompact("s")
+    assert await context(store) == "af"
+
+
+async def test_a_compaction_with_nothing_of_the_active_branch_writes_nothing(
+    store: SessionStore, session: Session
+) -> None:
+    await add_branches(store)
+    await store.messages.set_active("s", None)
+    await store.messages.append("s", "user", id="z")
+    assert (await store.messages.compact("s", "so far", preserve=1)).archived == 0
+    assert [each.id for each in await store.messages.list("s")] == [*"abcdez"]
+
+
+async def test_a_compaction_splits_no_call_from_its_result_on_another_branch(
+    store: SessionStore, session: Session
+) -> None:
+    await store.messages.append("s", "user", id="a")
+    calls = [{"id": "1"}]
+    await store.messages.append("s", "assistant", id="b", tool_calls=calls)
+    await store.messages.append("s", "user", id="c", parent_id="a")
+    await store.messages.append("s", "tool", id="d", parent_id="b", tool_call_id="1")
+    await store.messages.append("s", "user", id="e", parent_id="c")
+    done = await store.messages.compact("s", "so far", preserve=1)
+    assert (done.archived, done.boundary_seq) == (1, 2)
+
+
 # Several stores on one database
 
 
@@ -175,6 +268,12 @@ async def active(store: SessionStore) -> str | None:
     session = await store.sessions.get("s")
     assert session is not None
     return session.active_message_id
+
+
+async def context(store: SessionStore, message_id: str | None = None) -> str:
+    """The ids of a context."""
+    found = await store.messages.context("s", message_id=message_id)
+    return "".join(each.id for each in found)
 
 
 async def branch(store: SessionStore, message_id: str | None = None) -> str:

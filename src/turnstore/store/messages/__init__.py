@@ -20,8 +20,12 @@ from turnstore.store.messages.arguments import (
     message_row,
 )
 from turnstore.store.messages.compaction import Compact, Uncompact
-from turnstore.store.messages.pairing import pruned
+from turnstore.store.messages.context import (
+    context_single_statement,
+    context_snapshot,
+)
 from turnstore.store.messages.reads import (
+    Branch,
     Range,
     branch_single_statement,
     branch_snapshot,
@@ -110,7 +114,11 @@ class Messages:
         return await self._backend.write(append_messages(session_id, rows, own_ids))
 
     async def branch(
-        self, session_id: str, message_id: str | None = None
+        self,
+        session_id: str,
+        message_id: str | None = None,
+        *,
+        last: int | None = None,
     ) -> list[Message]:
         """Return the messages from the root to one of them, along ``parent_id``.
 
@@ -119,17 +127,22 @@ class Messages:
 
         :param message_id: None takes the active message; with none active, or one that
             was purged: [].
+        :param last: the newest so many of them, 1 or more, oldest first.
         :raises SessionNotFound, MessageNotFound, InvalidArgument: no such session or
-            message.
+            message, or a value is out of bounds.
 
-        Cost: the branch; of a fork its whole history.
+        Cost: the messages returned; of a fork its whole history.
         """
         if message_id is not None:
             message_id = codec.check_id(message_id, "message_id")
         name = codec.check_id(session_id, "session_id")
+        count = codec.INTEGER_MAX
+        if last is not None:
+            count = codec.check_integer(last, "last", 1)
+        wanted = Branch(session_id=name, message_id=message_id, count=count)
         found = await self._backend.read_single_statement(
-            partial(branch_single_statement, session_id=name, message_id=message_id),
-            partial(branch_snapshot, session_id=name, message_id=message_id),
+            partial(branch_single_statement, wanted=wanted),
+            partial(branch_snapshot, wanted=wanted),
         )
         if not found and message_id is not None:
             raise MessageNotFound(name, message_id)
@@ -235,22 +248,51 @@ class Messages:
             )
         )
 
-    async def context(self, session_id: str) -> MessageList:
-        """Return what a model may be sent: the active messages, summary first.
+    async def context(
+        self, session_id: str, *, message_id: str | None = None
+    ) -> MessageList:
+        """Return what a model may be sent: a branch, with its calls and results paired.
 
-        Left out are archived messages, results without their call, calls without
-        their result (each by itself: the text of such a message stays, and a message
-        left with neither goes) and messages of an unknown role. Calls and results are
-        paired by position, as providers repeat ids. The rest is by ``seq``, from one
-        snapshot.
+        First the summary of the latest compaction, on whatever branch it was made, then
+        the branch from the root to the active message without what is archived. With
+        none active there is no branch.
 
-        :raises SessionNotFound, InvalidArgument: no such session.
+        Calls are the entries of ``tool_calls`` and the blocks ``tool_use`` of an
+        assistant. Results are messages of role tool, and the blocks ``tool_result`` of
+        a user. They are paired by position, as providers repeat ids: a result belongs
+        to the first unanswered call with its id in the latest message before it that
+        has one.
 
-        Cost: the active messages, however many are archived.
+        - The results follow directly after the message that has their calls, in the
+          order of the calls, in the form of the calls. Blocks are in one user's
+          message, before what else it says. Nothing else changes its order; so a
+          message whose results move away from its text comes in two parts, both with
+          its id and ``seq``.
+        - A call that no message answers is answered from its tool call, one of the
+          session with the same ``message_id`` and ``call_id`` (or, without one, id),
+          once it has ended. The text is its ``output``, else its ``result`` as JSON,
+          else its ``error``. The message has the tool call's id, the asking message's
+          ``seq``, and the time at which the call ended.
+        - Left out are other calls without a result, results without their call, and
+          messages of an unknown role. The text of a message stays; a message left with
+          neither text nor calls goes.
+
+        All from one snapshot. No message that is stored changes.
+
+        :param message_id: the last message of the branch; None takes the active one.
+        :raises SessionNotFound, MessageNotFound, InvalidArgument: no such session or
+            message.
+
+        Cost: the active messages of all branches, however many are archived. Where tool
+        calls answer, these are read twice.
         """
+        if message_id is not None:
+            message_id = codec.check_id(message_id, "message_id")
         name = codec.check_id(session_id, "session_id")
-        found = await self._list(Range(session_id=name, which="active"))
-        return pruned(sorted(found, key=lambda each: not each.is_summary))
+        return await self._backend.read_single_statement(
+            partial(context_single_statement, session_id=name, message_id=message_id),
+            partial(context_snapshot, session_id=name, message_id=message_id),
+        )
 
     async def compact(
         self,
@@ -261,17 +303,19 @@ class Messages:
         usage: Usage | None = None,
         model: str | None = None,
     ) -> Compaction:
-        """Archive all but the last active messages and put a summary in their place.
+        """Archive all but the last messages of a context, and add a summary of them.
 
-        The summary is a message of role system with a ``seq`` of its own; in
-        ``context`` it comes first, in ``list`` where its seq is. An earlier summary is
-        archived. The active message stays the one it was. One transaction.
+        The context is that of the active message. Its first messages are archived, and
+        what is older than the last of these on other branches. The summary is a message
+        of role system with a ``seq`` of its own; in ``context`` it comes first, in
+        ``list`` where its seq is. An earlier summary is archived. The active message
+        stays the one it was. One transaction.
 
         :param summary: text that is not blank, at most ``payload_bytes_max`` bytes
             encoded.
-        :param preserve: active messages that stay, 0 or more. More stay where a call
-            would be split from its result. When that leaves nothing to archive,
-            nothing is written and ``archived`` is 0.
+        :param preserve: messages that stay, 0 or more. More stay where a call would be
+            split from its result, in ``tool_calls`` or in blocks, on any branch. When
+            that leaves nothing to archive, nothing is written and ``archived`` is 0.
         :param usage: of the model call that wrote the summary; added to the session's
             totals and to the ledger.
         :param model: that wrote it; becomes the session's ``last_model``.
@@ -279,7 +323,8 @@ class Messages:
         :raises SessionNotFound, PayloadInvalid, PayloadTooLarge, InvalidArgument:
             nothing was written.
 
-        Cost: the active messages, without their content.
+        Cost: the active messages of all branches, without their content unless it has
+        blocks of tools.
         """
         text = codec.check_free_text(summary, "summary")
         if not text.strip():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Final
 
@@ -10,7 +11,9 @@ from sqlalchemy import (
     Connection,
     and_,
     bindparam,
+    case,
     delete,
+    literal_column,
     select,
 )
 
@@ -30,7 +33,7 @@ from turnstore.sql.schema import (
 from turnstore.store.heads import Head, Heads
 from turnstore.store.history import materialize, materialize_forks_of
 from turnstore.store.messages.last_model import find_last_model
-from turnstore.store.messages.pairing import boundary
+from turnstore.store.messages.pairing import boundary, branch
 from turnstore.store.messages.reads import Active, CompactionRow, read_compactions
 from turnstore.store.messages.writes import AppendMessages, MessageRow
 from turnstore.store.selects import MESSAGE
@@ -68,10 +71,14 @@ class _Head(Head):
 
 
 class _Part(msgspec.Struct, frozen=True):
-    """What a compaction looks at of a message."""
+    """What a compaction looks at of a message; the content only if it has blocks of
+    tools."""
 
     seq: int
+    id: str
+    parent_id: str | None
     role: Role
+    content: Json
     tool_calls: Json
     tool_call_id: str | None
     is_summary: bool
@@ -86,16 +93,9 @@ def _compact(connection: Connection, command: Compact) -> Outcome:
         return PendingToolCalls(
             session_id, _open_call_ids(connection, head.session_key)
         )
-    parts = sorted(
-        _PARTS.read(connection, session_id), key=lambda each: not each.is_summary
-    )
-    edge = boundary(parts, command.preserve)
-    if edge:
-        # An earlier summary goes whole.
-        edge = max(edge, sum(each.is_summary for each in parts))
-    kept = parts[edge:]
-    boundary_seq = kept[0].seq if kept else head.message_head + 1
-    if not edge:
+    active = _PARTS.read(connection, session_id)
+    boundary_seq, archived = _archiving(active, head, command.preserve)
+    if not archived:
         return Compaction(
             archived=0,
             summary_message=None,
@@ -113,12 +113,31 @@ def _compact(connection: Connection, command: Compact) -> Outcome:
         seq=seq,
         summary_seq=summary.seq,
         boundary_seq=boundary_seq,
-        archived=edge,
+        archived=archived,
         model=row.model,
         created_at=now,
     )
     _INSERT(connection, [made])
     return _record(made, summary)
+
+
+def _archiving(active: list[_Part], head: _Head, preserve: int) -> tuple[int, int]:
+    """Return the seq of the first message that stays, and how many are archived.
+
+    :param active: the active messages of all branches, by seq.
+    """
+    line = branch(active, head.active_message_id)
+    summaries = sum(each.is_summary for each in line)
+    said = [each for each in active if not each.is_summary]
+    seqs = [each.seq for each in said]
+    edge = len(line) - preserve
+    # As few as possible of other branches: none that is newer than what goes of this.
+    first = bisect_right(seqs, line[edge - 1].seq) if edge > summaries else 0
+    first = boundary(said, first)
+    goes = edge > 0 and (summaries > 0 or line[0].seq in seqs[:first])
+    boundary_seq = seqs[first] if first < len(seqs) else head.message_head + 1
+    # An earlier summary goes whole.
+    return boundary_seq, summaries + first if goes else 0
 
 
 def _uncompact(connection: Connection, session_id: str) -> Outcome:
@@ -174,10 +193,18 @@ _HEADS: Final = Heads(
     session_heads.c.active_message_id,
     session_heads.c.last_model,
 )
+# A list, as encoded, with a block of type "tool_use" or "tool_result" in it.
+_has_blocks = and_(
+    messages.c.content.like(literal_column("'[%'")),
+    messages.c.content.like(literal_column("'%\"tool#_%'"), escape="#"),
+)
 _PARTS: Final = Active(
     select(
         messages.c.seq,
+        messages.c.id,
+        messages.c.parent_id,
         messages.c.role,
+        case((_has_blocks, messages.c.content)).label("content"),
         messages.c.tool_calls,
         messages.c.tool_call_id,
         messages.c.summary_of.is_not(None).label("is_summary"),

@@ -1,5 +1,10 @@
 """Which tool result answers which call.
 
+A call is an entry of an assistant's ``tool_calls``, or a block ``tool_use`` in its
+content; one that is written both ways is one call. A result is a message of role tool
+with a ``tool_call_id``, or a block ``tool_result`` in the content of a user's message.
+Either kind of result answers either kind of call.
+
 Providers repeat call ids, even within a session, so calls and results are paired by
 position: a result belongs to the first unanswered call with its id in the latest
 message before it that has one.
@@ -7,15 +12,16 @@ message before it that has one.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from turnstore.records import Json, Message, Role
+from turnstore.records import Json, Role
 
 T = TypeVar("T")
+P = TypeVar("P", bound="Linked")
 
 
 class OpenCalls(Generic[T]):
@@ -41,7 +47,15 @@ class OpenCalls(Generic[T]):
         call = groups[-1].popleft()
         if not groups[-1]:
             groups.pop()
+            if not groups:
+                del self._open[call_id or ""]
         return call
+
+    def copy(self) -> OpenCalls[T]:
+        other: OpenCalls[T] = OpenCalls()
+        for call_id, groups in self._open.items():
+            other._open[call_id] = [group.copy() for group in groups]
+        return other
 
 
 class Part(Protocol):
@@ -50,86 +64,187 @@ class Part(Protocol):
     @property
     def role(self) -> Role: ...
     @property
+    def content(self) -> Json: ...
+    @property
     def tool_calls(self) -> Json: ...
     @property
     def tool_call_id(self) -> str | None: ...
 
 
-class Pair(msgspec.Struct, frozen=True):
-    """Places of a message, of a call in it, and of the message that answers it."""
+class Linked(Protocol):
+    """What makes branches of messages."""
 
-    asker: int
-    call: int
-    result: int
+    @property
+    def id(self) -> str: ...
+    @property
+    def parent_id(self) -> str | None: ...
+    @property
+    def is_summary(self) -> bool: ...
 
 
-def pairs(parts: Sequence[Part]) -> list[Pair]:
-    """Return the calls that are answered, in order of the answers."""
-    calls: OpenCalls[tuple[int, int]] = OpenCalls()
-    found: list[Pair] = []
+class Node(Part, Linked, Protocol):
+    """A message with its place in the tree."""
+
+
+class Call(NamedTuple):
+    """A call, and its places among the ``tool_calls`` and the blocks of a message."""
+
+    id: str
+    entry: int | None
+    block: int | None
+
+
+class Result(NamedTuple):
+    """The place of a message, and of the block in it: None for a message of a tool."""
+
+    at: int
+    block: int | None
+
+
+class Pairing(msgspec.Struct):
+    """Calls by the place of their message, and the results of those by the place among
+    these calls."""
+
+    calls: dict[int, list[Call]] = {}
+    results: dict[int, dict[int, Result]] = {}
+
+    def take(self, waiting: OpenCalls[tuple[int, int]], at: int, part: Part) -> None:
+        """Take in the next message of a branch."""
+        if part.role is Role.TOOL:
+            self._answer(waiting, part.tool_call_id, Result(at, None))
+        elif part.role is Role.ASSISTANT:
+            if part.tool_calls is None and not isinstance(part.content, list):
+                return
+            calls = calls_of(part)
+            if calls:
+                self.calls[at] = calls
+                waiting.ask((each.id, (at, n)) for n, each in enumerate(calls))
+        elif part.role is Role.USER and isinstance(part.content, list):
+            for block, each in enumerate(part.content):
+                if is_result(each):
+                    call_id = _text_in(each, "tool_use_id")
+                    self._answer(waiting, call_id, Result(at, block))
+
+    def _answer(
+        self,
+        waiting: OpenCalls[tuple[int, int]],
+        call_id: str | None,
+        result: Result,
+    ) -> None:
+        asked = waiting.answer(call_id)
+        if asked is not None:
+            at, call = asked
+            self.results.setdefault(at, {})[call] = result
+
+
+def paired(parts: Sequence[Part]) -> Pairing:
+    """Return which calls of one branch are answered."""
+    waiting: OpenCalls[tuple[int, int]] = OpenCalls()
+    pairing = Pairing()
     for at, part in enumerate(parts):
-        if part.role is Role.ASSISTANT:
-            ids = map(_call_id, _calls(part))
-            calls.ask((each, (at, place)) for place, each in enumerate(ids) if each)
-        elif part.role is Role.TOOL:
-            place = calls.answer(part.tool_call_id)
-            if place is not None:
-                found.append(Pair(*place, at))
+        pairing.take(waiting, at, part)
+    return pairing
+
+
+def _splits(parts: Sequence[Node]) -> list[tuple[int, int]]:
+    """Return the places of each call's message and its result, on all branches.
+
+    :param parts: parents before their children.
+    """
+    children = Counter(each.parent_id for each in parts)
+    waiting: dict[str, OpenCalls[tuple[int, int]]] = {}
+    found: list[tuple[int, int]] = []
+    for at, part in enumerate(parts):
+        parent = part.parent_id
+        calls: OpenCalls[tuple[int, int]] | None = None
+        if parent is not None and parent in waiting:
+            children[parent] -= 1
+            # The last child takes its parent's, so that only branching copies.
+            calls = waiting[parent].copy() if children[parent] else waiting.pop(parent)
+        if calls is None:
+            calls = OpenCalls()
+        pairing = Pairing()
+        pairing.take(calls, at, part)
+        for asker, results in pairing.results.items():
+            found += [(asker, each.at) for each in results.values()]
+        if children[part.id]:
+            waiting[part.id] = calls
     return found
 
 
-def boundary(parts: Sequence[Part], preserve: int) -> int:
-    """Return how many of the first parts can go so that at least ``preserve`` stay
-    and no call is split from its result."""
-    found = pairs(parts)
-    edge = max(0, len(parts) - preserve)
+def branch(parts: Sequence[P], tip: str | None) -> list[P]:
+    """Return the summaries among messages, then those from the root to the tip.
+
+    :param parts: by seq. A parent is always older, so that a chain ends whatever an
+        import may have left.
+    """
+    summaries = [each for each in parts if each.is_summary]
+    chain: list[P] = []
+    for each in reversed(parts):
+        if each.id == tip:
+            tip = each.parent_id
+            if not each.is_summary:
+                chain.append(each)
+    return summaries + chain[::-1]
+
+
+def boundary(parts: Sequence[Node], edge: int) -> int:
+    """Return how many of the first parts can go, at most ``edge``, so that no call is
+    split from its result on any branch."""
+    found = _splits(parts)
     while True:
-        split = [each.asker for each in found if each.asker < edge <= each.result]
+        split = [asker for asker, result in found if asker < edge <= result]
         if not split:
             return edge
         # An earlier edge may split other pairs.
         edge = min(split)
 
 
-def pruned(given: Sequence[Message]) -> list[Message]:
-    """Return what a model may be sent of messages.
-
-    Left out: results without their call, calls without their result, messages of an
-    unknown role. The text of a message stays; one that has lost all its calls and has
-    no text goes. As a call and its result go or stay together, what is left has no
-    other ones to leave out.
-    """
-    found = pairs(given)
-    results = {each.result for each in found}
-    answered: dict[int, set[int]] = {}
-    for each in found:
-        answered.setdefault(each.asker, set()).add(each.call)
-    kept: list[Message] = []
-    for at, message in enumerate(given):
-        if message.role is Role.UNKNOWN:
+def calls_of(part: Part) -> list[Call]:
+    """Return the calls of an assistant's message: those of ``tool_calls`` first."""
+    calls = [
+        Call(call_id, entry, None)
+        for entry, given in enumerate(entries_of(part))
+        if (call_id := _text_in(given, "id"))
+    ]
+    if not isinstance(part.content, list):
+        return calls
+    unpaired: dict[str, deque[int]] = {}
+    for at, call in enumerate(calls):
+        unpaired.setdefault(call.id, deque()).append(at)
+    for block, given in enumerate(part.content):
+        call_id = _text_in(given, "id") if is_call(given) else None
+        if not call_id:
             continue
-        if message.role is Role.TOOL and at not in results:
-            continue
-        if message.tool_calls is not None:
-            calls = _calls(message)
-            rest = [calls[place] for place in sorted(answered.get(at, ()))]
-            if not rest and _is_blank(message.content):
-                continue
-            if not rest or len(rest) < len(calls):
-                message = msgspec.structs.replace(message, tool_calls=rest or None)
-        kept.append(message)
-    return kept
+        if unpaired.get(call_id):
+            at = unpaired[call_id].popleft()
+            calls[at] = calls[at]._replace(block=block)
+        else:
+            calls.append(Call(call_id, None, block))
+    return calls
 
 
-def _calls(part: Part) -> list[Any]:
+def entries_of(part: Part) -> list[Any]:
     # What an import left may be no list.
     return part.tool_calls if isinstance(part.tool_calls, list) else []
 
 
-def _call_id(call: Any) -> str | None:
-    call_id = call.get("id") if isinstance(call, dict) else None
-    return call_id if isinstance(call_id, str) else None
+def blocks_of(part: Part) -> list[Any]:
+    return part.content if isinstance(part.content, list) else []
 
 
-def _is_blank(content: Json) -> bool:
-    return not (content.strip() if isinstance(content, str) else content)
+def is_call(block: Json) -> bool:
+    return is_block(block, ("tool_use",))
+
+
+def is_result(block: Json) -> bool:
+    return is_block(block, ("tool_result",))
+
+
+def is_block(block: Json, types: Collection[str]) -> bool:
+    return isinstance(block, dict) and block.get("type") in types
+
+
+def _text_in(given: Any, name: str) -> str | None:
+    found = given.get(name) if isinstance(given, dict) else None
+    return found if isinstance(found, str) else None

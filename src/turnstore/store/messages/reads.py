@@ -9,15 +9,19 @@ a fork and its parent, which share rows, may be compacted apart.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
     Connection,
     Select,
     Text,
     and_,
     bindparam,
+    cast,
     func,
     literal_column,
     or_,
@@ -53,16 +57,35 @@ class CompactionRow(msgspec.Struct, frozen=True, kw_only=True):
 class Active(Generic[R]):
     """The active messages of a session by seq, as records of any type."""
 
-    def __init__(self, columns: Select[Any], record: type[R]) -> None:
+    def __init__(
+        self,
+        columns: Select[Any],
+        record: type[R],
+        extra: Sequence[ColumnElement[Any]] = (),
+    ) -> None:
         self._history = History(
             "message",
             messages,
             columns,
             record,
             _IS_NO_OLD_SUMMARY,
-            extra=[_COMPACTIONS],
+            extra=extra,
             first=_BOUNDARY,
         )
+
+    def single_statement(
+        self, connection: Connection, session_id: str
+    ) -> tuple[list[R], Sequence[Any]] | None:
+        """Read them with the extra values in one statement; None where it takes more.
+
+        :raises SessionNotFound: no such session.
+        """
+        answer = self._history.single_statement(
+            connection, None, session=session_id, after=0, before=codec.INTEGER_MAX
+        )
+        if answer is not None:
+            of_session(connection, session_id, answer[0])
+        return answer
 
     def read(self, connection: Connection, session_id: str) -> list[R]:
         """:raises SessionNotFound: no such session."""
@@ -123,34 +146,48 @@ def list_snapshot(connection: Connection, wanted: Range) -> list[Message]:
     return _finished(connection, wanted, found, rows)
 
 
+class Branch(msgspec.Struct, frozen=True, kw_only=True):
+    """The last ``count`` messages from the root to one; None is the active one."""
+
+    session_id: str
+    message_id: str | None
+    count: int
+
+
 def branch_single_statement(
-    connection: Connection, session_id: str, message_id: str | None
+    connection: Connection, wanted: Branch
 ) -> list[Message] | None:
-    """Return the messages from the root to one, None for the active one; None for a
-    fork, or where one statement is not enough."""
-    answer = _BRANCH.with_extra(connection, session=session_id, message=message_id)
+    """Return messages by seq; None for a fork, or where one statement is not
+    enough."""
+    answer = _BRANCH.with_extra(
+        connection,
+        session=wanted.session_id,
+        message=wanted.message_id,
+        count=wanted.count,
+    )
     if answer is None:
         return None
     found, (sources, rows) = answer
     if sources:
         return None
-    of_session(connection, session_id, found)
+    of_session(connection, wanted.session_id, found)
     return marked(found, _DECODE_COMPACTIONS(f"[{rows or ''}]"))
 
 
-def branch_snapshot(
-    connection: Connection, session_id: str, message_id: str | None
-) -> list[Message]:
+def branch_snapshot(connection: Connection, wanted: Branch) -> list[Message]:
     """As ``branch_single_statement``, out of the whole history. For a snapshot."""
+    session_id, message_id = wanted.session_id, wanted.message_id
     if message_id is None:
         message_id = connection.execute(
-            _ACTIVE_ID, {"session": session_id}
+            ACTIVE_ID, {"session": session_id}
         ).scalar_one_or_none()
     found: list[Message] = []
     for message in reversed(list_snapshot(connection, Range(session_id=session_id))):
         if message.id == message_id:
             found.append(message)
             message_id = message.parent_id
+            if len(found) == wanted.count:
+                break
     return found[::-1]
 
 
@@ -256,9 +293,15 @@ _HISTORIES: Final = {
 _wanted_id = func.coalesce(
     bindparam("message", type_=Text()), session_heads.c.active_message_id
 )
+_ONE: Final = literal_column("1", BigInteger)
 # A parent is always older, so that a chain ends whatever an import may have left.
 _chain = (
-    select(messages.c.session_key, messages.c.seq, messages.c.parent_id)
+    select(
+        messages.c.session_key,
+        messages.c.seq,
+        messages.c.parent_id,
+        cast(_ONE, BigInteger).label("place"),
+    )
     .join(sessions, sessions.c.session_key == messages.c.session_key)
     .join(session_heads, session_heads.c.session_key == messages.c.session_key)
     .where(SESSION_IS, messages.c.id == _wanted_id)
@@ -266,12 +309,15 @@ _chain = (
 )
 _parent = messages.alias("parent")
 _chain = _chain.union_all(
-    select(_parent.c.session_key, _parent.c.seq, _parent.c.parent_id).join(
+    select(
+        _parent.c.session_key, _parent.c.seq, _parent.c.parent_id, _chain.c.place + _ONE
+    ).join(
         _chain,
         and_(
             _parent.c.session_key == _chain.c.session_key,
             _parent.c.id == _chain.c.parent_id,
             _parent.c.seq < _chain.c.seq,
+            _chain.c.place < bindparam("count", type_=BigInteger),
         ),
     )
 )
@@ -286,7 +332,7 @@ _BRANCH: Final = Query(
     Message,
     extra=[SOURCES_COUNT, _COMPACTIONS],
 )
-_ACTIVE_ID: Final = (
+ACTIVE_ID: Final = (
     select(session_heads.c.active_message_id)
     .join(sessions, sessions.c.session_key == session_heads.c.session_key)
     .where(SESSION_IS)
