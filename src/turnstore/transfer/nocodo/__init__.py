@@ -213,13 +213,12 @@ class _Reader:
 def write(rows: SessionRows, writer: SessionWriter) -> None:
     _write_session(rows.session, writer)
     for message in rows.messages:
-        role = message.role if message.role_raw is None else message.role_raw
         writer.add(
             MESSAGES,
             message.seq,
             {
                 "id": cells.own_id(message.id),
-                "role": role,
+                "role": writer.role_of(message),
                 "content": _content(message, writer),
                 "created_at": cells.count_of(message.created_at, SECOND),
             },
