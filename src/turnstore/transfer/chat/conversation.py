@@ -27,7 +27,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -114,7 +114,13 @@ def read(
     )
     rows = SessionRows(session=session)
     _take_about(found, rows, notes, bytes_max)
-    _keep(found, rows, {"format": "chat", "digest": digest}, id_key, bytes_max)
+    name = _format(found, messages)
+    source: dict[str, Json] = {"format": "chat", "digest": digest}
+    if name != CHAT:
+        source["wrapping"] = name
+    if id_key not in (None, "id"):
+        source["id_key"] = id_key
+    _keep(found, rows, source, id_key, bytes_max)
     reader = MessageRows(rows, bytes_max, notes)
     for at, message in enumerate(messages):
         try:
@@ -127,7 +133,7 @@ def read(
     return Conversation(
         session_id=session_id,
         digest=digest,
-        format=found.format,
+        format=name,
         rows=complete(linked(rows)),
         notes=notes,
     )
@@ -138,6 +144,16 @@ def _read_message(at: int, given: Json, notes: Counter[str]) -> ReadMessage:
         return read_message(given, notes)
     except InvalidArgument as error:
         raise InvalidArgument(f"messages[{at}]: {error}") from error
+
+
+def _format(found: Found, messages: list[ReadMessage]) -> str:
+    """Return what the format is called, of messages with other keys as well."""
+    if found.format == CHAT and any("role" in each.made for each in messages):
+        first: Any = found.messages[0]
+        if "data" in first:
+            return "LangChain messages"
+        return "Gemini CLI" if "sessionId" in found.about else "messages without role"
+    return found.format
 
 
 def _start(
@@ -210,10 +226,6 @@ def _keep(
     source["json_keys"] = json_keys
     if aside:
         source["aside"] = aside
-    if found.format != CHAT:
-        source["wrapping"] = found.format
-    if id_key not in (None, "id"):
-        source["id_key"] = id_key
     rows.session.config = codec.encode({"import": source}, bytes_max)
 
 

@@ -150,6 +150,8 @@ def _counts(given: Mapping[str, Any], *, is_bare: bool) -> tuple[Usage | None, b
     """
     :param is_bare: the counts stand among other keys, so short names mean other things.
     """
+    if is_bare and not any("oken" in key for key in given):
+        return None, False
     inner = [each for key in _DETAILS if isinstance(each := given.get(key), dict)]
     cache = given.get("cache")
     cache = cache if isinstance(cache, dict) else {}

@@ -12,7 +12,12 @@ from typing import Any, BinaryIO, Final
 
 import msgspec
 
-from turnstore.errors import InvalidArgument, PayloadInvalid, PayloadTooLarge
+from turnstore.errors import (
+    BackendError,
+    InvalidArgument,
+    PayloadInvalid,
+    PayloadTooLarge,
+)
 from turnstore.options import MIB, StoreOptions
 from turnstore.records import Json
 from turnstore.sql import codec
@@ -20,9 +25,11 @@ from turnstore.transfer.chat.conversation import Conversation, digest_of, own_id
 from turnstore.transfer.chat.formats import Found, find, is_message
 from turnstore.transfer.chat.source import TextSource
 from turnstore.transfer.chat.values import Value, Values
+from turnstore.transfer.files.source import Source
 
 VALUE_BYTES_MIN: Final = 64 * MIB
-"""A value of a file may have this many bytes, or four times ``payload_bytes_max``."""
+PAYLOADS_PER_VALUE: Final = 4
+"""A value of a file may have these bytes, or ``payload_bytes_max`` times this."""
 DIGITS_MAX: Final = 4_300
 
 NOT_JSON: Final = "not JSON"
@@ -30,6 +37,7 @@ NO_CONVERSATION: Final = "no conversation"
 INVALID: Final = "can't be stored"
 UNREADABLE: Final = "unreadable file"
 
+_OF_A_DATABASE: Final = ("-wal", "-shm", "-journal")
 _decode: Final = msgspec.json.Decoder().decode
 
 
@@ -69,12 +77,36 @@ def files_of(given: str | os.PathLike[str] | BinaryIO) -> list[ChatFile]:
     for folder, folders, names in os.walk(path):
         folders[:] = [each for each in folders if not each.startswith(".")]
         found += [Path(folder, each) for each in names if not each.startswith(".")]
-    parts = sorted(each.relative_to(path).as_posix() for each in found)
+    # A pipe or a device would not end.
+    files = [each for each in found if each.is_file()]
+    parts = sorted(each.relative_to(path).as_posix() for each in files)
     return [_at(path / each, each) for each in parts]
 
 
 def _at(path: Path, part: str = "") -> ChatFile:
-    return ChatFile(name=str(path), file=lambda: path.open("rb"), part=part)
+    return ChatFile(name=str(path), file=lambda: _opened(path), part=part)
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a file that is no database: to close one by any way but SQLite drops the
+    locks that this process has on it, perhaps those of the store.
+
+    :raises InvalidArgument: it is a database, or belongs to one.
+    """
+    reason = f"{path} is not text: it is a database, or belongs to one"
+    if path.name.endswith(_OF_A_DATABASE):
+        raise InvalidArgument(reason)
+    if path.stat().st_size:
+        source = Source(path)
+        try:
+            is_database = source.open()
+        except BackendError:
+            is_database = True
+        finally:
+            source.close()
+        if is_database:
+            raise InvalidArgument(reason)
+    return path.open("rb")
 
 
 class ChatReader:
@@ -154,11 +186,11 @@ class ChatReader:
     def _read_file(self, file: ChatFile, source: TextSource) -> Iterator[Read]:
         if not file.part:
             self.total_bytes = source.total_bytes
-        bytes_max = max(VALUE_BYTES_MIN, 4 * self._bytes_max)
+        bytes_max = max(VALUE_BYTES_MIN, PAYLOADS_PER_VALUE * self._bytes_max)
         values = Values(source.read, bytes_max, _is_message)
         # Messages that are values themselves make one conversation.
         single: list[Json] = []
-        size_bytes = 0
+        size_bytes, is_broken = 0, False
         while (value := values.next()) is not None:
             values.forget()
             source.used_bytes = values.done_bytes
@@ -166,6 +198,7 @@ class ChatReader:
             try:
                 decoded = _value(value, notes)
             except InvalidArgument as error:
+                is_broken = True
                 yield _left_out(file, value.line, NOT_JSON, str(error))
                 continue
             if is_message(decoded):
@@ -182,7 +215,13 @@ class ChatReader:
                 single.append(decoded)
                 continue
             yield from self._conversations(file, value.line, decoded, notes)
-        if single:
+        if single and (is_broken or source.fault is not None):
+            # Without what is broken they may be part of a conversation only.
+            reason = (
+                f"{len(single)} messages by themselves: a part of the file is broken"
+            )
+            yield _left_out(file, None, INVALID, reason)
+        elif single:
             yield from self._conversations(file, 1, single, Counter())
         if source.fault is not None:
             yield _left_out(file, None, UNREADABLE, source.fault)

@@ -150,14 +150,14 @@ class Values:
 
         :raises _BrokenError: it has no end, is too long or too deep.
         """
-        depth, at = 0, start
+        opened, at = bytearray(), start
         while True:
             for token in _TOKEN.finditer(self._buffer, at):
                 kind = self._buffer[token.start()]
                 at = token.end()
                 if kind in _OPENING:
-                    depth += 1
-                    if depth > DEPTH_MAX:
+                    opened.append(kind)
+                    if len(opened) > DEPTH_MAX:
                         raise _BrokenError(f"not JSON: over {DEPTH_MAX} levels", at)
                 elif kind == ord("\n"):
                     if at == len(self._buffer):
@@ -165,8 +165,9 @@ class Values:
                         break
                     self._check_lines(token.start(), at)
                 elif kind != ord('"'):
-                    depth -= 1
-                    if depth == 0:
+                    if kind - opened.pop() != 2:  # as "}" - "{" and "]" - "["
+                        raise _BrokenError("not JSON: brackets do not match", at)
+                    if not opened:
                         self._check_size(start, at)
                         return at
                 elif token.end() == token.start() + 1:
@@ -227,6 +228,7 @@ class Values:
                 self._advance(match.end())
                 return
             self._advance(max(at, len(self._buffer) - kept))
+            self.forget()
             at = self._at
             if not self._fill():
                 self._advance(len(self._buffer))
