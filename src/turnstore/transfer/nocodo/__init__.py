@@ -90,6 +90,9 @@ class _Reader:
         source = self._source
         row = source[SESSIONS][0]
         session = self._session(session_id, row)
+        for name in (MESSAGES, CALLS):
+            for row in [each for each in source[name] if "id" not in each]:
+                source.set_aside(name, row, "no column id")
         self._messages = {str(row["id"]) for row in source[MESSAGES]}
         self._calls = {str(row["id"]) for row in source[CALLS]}
         rows = SessionRows(
