@@ -130,8 +130,9 @@ async def export_file(
     Sessions that were imported from the system come back as they were, with the file's
     own tables. From other sessions the file gets what the system has a place for; the
     report counts the rest. In the chat format the sessions come in the order of their
-    ``created_at``, which for imported ones is the order of their file. The file gets
-    its name when it is complete: an export that is stopped or fails leaves nothing.
+    ``created_at``, which for imported ones without a time of their own is the order of
+    their file. The file gets its name when it is complete: an export that is stopped or
+    fails leaves nothing.
 
     Each chunk of sessions is read from one snapshot. Memory is bounded by the chunk:
     4,096 rows, or one session.

@@ -34,8 +34,9 @@ class _ListedSession(SessionSize, kw_only=True):
 
 
 class _ByCreation(SessionChunks):
-    """Reads sessions in the order of ``created_at``, which for imported ones is the
-    order of their file. Keys don't follow that order if several lanes write."""
+    """Reads sessions in the order of ``created_at``, which for imported ones without a
+    time of their own is the order of their file. Keys don't follow that order if
+    several lanes write."""
 
     def _following(
         self, connection: Connection, last: SessionSize | None, limit: int
