@@ -222,16 +222,15 @@ async def test_one_message_per_line_is_one_conversation(
 async def test_what_is_beside_a_list_of_conversations_is_kept(
     store: SessionStore, tmp_path: Path
 ) -> None:
-    given = {"a": [1, {"b": 2}], "rows": [{"id": "1", "messages": [HI]}] * 1}
-    given["rows"] = [{"id": str(n), "messages": [HI]} for n in (1, 2)]
+    first, second = ({"id": str(n), "messages": [HI]} for n in (1, 2))
+    given = {"a": [1, {"b": 2}], "train": [first, {"odd": 1}], "test": [second]}
 
     report = await imported(store, tmp_path / "a.jsonl", given)
 
     assert report.sessions == 2
-    kept = [
-        each.metadata for each in (await store.sessions.list(descending=False)).items
-    ]
-    assert kept == [{"file": '{"a":[1,{"b":2}]}'}, {}]
+    listed = await store.sessions.list(descending=False)
+    kept = [each.metadata for each in listed.items]
+    assert kept == [{"file": '{"a":[1,{"b":2}],"train":[{"odd":1}]}'}, {}]
 
 
 async def test_other_branches_of_a_tree_are_kept(

@@ -152,22 +152,28 @@ def _name(key: str, value: dict[str, Any]) -> str:
 
 
 def _in_lists(value: dict[str, Any]) -> Iterator[Found]:
-    """Yield the conversations in the first list that has some. What is beside the list
-    goes with the first of them."""
+    """Yield the conversations in the lists of an object. What else it has goes with the
+    first of them."""
+    conversations: list[Found] = []
+    rest: dict[str, Json] = {}
     for key, listed in value.items():
-        if not isinstance(listed, list):
-            continue
-        rest = {name: each for name, each in value.items() if name != key}
-        for each in listed:
-            found = _in_object(each) if isinstance(each, dict) else None
-            if found is not None:
-                if rest:
-                    about = {**found.about, "file": rest}
-                    found = msgspec.structs.replace(found, about=about)
-                    rest = {}
-                yield found
-        if not rest:
-            return
+        several = listed if isinstance(listed, list) else []
+        parts = [
+            _in_object(each) if isinstance(each, dict) else None for each in several
+        ]
+        found = [each for each in parts if each is not None]
+        conversations += found
+        others = [
+            each for each, part in zip(several, parts, strict=True) if part is None
+        ]
+        if not found:
+            rest[key] = listed
+        elif others:
+            rest[key] = others
+    if conversations and rest:
+        about = {**conversations[0].about, "file": rest}
+        conversations[0] = msgspec.structs.replace(conversations[0], about=about)
+    yield from conversations
 
 
 def _chatgpt(value: dict[str, Any]) -> Found | None:
