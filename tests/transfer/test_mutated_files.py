@@ -19,7 +19,7 @@ from tests.support.files import mutations
 from tests.support.files.every_file import BUILDERS, CONVERSATIONS, build, read_lines
 from tests.support.transfer.reading import read_all
 from tests.transfer.test_chat_formats import WRAPPED
-from turnstore import SessionStore, StoreError
+from turnstore import DatabaseCorrupt, SessionStore, StoreError
 from turnstore.transfer import export_file, import_file
 
 SYSTEMS = ("chat", *BUILDERS)
@@ -83,3 +83,18 @@ async def one_round(rng: random.Random, folder: Path, system: str) -> str:
             assert system != "chat"
             return "taken, not exported"
         return "left out" if report.problems else "taken"
+
+
+async def test_a_damaged_schema_that_its_error_cites_is_a_typed_error(
+    store: SessionStore, tmp_path: Path
+) -> None:
+    """The driver can't decode the message of SQLite then."""
+    built = build(tmp_path, "nocodo", "ordinary")
+    data = built.read_bytes()
+    at = data.index(b"CREATE TABLE agent_messages")
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(data[:at] + b"CREATE TABLE\x81\x81((\x81" + data[at + 17 :])
+
+    for given in ("nocodo", None):
+        with pytest.raises(DatabaseCorrupt):
+            await import_file(store, damaged, given)
