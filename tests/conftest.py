@@ -94,6 +94,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--crash-rounds", type=int, default=5, help="kills of each crash test"
     )
+    parser.addoption(
+        "--mutations", type=int, default=150, help="changed files of all systems"
+    )
+    parser.addoption("--mutation-round", type=int, help="the only one to repeat")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -151,9 +151,9 @@ class PendingToolCalls(StoreError):
 
 
 class PayloadInvalid(StoreError, ValueError):
-    """A payload is not JSON that would come back equal: NaN and Infinity, a lone
-    surrogate, a key that is no text, a type that JSON has not, more than 200 levels, an
-    integer of more than 4,300 digits. Nothing written."""
+    """A payload is not JSON that would come back equal: NaN and Infinity, a key
+    that is no text, a type that JSON has not, more than 200 levels, an integer of more
+    than 4,300 digits. Nothing written."""
 
 
 class PayloadTooLarge(StoreError, ValueError):

@@ -47,9 +47,11 @@ class SessionStatus(_Lenient):
 
 
 class Role(_Lenient):
-    """Who speaks in a message. ``UNKNOWN`` is only read."""
+    """Who speaks in a message. ``DEVELOPER`` is OpenAI's name for the role of system
+    messages to newer models. ``UNKNOWN`` is only read."""
 
     SYSTEM = "system"
+    DEVELOPER = "developer"
     USER = "user"
     ASSISTANT = "assistant"
     TOOL = "tool"

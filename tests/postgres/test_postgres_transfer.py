@@ -105,7 +105,11 @@ async def test_a_conversation_that_an_index_cannot_hold_is_reported(
     store: SessionStore, tmp_path: Path, rng: random.Random
 ) -> None:
     value = rng.randbytes(10_000).hex()
-    lines = [{"id": "before"}, {"id": "long", "k": value}, {"id": "after"}]
+    lines = [
+        {"id": "before", "k": value},  # metadata, which are kept aside then
+        {"id": "long", "model": value},
+        {"id": "after", "a": "\ud83d"},
+    ]
     path = tmp_path / "in.jsonl"
     path.write_text(
         "".join(json.dumps({**each, "messages": []}) + "\n" for each in lines)

@@ -14,6 +14,7 @@ from tests.support.files.chat_files import SAMPLE, conversation, imported, write
 from turnstore.records import SessionState, ToolCall
 from turnstore.store import SessionStore
 from turnstore.transfer import ImportReport, import_file
+from turnstore.transfer.chat.formats import CHAT
 
 TRANSCRIPTS = (
     Path(__file__).parents[3] / "shared" / "data" / "airline-transcripts.jsonl"
@@ -98,7 +99,9 @@ async def check_equal_to_source(store: SessionStore, path: Path) -> None:
 async def test_sample_comes_back_equal(store: SessionStore) -> None:
     report = await import_file(store, SAMPLE)
 
-    assert report == ImportReport(sessions=3, messages=16, tool_calls=6, events=22)
+    assert report == ImportReport(
+        sessions=3, messages=16, tool_calls=6, events=22, formats={CHAT: 3}
+    )
     await check_equal_to_source(store, SAMPLE)
 
 
@@ -107,7 +110,11 @@ async def test_real_transcripts_come_back_equal(store: SessionStore) -> None:
     report = await import_file(store, TRANSCRIPTS)
 
     assert report == ImportReport(
-        sessions=100, messages=2658, tool_calls=572, events=3230
+        sessions=100,
+        messages=2658,
+        tool_calls=572,
+        events=3230,
+        formats={CHAT: 100},
     )
     await check_equal_to_source(store, TRANSCRIPTS)
     answers = 0

@@ -69,7 +69,10 @@ def test_a_database_goes_in_and_comes_out(
 def test_a_chat_file_is_recognised_too(tmp_path: Path) -> None:
     result = run("import", SAMPLE, "--into", f"sqlite:///{tmp_path}/store.db")
 
-    assert result.stdout == "3 sessions, 16 messages, 6 tool calls, 22 events\n"
+    assert result.stdout == (
+        "Recognised: OpenAI chat format.\n"
+        "3 sessions, 16 messages, 6 tool calls, 22 events\n"
+    )
 
 
 def test_some_sessions_are_exported(url: str, tmp_path: Path) -> None:

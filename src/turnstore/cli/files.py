@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +18,8 @@ from turnstore.cli.terminal import console, counted, fail, plain, run
 from turnstore.options import StoreOptions
 from turnstore.store import SessionStore
 
+LINES_MAX: Final = 10
+"""Problems of a kind, and reasons, that are printed for a chat file."""
 SYSTEMS: Final = tuple(each for each in transfer.FORMATS if each != "chat")
 
 into_store = click.option(
@@ -31,6 +34,18 @@ from_store = click.option(
 )
 given_file = click.argument(
     "file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+given_files = click.argument(
+    "file",
+    metavar="FILE",
+    type=click.Path(exists=True, allow_dash=True, path_type=Path),
+)
+payload_bytes_max = click.option(
+    "--payload-bytes-max",
+    metavar="BYTES",
+    type=int,
+    help="Import messages and other values of up to this size.",
+    show_default=f"{StoreOptions().payload_bytes_max}",
 )
 new_file = click.argument(
     "file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path)
@@ -52,7 +67,8 @@ class _Importing(click.Group):
         self, context: click.Context, arguments: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         first = arguments[0]
-        if self.get_command(context, first) is None and Path(first).exists():
+        is_file = first == "-" or Path(first).exists()
+        if self.get_command(context, first) is None and is_file:
             return _RECOGNISED, self.commands[_RECOGNISED], arguments
         return super().resolve_command(context, arguments)
 
@@ -74,24 +90,32 @@ def exporting() -> None:
 
 
 @importing.command("chat")
-@given_file
+@given_files
 @into_store
-def import_chat(file: Path, into: str | None) -> None:
-    """Import conversations in the OpenAI chat format, each as one session.
+@payload_bytes_max
+def import_chat(file: Path, into: str | None, payload_bytes_max: int | None) -> None:
+    """Import conversations, each as one session.
 
-    FILE has one conversation per line: a JSON object with a list of messages.
+    FILE has JSON: one value per line, or values over many lines, or a list. A
+    conversation is an object with a list of messages in the OpenAI chat format or one
+    like it (ShareGPT, tau-bench, mini-SWE-agent, batch requests, exports of ChatGPT and
+    Claude), or is that list. FILE may be packed by gzip. It may be a folder, all of
+    whose files are imported, or - for standard input.
 
-    Importing a file again adds nothing. A bad line is left out and reported.
+    Importing it again adds nothing. What is no conversation is left out and reported.
     """
-    _import(file, "chat", into)
+    _import(file, "chat", into, payload_bytes_max)
 
 
 @importing.command(_RECOGNISED, hidden=True)
-@given_file
+@given_files
 @into_store
-def import_recognised(file: Path, into: str | None) -> None:
+@payload_bytes_max
+def import_recognised(
+    file: Path, into: str | None, payload_bytes_max: int | None
+) -> None:
     """Import a file whose format is recognised."""
-    _import(file, None, into)
+    _import(file, None, into, payload_bytes_max)
 
 
 @exporting.command("chat")
@@ -114,8 +138,11 @@ def _add_system(system: str) -> None:
     )
     @given_file
     @into_store
-    def import_system(file: Path, into: str | None) -> None:
-        _import(file, system, into)
+    @payload_bytes_max
+    def import_system(
+        file: Path, into: str | None, payload_bytes_max: int | None
+    ) -> None:
+        _import(file, system, into, payload_bytes_max)
 
     @exporting.command(
         system,
@@ -135,10 +162,21 @@ for _system in SYSTEMS:
     _add_system(_system)
 
 
-def _import(file: Path, format: str | None, into: str | None) -> None:
-    report = run(partial(_run_import, file, format, into))
-    for problem in report.problems:
-        click.echo(plain(str(problem)), err=True)
+def _import(
+    file: Path, format: str | None, into: str | None, payload_bytes_max: int | None
+) -> None:
+    try:
+        options = (
+            StoreOptions()
+            if payload_bytes_max is None
+            else StoreOptions(payload_bytes_max=payload_bytes_max)
+        )
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--payload-bytes-max") from None
+    report = run(partial(_run_import, file, format, into, options))
+    _print_problems(report)
+    if report.formats:
+        click.echo(f"Recognised: {', '.join(report.formats)}.")
     parts = [*_counts(report)]
     if report.sessions_skipped:
         parts.append(f"{counted(report.sessions_skipped, 'session')} there already")
@@ -147,11 +185,26 @@ def _import(file: Path, format: str | None, into: str | None) -> None:
     if report.problems:
         lines = [each for each in report.problems if each.line is not None]
         noun = "line" if lines else "session"
-        parts.append(f"{counted(len(report.problems), noun)} left out")
+        count = len(report.problems) + sum(report.more_problems.values())
+        parts.append(f"{counted(count, noun)} left out")
     click.echo(", ".join(parts))
-    _print_reasons(report.reasons)
+    _print_reasons(report.reasons, LINES_MAX if report.formats else None)
     if report.problems:
         raise Exit(1)
+
+
+def _print_problems(report: transfer.ImportReport) -> None:
+    """Print the first problems of each kind, and how many more there are."""
+    by_kind: dict[str, list[transfer.Problem]] = {}
+    for problem in report.problems:
+        by_kind.setdefault(problem.kind, []).append(problem)
+    for kind, problems in by_kind.items():
+        shown = problems[:LINES_MAX] if kind else problems
+        for problem in shown:
+            click.echo(plain(str(problem)), err=True)
+        more = len(problems) - len(shown) + report.more_problems.get(kind, 0)
+        if more:
+            click.echo(f"and {more} more: {kind}", err=True)
 
 
 def _export(
@@ -174,18 +227,21 @@ def _counts(report: transfer.ImportReport | transfer.ExportReport) -> list[str]:
     ]
 
 
-def _print_reasons(reasons: dict[str, int]) -> None:
-    for reason, count in reasons.items():
+def _print_reasons(reasons: dict[str, int], lines_max: int | None = None) -> None:
+    for reason, count in [*reasons.items()][:lines_max]:
         click.echo(f"  {count:>8} {plain(reason)}")
+    if lines_max is not None and len(reasons) > lines_max:
+        click.echo(f"and {len(reasons) - lines_max} more")
 
 
 async def _run_import(
-    file: Path, format: str | None, into: str | None
+    file: Path, format: str | None, into: str | None, options: StoreOptions
 ) -> transfer.ImportReport:
+    given = sys.stdin.buffer if str(file) == "-" else file
     try:
-        async with SessionStore(into) as store:
+        async with SessionStore(into, options) as store:
             with bar("importing") as on_progress:
-                return await transfer.import_file(store, file, format, on_progress)
+                return await transfer.import_file(store, given, format, on_progress)
     except OSError as error:
         fail(f"can't read {file}: {error.strerror or error}")
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from textwrap import indent
 from typing import Any, Final
 
-import msgspec
 from rich.console import Console
 from rich.text import Text
 
@@ -19,6 +19,7 @@ all are wanted."""
 
 _ROLE_STYLES: Final = {
     "system": "bold magenta",
+    "developer": "bold magenta",
     "user": "bold green",
     "assistant": "bold cyan",
     "tool": "bold yellow",
@@ -144,4 +145,4 @@ def _part(part: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    return json.dumps(value, indent=2, ensure_ascii=False)

@@ -8,11 +8,11 @@ from typing import Any, Final, NoReturn, TypeVar
 
 import anyio
 import click
-import msgspec
 from click.exceptions import Exit
 from rich.console import Console
 
 from turnstore.errors import StoreError
+from turnstore.sql import codec
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ def fail(reason: str) -> NoReturn:
 
 def print_json(value: Any) -> None:
     """Print a value as one line of JSON, in UTF-8 whatever the terminal's encoding."""
-    click.echo(msgspec.json.encode(value))
+    click.echo(codec.to_json(value))
 
 
 def counted(count: int, noun: str) -> str:

@@ -4,12 +4,17 @@
 compares. That finds in one pass of C code what encoders change without a word: NaN
 and Infinity (written as null), keys that are not strings (written as strings), bytes,
 dates and other objects (written as text).
+
+A lone surrogate, half of a character that was cut, has no UTF-8. In a payload it is
+kept as a JSON escape, ``\\ud83d``, which is ASCII for every database. Two surrogates
+that make a pair become the character that they stand for.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable
@@ -30,6 +35,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _MICROS_MIN: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _MICROS_MAX: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
 
@@ -37,18 +43,19 @@ _decode: Final = msgspec.json.Decoder().decode
 def encode(value: Json, bytes_max: int) -> str:
     """Return ``value`` as JSON text that decodes to an equal value.
 
-    :raises PayloadInvalid: NaN, Infinity, a lone surrogate, a key that is no string, a
-        type JSON has not, more than 200 levels, an integer of more than 4,300 digits.
+    :raises PayloadInvalid: NaN, Infinity, a key that is no string, a type JSON has not,
+        more than 200 levels, an integer of more than 4,300 digits.
     :raises PayloadTooLarge: more than ``bytes_max`` bytes.
     """
     try:
-        encoded = _encode(value)
+        encoded = to_json(value)
         if len(encoded) > bytes_max:
             raise PayloadTooLarge(len(encoded), bytes_max)
         try:
             same = _decode(encoded) == value
-        except msgspec.ValidationError:
-            # A long integer: perhaps too long, where the program raised the limit.
+        except msgspec.DecodeError:
+            # A lone surrogate, or a long integer: perhaps too long, where the program
+            # raised the limit.
             same = False
     except (
         TypeError,
@@ -72,13 +79,42 @@ def encode(value: Json, bytes_max: int) -> str:
     return encoded.decode()
 
 
+def to_json(value: object) -> bytes:
+    """Return ``value`` as JSON without a proof that it decodes to an equal value.
+
+    Lone surrogates are written as escapes.
+    """
+    try:
+        return _encode(value)
+    except UnicodeEncodeError:
+        text = json.dumps(
+            msgspec.to_builtins(value), ensure_ascii=False, separators=(",", ":")
+        )
+        return _SURROGATE.sub(_escaped, paired(text)).encode()
+
+
+def paired(text: str) -> str:
+    """Return text in which each pair of surrogates is one character."""
+    units = text.encode("utf-16-le", "surrogatepass")
+    return units.decode("utf-16-le", "surrogatepass")
+
+
+def without_surrogates(text: str) -> str:
+    """Return text with U+FFFD in place of each lone surrogate."""
+    return _SURROGATE.sub("\ufffd", paired(text))
+
+
+def _escaped(surrogate: re.Match[str]) -> str:
+    return f"\\u{ord(surrogate[0]):04x}"
+
+
 def encode_or_none(value: Json, bytes_max: int) -> str | None:
     """``encode``, with None kept apart as the absence of a value."""
     return None if value is None else encode(value, bytes_max)
 
 
-def check_free_text(value: object, name: str) -> str:
-    """Return text that may hold NUL; whether it can be encoded, ``encode`` finds.
+def check_string(value: object, name: str) -> str:
+    """Return text that may hold NUL and lone surrogates, as payloads may.
 
     As plain text, like every check here: what encodes refuses other subclasses of str
     and int than enumerations.
@@ -88,6 +124,20 @@ def check_free_text(value: object, name: str) -> str:
     if not isinstance(value, str):
         raise InvalidArgument(f"{name} must be text, got {type(value).__name__}")
     return str.__str__(value)
+
+
+def check_free_text(value: object, name: str) -> str:
+    """Return text that may hold NUL but no lone surrogate."""
+    text = check_string(value, name)
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = paired(text)
+        if _SURROGATE.search(text):
+            raise InvalidArgument(f"{name} must not contain a lone surrogate") from None
+    return text
 
 
 def _error_of(value: Json) -> str | None:
@@ -104,9 +154,8 @@ def _error_of(value: Json) -> str | None:
         if item is None or kind is bool:
             continue
         if isinstance(item, str):
-            if any("\ud800" <= char <= "\udfff" for char in item):
-                return f"{path} has a lone surrogate"
-        elif isinstance(item, int):
+            continue
+        if isinstance(item, int):
             if abs(item) >= integer_max:
                 return f"{path} has more than 4300 digits"
         elif isinstance(item, float):
@@ -116,8 +165,8 @@ def _error_of(value: Json) -> str | None:
             for key in item:
                 if not isinstance(key, str):
                     return f"{path} has a key of type {type(key).__name__}"
-                if any("\ud800" <= char <= "\udfff" for char in key):
-                    return f"{path} has a key with a lone surrogate"
+            if len({paired(key) for key in item}) < len(item):
+                return f"{path} has two keys that are the same text"
             if len(levels) > DEPTH_MAX:
                 return f"more than {DEPTH_MAX} levels"
             levels.append(iter([(f"{path}.{key}"[:80], item[key]) for key in item]))
@@ -137,8 +186,6 @@ def check_text(value: object, name: str) -> str:
     text = check_free_text(value, name)
     if "\x00" in text:
         raise InvalidArgument(f"{name} must not contain NUL")
-    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
-        raise InvalidArgument(f"{name} must not contain a lone surrogate")
     return text
 
 
@@ -241,9 +288,13 @@ def decode(text: str | bytes | None) -> Json:
         return None
     try:
         return _decode(text)
-    except msgspec.ValidationError:
-        # It counts the sign among the 4,300 digits that Python reads of an integer.
-        return json.loads(text)
+    except msgspec.DecodeError as error:
+        # It refuses lone surrogates, and counts the sign among the 4,300 digits that
+        # Python reads of an integer.
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise error from None
 
 
 def fold(title: str) -> str:

@@ -198,8 +198,10 @@ def decoder(record: type[T]) -> Callable[[str | None], list[T]]:
         text = f"[{text}]"
         try:
             return decode(text)
-        except msgspec.ValidationError:
-            pass  # perhaps an integer of more digits than this decoder takes
+        except msgspec.DecodeError:
+            # Perhaps an integer of more digits than this decoder takes, or a lone
+            # surrogate.
+            pass
         try:
             plain = codec.decode(text)
             return msgspec.convert(plain, list[record], strict=False)  # type: ignore[valid-type]

@@ -65,9 +65,11 @@ class SessionStore:
       ``QueueFull``, a read ``AcquireTimeout``.
     - **Values.** Ids and keys are text of 1 to 255 characters without NUL. Names (of
       agents, providers, models, tools and the like), ``call_id``, ``turn_id`` and a
-      message's ``tool_call_id`` may have any length, also 0, without NUL. A lone
-      surrogate in any of these is ``InvalidArgument``. JSON comes
-      back equal to what was given. Times are given timezone-aware, and come back in
+      message's ``tool_call_id`` may have any length, also 0, without NUL. JSON comes
+      back equal to what was given. A lone surrogate (half of an emoji that was cut) is
+      kept in JSON and in a tool call's ``output`` and ``error``; in any other text it
+      is ``InvalidArgument``. Two surrogates that make a pair come back as the
+      character. Times are given timezone-aware, and come back in
       UTC to the microsecond. On PostgreSQL a text that an index holds (agent name,
       project root, provider, model, metadata, ``call_id``) may have about 2,600 bytes,
       more where it compresses; a longer one is ``InvalidArgument``, and so is there a

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, BinaryIO, Final
 
 from anyio import CancelScope, to_thread
 
@@ -24,7 +24,8 @@ from turnstore.sql import codec
 from turnstore.store import SessionStore
 from turnstore.transfer import koda, microagents, nocodo, steer
 from turnstore.transfer.chat.exporting import ChatExport
-from turnstore.transfer.chat.importing import ChatFile, ChatImport
+from turnstore.transfer.chat.importing import ChatImport
+from turnstore.transfer.chat.reading import ChatReader, files_of
 from turnstore.transfer.copy import CopyReport, copy_store
 from turnstore.transfer.files.exporting import SqliteExport
 from turnstore.transfer.files.importing import SqliteImport
@@ -54,13 +55,13 @@ OnProgress = Callable[[int, int], None]
 
 async def import_file(
     store: SessionStore,
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | BinaryIO,
     format: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> ImportReport:
     """Store the sessions of another system's file.
 
-    Each session is one transaction; in the chat format each line is a session. A
+    Each session is one transaction; in a chat file each conversation is a session. A
     session that the store has already is skipped. If its source has changed since, or
     it is another session of the same id, it is left as it is and reported. So an import
     can be run again, also after an interruption, and adds only what is missing. A
@@ -71,10 +72,21 @@ async def import_file(
     log, so its program may go on writing. SQLite may leave an empty ``-wal`` and a
     ``-shm`` next to it.
 
-    Memory is bounded by the batch: 64 sessions, or 8 MiB and one session.
+    A chat file has JSON values in one of many wrappings, as ``chat/formats.py`` lists
+    them: one per line, or over many lines, one after another, or as a list. It may be
+    packed by gzip, and be in UTF-8, UTF-16 or UTF-32. What is no conversation is left
+    out and reported; the rest is imported. A value may have 64 MiB, or four times
+    ``payload_bytes_max`` if that is more.
 
+    Memory is bounded by the batch: 64 sessions, or 8 MiB and one session; and by the
+    largest value of a chat file.
+
+    :param path: of a file; for chat also of a folder, whose files are read in the order
+        of their names, or a binary file that is open, which is left open. Where files
+        of a folder have the same id for different conversations, that of a later file
+        gets the file's name before it.
     :param format: one of ``FORMATS``. None recognises the format: a database by the
-        columns of its tables, chat by the first 10 lines.
+        columns of its tables, chat by the first 10 values.
     :param on_progress: called after each batch with the count done and the total: rows
         of a database, bytes of a chat file.
     :raises InvalidArgument: the format is unknown, is not recognised, or is not that of
@@ -84,8 +96,14 @@ async def import_file(
         before that are written, each of them whole.
     """
     _check_format(format, may_be_none=True)
-    if format == "chat":
-        return await ChatImport(store, ChatFile(path, store.options)).run(on_progress)
+    is_path = isinstance(path, str | os.PathLike)
+    is_file = is_path and not await to_thread.run_sync(_is_folder, path)
+    if format == "chat" or (format is None and not is_file):
+        files = await to_thread.run_sync(files_of, path)
+        reader = ChatReader(files, store.options)
+        return await ChatImport(store, reader).run(on_progress)
+    if not isinstance(path, str | os.PathLike):
+        raise InvalidArgument(f"a {format} file must be given by its path")
     source = Source(path)
     try:
         if await to_thread.run_sync(source.open):
@@ -96,8 +114,8 @@ async def import_file(
             await to_thread.run_sync(source.close)
     if format is not None:
         raise InvalidArgument(f"{path} is no {format} file: it is no SQLite database")
-    lines = ChatFile(path, store.options, known=", ".join(FORMATS))
-    return await ChatImport(store, lines).run(on_progress)
+    reader = ChatReader(files_of(path), store.options, known=", ".join(FORMATS))
+    return await ChatImport(store, reader).run(on_progress)
 
 
 async def export_file(
@@ -112,8 +130,9 @@ async def export_file(
     Sessions that were imported from the system come back as they were, with the file's
     own tables. From other sessions the file gets what the system has a place for; the
     report counts the rest. In the chat format the sessions come in the order of their
-    ``created_at``, which for imported ones is the order of their file. The file gets
-    its name when it is complete: an export that is stopped or fails leaves nothing.
+    ``created_at``, which for imported ones without a time of their own is the order of
+    their file. The file gets its name when it is complete: an export that is stopped or
+    fails leaves nothing.
 
     Each chunk of sessions is read from one snapshot. Memory is bounded by the chunk:
     4,096 rows, or one session.
@@ -132,6 +151,10 @@ async def export_file(
     if format == "chat":
         return await ChatExport(store, path, ids).run(on_progress)
     return await SqliteExport(store, path, SYSTEMS[format], ids).run(on_progress)
+
+
+def _is_folder(path: Any) -> bool:
+    return os.path.isdir(path)
 
 
 def _check_format(format: str | None, *, may_be_none: bool = False) -> None:

@@ -6,11 +6,15 @@ import msgspec
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """A session, or a line of a file, that was left out. Lines count from 1."""
+    """A session, or what begins at a line of a file, that was left out.
+
+    Lines count from 1. ``kind``: of the reason, the same for many lines.
+    """
 
     file: str
     line: int | None = None
     reason: str
+    kind: str = ""
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
@@ -23,7 +27,9 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     ``sessions_skipped``: sessions that the store had already, unchanged.
     ``rows_kept``: rows of the file for which the store has no place, in whole or in
     part; an export puts them back. ``reasons`` counts why, and which texts read as
-    unknown. ``problems``: what was left out.
+    unknown. ``problems``: what was left out. ``more_problems``: how many more, by kind,
+    where a chat file has over 1,000 of a kind. ``formats``: how many conversations of a
+    chat file were recognised as which format.
     """
 
     sessions: int = 0
@@ -34,6 +40,8 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     rows_kept: int = 0
     reasons: dict[str, int] = {}
     problems: tuple[Problem, ...] = ()
+    more_problems: dict[str, int] = {}
+    formats: dict[str, int] = {}
 
 
 class ExportReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ Left to a backend's own tests: what the path of a URL becomes once it is opened.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
@@ -142,6 +143,7 @@ VALUES: Final[list[Any]] = [
     *("quotes ' \" ` \\ % %s {0} -- ; /* */", ["[" * 300, "{" * 300]),
     *("\u2028\u2029\ufeff\ufffe\uffff\U0010ffff😀e\u0301", "\ud7ff\ue000"),
     *("a\x00b", {"\x00": ["\x00"]}, {"\x00": "\x00\x01\x1f\x7f"}),
+    *("cut \ud83d", ["\ude00 é \ud83d", "😀"], {"\udfff": {"a": "\ud800\x00"}}),
     *(2**53 + 1, 2**63, -(2**64) - 1, 10**4_299, -(10**4_298)),
     *(nested(198), "x" * 100_000, [*range(10_000)]),
 ]
@@ -157,8 +159,8 @@ NOT_JSON: Final[dict[str, Any]] = {
     "NaN": math.nan,
     "Infinity": {"a": [math.inf]},
     "-Infinity in a tuple": ({"a": [-math.inf]},),
-    "a lone surrogate": ["a\ud800"],
-    "a lone surrogate in a key": {"\udfff": 1},
+    "NaN beside a lone surrogate": ["a\ud800", math.nan],
+    "two keys that are the same text": {"\ud83d\ude00": 1, "😀": 2},
     "a key that is a number": {1: "a"},
     "a key that is None": {None: "a"},
     "bytes": b"a",
@@ -265,6 +267,18 @@ async def test_an_integer_may_have_4300_digits(
     assert await session_config(store, value) == value
 
 
+def _has_no_pair(text: str) -> bool:
+    return not re.search("[\ud800-\udbff][\udc00-\udfff]", text)
+
+
+@every_door
+async def test_surrogates_that_make_a_pair_come_back_as_the_character(
+    store: SessionStore, session: Session, door: Door
+) -> None:
+    value = {"\ud83d\ude00": ["a\ud83d\ude00", "\ude00\ud83d\ude00"]}
+    assert await door(store, value) == {"😀": ["a😀", "\ude00😀"]}
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     value=st.recursive(
@@ -272,7 +286,8 @@ async def test_an_integer_may_have_4300_digits(
         | st.booleans()
         | st.integers()
         | st.floats(allow_nan=False, allow_infinity=False)
-        | st.text(),
+        | st.text()
+        | st.text(st.characters(categories=["Cs", "Ll"])).filter(_has_no_pair),
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     )
 )

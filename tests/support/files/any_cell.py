@@ -12,7 +12,20 @@ from tests.support.transfer.round_trip import make
 from turnstore.transfer.microagents import METHODS as METHODS_KNOWN
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
-    ["", "null", "{}", "[1.0]", "user", "pending", "17", '"x"', "1e999", " {} "]
+    [
+        "",
+        "null",
+        "{}",
+        "[1.0]",
+        "user",
+        "pending",
+        "17",
+        '"x"',
+        "1e999",
+        " {} ",
+        r'"\ud83d"',
+        r'{"path": "\ude00"}',
+    ]
 )
 CELLS = (
     TEXTS

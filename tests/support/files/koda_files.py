@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,14 @@ from tests.support.files.koda_tables import (
     TWO,
     KodaFile,
 )
-from tests.support.files.odd_values import ODD_IDS, ODD_TEXTS, ODD_TIMES, Sql, changed
+from tests.support.files.odd_values import (
+    ODD_IDS,
+    ODD_TEXTS,
+    ODD_TIMES,
+    Sql,
+    changed,
+    compact,
+)
 
 
 def call(
@@ -26,7 +32,7 @@ def call(
 
 
 def compact_json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return compact(value)
 
 
 def conversation(file: KodaFile, session: str = ONE) -> None:

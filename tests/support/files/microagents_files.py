@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from tests.support.files.odd_values import compact
 from tests.support.transfer.round_trip import make
 
 SCHEMA = (
@@ -27,7 +27,7 @@ def payload(session: str, method: str, params: dict[str, Any], at: int = 0) -> s
     stamp = f"2026-02-02T03:{at // 60:02}:{at % 60:02}.250Z"
     params = {"session_id": session, **params, "timestamp": stamp}
     envelope = {"jsonrpc": "2.0", "method": method, "params": params}
-    return json.dumps(envelope, separators=(",", ":"), ensure_ascii=False)
+    return compact(envelope)
 
 
 def log(session: str, *events: Event | str | bytes) -> list[list[Any]]:

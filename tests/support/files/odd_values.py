@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -46,7 +48,25 @@ ODD_TIMES: tuple[Any, ...] = (
 )
 
 
-ODD_VALUES: tuple[Any, ...] = (None, 5, -1.5, "x", "\x00", "", [], [1], {}, {"id": 5})
+def compact(value: Any) -> str:
+    """Return compact JSON, with escapes for lone surrogates only."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text)
+
+
+ODD_VALUES: tuple[Any, ...] = (
+    None,
+    5,
+    -1.5,
+    "x",
+    "\x00",
+    "",
+    [],
+    [1],
+    {},
+    {"id": 5},
+    "\ud83d",
+)
 
 
 def changed(value: Any) -> Iterator[Any]:

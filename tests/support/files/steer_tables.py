@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.support.files.odd_values import Sql
+from tests.support.files.odd_values import Sql, compact
 from turnstore.engine.sqlite.library import library
 
 EARLY = (
@@ -155,7 +154,7 @@ TOOL_CONFIG = {
 
 
 def dumps(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return compact(value)
 
 
 def text(value: str) -> dict[str, Any]:

@@ -326,7 +326,7 @@ class Messages:
         Cost: the active messages of all branches, without their content unless it has
         blocks of tools.
         """
-        text = codec.check_free_text(summary, "summary")
+        text = codec.check_string(summary, "summary")
         if not text.strip():
             raise InvalidArgument("summary must be text that is not blank")
         row = message_row(

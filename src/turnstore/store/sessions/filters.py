@@ -120,7 +120,7 @@ def wanted(given: SessionFilter) -> CompiledFilter:
             raise InvalidArgument("has_pending_tool_calls must be True or False")
         found.append(_pending(given.has_pending_tool_calls))
     if given.title_contains is not None:
-        part = fold(_text(given.title_contains, "title_contains"))
+        part = fold(codec.check_free_text(given.title_contains, "title_contains"))
         found.append(_title(len(part) >= TRIGRAM_CHARS))
         values |= _title_values(part)
     for name, low, high in (
@@ -195,7 +195,7 @@ def _metadata(
     found: list[tuple[str, str | None]] = [
         (
             codec.check_text(key, "metadata key"),
-            codec.encode(_text(value, "metadata"), sys.maxsize),
+            codec.encode(codec.check_free_text(value, "metadata"), sys.maxsize),
         )
         for key, value in (pairs or {}).items()
     ]
@@ -379,13 +379,6 @@ def _statuses(
 
 def _count_or_none(value: int | None, name: str) -> int | None:
     return None if value is None else codec.check_integer(value, name, 0)
-
-
-def _text(value: str, name: str) -> str:
-    text = codec.check_free_text(value, name)
-    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
-        raise InvalidArgument(f"{name} must not contain a lone surrogate")
-    return text
 
 
 EQUALS: Final = sorted(

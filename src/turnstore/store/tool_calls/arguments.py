@@ -11,7 +11,7 @@ from msgspec import UnsetType
 from turnstore.records import Json, ToolCallStatus
 from turnstore.sql import codec
 from turnstore.sql.compiled import Value
-from turnstore.store.checks import Expected, free_text, member, statuses, text_bytes
+from turnstore.store.checks import Expected, member, statuses, text_bytes
 from turnstore.store.signatures import given
 from turnstore.store.tool_calls.writes import (
     CreateToolCalls,
@@ -105,7 +105,8 @@ def update_tool_call(
         if name == "status":
             columns[name] = member(value, ToolCallStatus, name)
         elif name in ("output", "error"):
-            columns[name] = free_text(value, name, bytes_max)
+            text = None if value is None else codec.check_string(value, name)
+            columns[name] = codec.encode_or_none(text, bytes_max)
         elif name == "kind":
             columns[name] = codec.check_text(value, name)
         elif name == "execution_time_ms":

@@ -17,7 +17,7 @@ from turnstore.sql import codec
 from turnstore.sql.query import Query
 from turnstore.sql.schema import session_heads, sessions
 from turnstore.store import SessionStore
-from turnstore.transfer.chat import conversation
+from turnstore.transfer.chat.rows import ROLES
 from turnstore.transfer.files.chunks import SessionChunks
 from turnstore.transfer.files.target import partial_name, publish, reserve
 from turnstore.transfer.pages import ROWS_OF_SESSION, SessionSize
@@ -34,8 +34,9 @@ class _ListedSession(SessionSize, kw_only=True):
 
 
 class _ByCreation(SessionChunks):
-    """Reads sessions in the order of ``created_at``, which for imported ones is the
-    order of their file. Keys don't follow that order if several lanes write."""
+    """Reads sessions in the order of ``created_at``, which for imported ones without a
+    time of their own is the order of their file. Keys don't follow that order if
+    several lanes write."""
 
     def _following(
         self, connection: Connection, last: SessionSize | None, limit: int
@@ -103,10 +104,14 @@ class ChatExport:
     def _line(self, rows: SessionRows) -> bytes:
         """Return a session as one line, with the keys that its import kept."""
         source = _source_of(rows.session.config)
-        extras = _extras(rows) if source else {}
+        kept = _kept(rows) if source else {}
         line: dict[str, Any] = {}
-        if not source or rows.session.id != f"chat-{source['digest'][:32]}":
+        if not source or not (
+            "id_key" in source or rows.session.id == f"chat-{source['digest'][:32]}"
+        ):
             line["id"] = rows.session.id
+        for key, text in (source or {}).get("aside", {}).items():
+            line[key] = msgspec.Raw(text.encode())
         for pair in rows.metadata:
             if pair.key == "messages" or pair.key in line:
                 self._reasons[f"metadata {pair.key}: the format has its own"] += 1
@@ -118,13 +123,15 @@ class ChatExport:
             self._note_losses(rows)
             if rows.session.model is not None:
                 line.setdefault("model", rows.session.model)
+        is_as_it_was = bool(source) and "wrapping" not in (source or {})
         line["messages"] = [
-            _message(each, extras.get(each.id, {})) for each in rows.messages
+            _message(each, kept.get(each.id, {}), is_as_it_was=is_as_it_was)
+            for each in rows.messages
         ]
         if source:
             self._counts["tool_calls"] += len(rows.tool_calls)
             self._counts["events"] += len(rows.events)
-        return msgspec.json.encode(line) + b"\n"
+        return _encoded(line) + b"\n"
 
     def _note_losses(self, rows: SessionRows) -> None:
         in_messages = {each.id for each in rows.messages if each.tool_calls is not None}
@@ -140,7 +147,7 @@ class ChatExport:
             "settings": len(rows.settings),
             "messages.usage": sum(each.usage is not None for each in rows.messages),
             "messages.role: unknown to the format": sum(
-                each.role not in conversation.ROLES for each in rows.messages
+                each.role not in ROLES for each in rows.messages
             ),
         }
         for name, count in counts.items():
@@ -157,18 +164,42 @@ def _source_of(config: str | None) -> dict[str, Any] | None:
     return None
 
 
-def _extras(rows: SessionRows) -> dict[str, dict[str, Json]]:
-    """Return the keys of messages that have no column, by the id of the message."""
+def _kept(rows: SessionRows) -> dict[str, dict[str, Json]]:
+    """Return what was kept of messages in their events, by the id of the message."""
     found: dict[str, dict[str, Json]] = {}
     for event in rows.events:
         if event.type in _OF_A_MESSAGE:
             data = codec.decode(event.data)
-            if isinstance(data, dict) and "extra" in data:
-                found[data["message_id"]] = data["extra"]
+            if isinstance(data, dict) and ("extra" in data or "made" in data):
+                found[data["message_id"]] = data
     return found
 
 
-def _message(message: Any, extra: dict[str, Json]) -> dict[str, Any]:
+def _encoded(line: Json) -> bytes:
+    try:
+        return msgspec.json.encode(line)
+    except UnicodeEncodeError:  # a lone surrogate
+        return codec.to_json(_decoded(line))
+
+
+def _decoded(value: Json) -> Json:
+    """Return a value without parts that are encoded."""
+    if isinstance(value, msgspec.Raw):
+        return codec.decode(bytes(value))
+    if isinstance(value, dict):
+        return {key: _decoded(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_decoded(each) for each in value]
+    return value
+
+
+def _message(
+    message: Any, kept: dict[str, Any], *, is_as_it_was: bool
+) -> dict[str, Any]:
+    """Return a message in the chat format.
+
+    :param is_as_it_was: it came in this format, and gets what its import changed.
+    """
     given: dict[str, Any] = {"role": message.role_raw or message.role}
     for name in ("content", "tool_calls"):
         value = getattr(message, name)
@@ -178,6 +209,11 @@ def _message(message: Any, extra: dict[str, Json]) -> dict[str, Any]:
         value = getattr(message, name)
         if value is not None:
             given[name] = value
+    extra: dict[str, Any] = kept.get("extra", {})
+    if not is_as_it_was:
+        return extra | given
+    for name in kept.get("made", ()):
+        given.pop(name, None)
     return given | extra
 
 

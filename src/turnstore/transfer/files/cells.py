@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from turnstore.errors import PayloadInvalid
+from turnstore.errors import InvalidArgument, PayloadInvalid
 from turnstore.records import Json
 from turnstore.sql import codec
 
@@ -93,8 +93,11 @@ def same(first: OutCell, second: OutCell) -> bool:
 
 
 def name(cell: Cell) -> str | None:
-    """Return a text that a column of names can hold: one without NUL."""
-    return cell if isinstance(cell, str) and "\x00" not in cell else None
+    """Return a text that a column of names can hold: no NUL, no lone surrogate."""
+    try:
+        return codec.check_text(cell, "name")
+    except InvalidArgument:
+        return None
 
 
 def identifier(cell: Cell) -> str | None:
@@ -108,7 +111,7 @@ def quoted(cell: Cell, bytes_max: int) -> str | None:
     """Return a text as encoded JSON, for a column of free text."""
     if not isinstance(cell, str):
         return None
-    encoded = msgspec.json.encode(cell)
+    encoded = codec.to_json(cell)
     return encoded.decode() if len(encoded) <= bytes_max else None
 
 
@@ -119,13 +122,14 @@ def json_text(cell: Cell, bytes_max: int) -> str | None:
     try:
         value = _decode(cell)
         is_doubtful = cell.count("[") + cell.count("{") > codec.DEPTH_MAX
-    except msgspec.ValidationError:
-        # A number of many digits. Python's own decoder takes more than JSON allows.
+    except msgspec.DecodeError:
+        # Perhaps a number of many digits, or a lone surrogate. Python's own decoder
+        # takes more than JSON allows.
         try:
             value, is_doubtful = json.loads(cell), True
         except (ValueError, RecursionError):
             return None
-    except (ValueError, RecursionError, msgspec.MsgspecError):
+    except (UnicodeEncodeError, RecursionError):
         return None
     if is_doubtful:
         try:
@@ -212,10 +216,10 @@ def rfc3339_or_none(micros: int | None) -> str | None:
 
 def encoded(value: Json) -> str:
     """Return a value that is known to be valid as encoded JSON."""
-    return msgspec.json.encode(value).decode()
+    return codec.to_json(value).decode()
 
 
 def derived_id(system: str, cell: Cell) -> str:
     """Return an id for a session whose own id is not valid in the store."""
-    digest = hashlib.sha256(msgspec.json.encode(pack(cell))).hexdigest()
+    digest = hashlib.sha256(codec.to_json(pack(cell))).hexdigest()
     return f"{system}-{digest[:32]}"

@@ -10,6 +10,8 @@ from functools import partial
 import msgspec
 from anyio import CancelScope, to_thread
 
+from turnstore.engine.sqlite.library import library
+from turnstore.errors import InvalidArgument
 from turnstore.store import SessionStore
 from turnstore.transfer.files.cells import Cell, OutCell, PendingId, unpack
 from turnstore.transfer.files.chunks import SessionChunks
@@ -74,9 +76,15 @@ class SqliteExport:
             for batch, _ in known:
                 await self._restore_file(batch)
             await to_thread.run_sync(self._finish, known[0][1] if known else None)
-        except BaseException:
+        except BaseException as error:
             with CancelScope(shield=True):
                 await to_thread.run_sync(self._target.abandon)
+            if isinstance(error, library().module.IntegrityError):
+                # Its own constraints, which a damaged file does not keep to.
+                raise InvalidArgument(
+                    f"the rows don't fit the tables of the file that was imported: "
+                    f"{error}"
+                ) from error
             raise
         return ExportReport(
             sessions=self._counts["sessions"],

@@ -93,6 +93,10 @@ class Source:
             if _code(error) == _NO_DATABASE:
                 return False
             raise _translated(self.path, error) from error
+        except UnicodeDecodeError as error:
+            # SQLite's message cites a damaged schema, and the driver can't decode it.
+            self.close()
+            raise DatabaseCorrupt(f"can't read {self.path}: {error}") from error
         return True
 
     def close(self) -> None:
@@ -251,6 +255,8 @@ def translate(path: Path, error: Exception) -> Exception:
     """Return the store's error for an error of reading a source."""
     if isinstance(error, library().module.Error):
         return _translated(path, error)
+    if isinstance(error, UnicodeDecodeError):  # SQLite's message cites damaged bytes
+        return DatabaseCorrupt(f"can't read {path}: {error}")
     return error
 
 

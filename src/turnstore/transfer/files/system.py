@@ -15,8 +15,10 @@ from typing import Final
 import msgspec
 
 from turnstore.errors import InvalidArgument
+from turnstore.records import Role
+from turnstore.sql import codec
 from turnstore.transfer.files.cells import Cell, OutCell, Row
-from turnstore.transfer.rows import SessionRows
+from turnstore.transfer.rows import SessionRows, StoredMessage
 
 ROWID: Final = "rowid"
 """The key of a row in a table without an integer key of its own."""
@@ -110,7 +112,26 @@ class SessionWriter:
         :param row_id: stays the same as long as the session exists: the ``seq`` of the
             row that this one comes from, a metadata key, or 1 for the session itself.
         """
+        for column, cell in cells.items():
+            if isinstance(cell, str) and not cell.isascii():
+                cells[column] = self._encodable(cell)
         self.rows.setdefault(table, []).append((row_id, cells))
+
+    def role_of(self, message: StoredMessage) -> str:
+        """Return the role of a message for a system without the role developer."""
+        if message.role == Role.DEVELOPER:
+            self.note("messages.role: developer written as system")
+            return str(Role.SYSTEM)
+        return message.role if message.role_raw is None else message.role_raw
+
+    def _encodable(self, text: str) -> str:
+        """Return a text that SQLite can hold."""
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.note("a lone surrogate: written as U+FFFD")
+            return codec.without_surrogates(text)
+        return text
 
     def note(self, reason: str, count: int = 1) -> None:
         """Count something that the other system can't hold."""

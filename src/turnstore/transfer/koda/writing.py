@@ -94,7 +94,7 @@ def _write_message(
     created_at = cells.sqlite_time(message.created_at)
     row: dict[str, OutCell] = {
         "id": cells.own_id(message.id),
-        "role": message.role_raw or message.role,
+        "role": writer.role_of(message),
         "content": cells.unquoted(message.content),
         "tool_calls": _koda_calls(message.tool_calls),
         "tool_call_id": message.tool_call_id,

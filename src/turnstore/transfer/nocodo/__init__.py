@@ -90,6 +90,9 @@ class _Reader:
         source = self._source
         row = source[SESSIONS][0]
         session = self._session(session_id, row)
+        for name in (MESSAGES, CALLS):
+            for row in [each for each in source[name] if "id" not in each]:
+                source.set_aside(name, row, "no column id")
         self._messages = {str(row["id"]) for row in source[MESSAGES]}
         self._calls = {str(row["id"]) for row in source[CALLS]}
         rows = SessionRows(
@@ -213,13 +216,12 @@ class _Reader:
 def write(rows: SessionRows, writer: SessionWriter) -> None:
     _write_session(rows.session, writer)
     for message in rows.messages:
-        role = message.role if message.role_raw is None else message.role_raw
         writer.add(
             MESSAGES,
             message.seq,
             {
                 "id": cells.own_id(message.id),
-                "role": role,
+                "role": writer.role_of(message),
                 "content": _content(message, writer),
                 "created_at": cells.count_of(message.created_at, SECOND),
             },

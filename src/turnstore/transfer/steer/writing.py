@@ -108,7 +108,7 @@ def _session(rows: SessionRows, config: dict[str, Json]) -> dict[str, OutCell]:
 
 def _write_message(message: StoredMessage, writer: SessionWriter) -> None:
     imported = writer.imported.messages
-    role = message.role_raw or message.role
+    role = writer.role_of(message)
     if message.seq > imported:
         if message.summary_of is not None:
             role = "assistant"  # as steer writes its own
