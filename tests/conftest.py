@@ -93,6 +93,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--crash-rounds", type=int, default=5, help="kills of each crash test"
     )
+    parser.addoption("--lease-kills", type=int, help="killed holders of leases")
+    parser.addoption("--lease-stops", type=int, help="stopped holders of leases")
 
 
 @pytest.hookimpl(tryfirst=True)
