@@ -98,6 +98,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--mutations", type=int, default=150, help="changed files of all systems"
     )
     parser.addoption("--mutation-round", type=int, help="the only one to repeat")
+    parser.addoption("--lease-kills", type=int, help="killed holders of leases")
+    parser.addoption("--lease-stops", type=int, help="stopped holders of leases")
 
 
 @pytest.hookimpl(tryfirst=True)

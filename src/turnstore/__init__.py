@@ -25,6 +25,8 @@ from turnstore.errors import DatabaseBusy as DatabaseBusy
 from turnstore.errors import DatabaseCorrupt as DatabaseCorrupt
 from turnstore.errors import DiskFull as DiskFull
 from turnstore.errors import InvalidArgument as InvalidArgument
+from turnstore.errors import LeaseHeld as LeaseHeld
+from turnstore.errors import LeaseLost as LeaseLost
 from turnstore.errors import MessageExists as MessageExists
 from turnstore.errors import MessageNotFound as MessageNotFound
 from turnstore.errors import OutcomeUnknown as OutcomeUnknown
@@ -68,6 +70,7 @@ from turnstore.records import ToolPolicy as ToolPolicy
 from turnstore.records import Usage as Usage
 from turnstore.store import SessionStore as SessionStore
 from turnstore.store.events.following.follower import Follower as Follower
+from turnstore.store.sessions.leases.lease import Lease as Lease
 from turnstore.store.turns import OpenTurn as OpenTurn
 
 if typing.TYPE_CHECKING:
@@ -94,6 +97,9 @@ __all__ = [
     "Follower",
     "InvalidArgument",
     "Json",
+    "Lease",
+    "LeaseHeld",
+    "LeaseLost",
     "Message",
     "MessageExists",
     "MessageNotFound",

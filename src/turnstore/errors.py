@@ -7,6 +7,7 @@
     ├── SessionNotFound, MessageNotFound, ToolCallNotFound   (also LookupError)
     ├── SessionExists, MessageExists, ToolCallExists
     ├── SequenceConflict, StatusConflict, PendingToolCalls
+    ├── LeaseHeld, LeaseLost
     ├── PayloadInvalid, PayloadTooLarge, InvalidArgument     (also ValueError)
     ├── Overloaded
     │   └── QueueFull, AcquireTimeout                        (also TimeoutError)
@@ -24,6 +25,7 @@ driver's error lies behind one of these, it is the ``__cause__``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 
@@ -148,6 +150,49 @@ class PendingToolCalls(StoreError):
         )
         self.session_id = session_id
         self.open_calls = list(open_calls)
+
+
+class LeaseHeld(StoreError):
+    """Another holder has the lease of the session. Nothing written.
+
+    ``owner``: what that holder calls itself. ``expires_at``: when its lease ends unless
+    it is renewed, by the clock of the database.
+    """
+
+    def __init__(self, session_id: str, owner: str, expires_at: datetime) -> None:
+        super().__init__(
+            f"session {session_id!r} is leased to {owner!r} until "
+            f"{expires_at.isoformat()}, unless renewed: try again then"
+        )
+        self.session_id = session_id
+        self.owner = owner
+        self.expires_at = expires_at
+
+
+class LeaseLost(StoreError):
+    """The lease that a turn was given is no longer held: it expired, was released, or
+    the session has another holder. Nothing written.
+
+    ``token``: of the lost lease. ``owner`` and ``expires_at``: of the present holder;
+    None where nobody holds the session.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        token: int,
+        owner: str | None = None,
+        expires_at: datetime | None = None,
+    ) -> None:
+        holder = "nobody" if owner is None else f"{owner!r}"
+        super().__init__(
+            f"the lease {token} of session {session_id!r} is lost, {holder} holds it "
+            "now: stop this run, or take a new lease and read the session again"
+        )
+        self.session_id = session_id
+        self.token = token
+        self.owner = owner
+        self.expires_at = expires_at
 
 
 class PayloadInvalid(StoreError, ValueError):

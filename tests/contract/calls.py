@@ -16,8 +16,14 @@ async def one_event(store: SessionStore) -> None:
         turn.event("e")
 
 
+async def one_lease(store: SessionStore) -> None:
+    async with store.sessions.lease("gone"):
+        pass
+
+
 OF_A_SESSION: Final[dict[str, Call]] = {
     "sessions.update": lambda store: store.sessions.update("gone", title="t"),
+    "sessions.lease": one_lease,
     "sessions.fork": lambda store: store.sessions.fork("gone"),
     "messages.append": lambda store: store.messages.append("gone", "user"),
     "messages.append_many": lambda store: store.messages.append_many(

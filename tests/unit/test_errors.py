@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+from datetime import UTC, datetime
 
 import pytest
 
@@ -22,6 +23,8 @@ BASES: dict[str, tuple[type[BaseException], ...]] = {
     "SequenceConflict": (errors.StoreError,),
     "StatusConflict": (errors.StoreError,),
     "PendingToolCalls": (errors.StoreError,),
+    "LeaseHeld": (errors.StoreError,),
+    "LeaseLost": (errors.StoreError,),
     "PayloadInvalid": (errors.StoreError, ValueError),
     "PayloadTooLarge": (errors.StoreError, ValueError),
     "InvalidArgument": (errors.StoreError, ValueError),
@@ -80,6 +83,13 @@ def test_conflicts_carry_the_actual_state() -> None:
     assert (status.session_id, status.actual_status) == ("s", "completed")
     pending = errors.PendingToolCalls("s", ("a", "b"))
     assert (pending.session_id, pending.open_calls) == ("s", ["a", "b"])
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    held = errors.LeaseHeld("s", "someone", at)
+    assert (held.session_id, held.owner, held.expires_at) == ("s", "someone", at)
+    lost = errors.LeaseLost("s", 3, "someone", at)
+    assert (lost.session_id, lost.token) == ("s", 3)
+    assert (lost.owner, lost.expires_at) == ("someone", at)
+    assert "nobody" in str(errors.LeaseLost("s", 3))
 
 
 def test_lookups_name_what_was_looked_up() -> None:

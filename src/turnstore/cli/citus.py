@@ -8,7 +8,8 @@ These tables are distributed by it and colocated, so that one node has all rows 
 session.
 The other tables are reference tables, of which each node has a copy: ``sessions``,
 because its ids are unique over all nodes, which Citus can't check for a table that is
-distributed by another column; and the tables of imports, which have other keys.
+distributed by another column; and the tables of imports and of leases, which have
+other keys.
 ``alembic_version`` stays on the coordinator.
 
 Rules of Citus 12 and 13 that this follows: each key of a distributed table has the
@@ -53,7 +54,7 @@ EXPERIMENTAL: Final = (
     "on real clusters the first sessions.create fails"
 )
 KEY: Final = "session_key"
-REFERENCE: Final = ("sessions", "imports", "source_rows")
+REFERENCE: Final = ("sessions", "imports", "source_rows", "session_leases")
 """The tables of which every node has a copy, in the order of making them."""
 
 _FIRST: Final = "session_heads"

@@ -226,6 +226,17 @@ def check_integer(value: object, name: str, low: int, high: int = INTEGER_MAX) -
     return number
 
 
+def check_seconds(value: object, name: str, low: float, high: float) -> int:
+    """Return seconds as microseconds."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidArgument(f"{name} must be a number, got {value!r}")
+    if not low <= value <= high:
+        raise InvalidArgument(
+            f"{name} must be {low:,} to {high:,} seconds, got {value}"
+        )
+    return int(value * 1_000_000)
+
+
 def to_micros(value: object, name: str) -> int:
     """Return a timezone-aware datetime as microseconds since 1970 UTC."""
     if not isinstance(value, datetime):

@@ -1,4 +1,4 @@
-"""Types of columns that databases lack.
+"""Types of columns that databases lack; columns and indexes that several tables have.
 
 ``JsonText`` columns hold JSON exactly as it was encoded (a binary JSON type reorders
 keys, rewrites numbers and refuses ``\\u0000``); free text is held the same way, so
@@ -8,7 +8,19 @@ since 1970 UTC.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Text, TypeDecorator
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    Text,
+    TypeDecorator,
+    text,
+)
+
+# SQLite counts up by itself only in a column of exactly this type.
+KEY = BigInteger().with_variant(Integer, "sqlite")
 
 
 class JsonText(TypeDecorator[str]):
@@ -23,3 +35,26 @@ class Micros(TypeDecorator[int]):
 
     impl = BigInteger
     cache_ok = True
+
+
+def session_key() -> Column[int]:
+    return Column(
+        "session_key",
+        BigInteger,
+        ForeignKey("sessions.session_key", ondelete="CASCADE"),
+        nullable=False,
+    )
+
+
+def listed_by(
+    *columns: str, name: str | None = None, where: str | None = None
+) -> Index:
+    only = None if where is None else text(where)
+    return Index(
+        name,
+        *columns,
+        sqlite_where=only,
+        postgresql_where=only,
+        # So that PostgreSQL finds keys in the index alone; on SQLite each has them.
+        postgresql_include=["session_key"],
+    )

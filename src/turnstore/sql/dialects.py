@@ -125,6 +125,15 @@ class Padded(FunctionElement[str]):
     inherit_cache = True
 
 
+class Now(FunctionElement[int]):
+    """The time by the database's clock, in microseconds since 1970: that of the
+    statement, not of its transaction. On SQLite to the millisecond, by the clock of the
+    host."""
+
+    inherit_cache = True
+    type = BigInteger()
+
+
 class Greatest(FunctionElement[int]):
     """The greatest of several integers."""
 
@@ -242,6 +251,11 @@ spelt(
     Padded,
     lambda _, value: f"printf('%06d', {value})",
     lambda _, value: f"lpad(CAST({value} AS TEXT), 6, '0')",
+)
+spelt(
+    Now,
+    lambda _: "CAST((julianday('now') - 2440587.5) * 86400000000.0 AS INTEGER)",
+    lambda _: "CAST(extract(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)",
 )
 spelt(
     Greatest,

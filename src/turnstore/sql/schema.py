@@ -26,7 +26,13 @@ from sqlalchemy import (
     text,
 )
 
-from turnstore.sql.column_types import JsonText, Micros
+from turnstore.sql.column_types import (
+    KEY,
+    JsonText,
+    Micros,
+    listed_by,
+    session_key,
+)
 
 metadata = MetaData(
     naming_convention={
@@ -46,39 +52,12 @@ _OF_A_USER = "user_id IS NOT NULL"
 _ON_SQLITE = {"only_on": "sqlite"}
 _ON_POSTGRESQL = {"only_on": "postgresql"}
 
-# SQLite counts up by itself only in a column of exactly this type.
-_KEY = BigInteger().with_variant(Integer, "sqlite")
-
-
-def _session_key() -> Column[int]:
-    return Column(
-        "session_key",
-        BigInteger,
-        ForeignKey("sessions.session_key", ondelete="CASCADE"),
-        nullable=False,
-    )
-
-
-def _listed_by(
-    *columns: str, name: str | None = None, where: str | None = None
-) -> Index:
-    only = None if where is None else text(where)
-    return Index(
-        name,
-        *columns,
-        sqlite_where=only,
-        postgresql_where=only,
-        # So that PostgreSQL finds keys in the index alone; on SQLite each has them.
-        postgresql_include=["session_key"],
-    )
-
-
 sessions = Table(
     "sessions",
     metadata,
     # Autoincrement, so that a key is never used again after its session is deleted:
     # what was cached or kept under it can't come to mean another session.
-    Column("session_key", _KEY, primary_key=True, autoincrement=True),
+    Column("session_key", KEY, primary_key=True, autoincrement=True),
     Column("id", Text, nullable=False),
     Column("agent_name", Text, nullable=False),
     Column("project_root", Text),
@@ -100,12 +79,12 @@ sessions = Table(
     Column("created_at", Micros, nullable=False),
     Column("ended_at", Micros),
     UniqueConstraint("id"),
-    _listed_by("agent_name", "created_at"),
-    _listed_by("project_root", "created_at"),
-    _listed_by("provider", "created_at"),
-    _listed_by("model", "created_at"),
-    _listed_by("status", "created_at"),
-    _listed_by("parent_session_id", "created_at"),
+    listed_by("agent_name", "created_at"),
+    listed_by("project_root", "created_at"),
+    listed_by("provider", "created_at"),
+    listed_by("model", "created_at"),
+    listed_by("status", "created_at"),
+    listed_by("parent_session_id", "created_at"),
     sqlite_autoincrement=True,
 )
 
@@ -119,7 +98,7 @@ session_heads = Table(
     metadata,
     Column(
         "session_key",
-        _KEY,
+        KEY,
         ForeignKey("sessions.session_key", ondelete="CASCADE"),
         primary_key=True,
         autoincrement=False,
@@ -145,14 +124,14 @@ session_heads = Table(
     Column("last_model", Text),
     Column("active_message_id", Text),
     Column("user_id", Text),
-    _listed_by("created_at"),
+    listed_by("created_at"),
     Index(None, "updated_at", "created_at", info=_ON_SQLITE).ddl_if("sqlite"),
     Index(None, "updated_period", info=_ON_POSTGRESQL).ddl_if("postgresql"),
-    _listed_by("message_count", "created_at"),
-    _listed_by("total_tokens", "created_at"),
-    _listed_by("last_model", "created_at"),
+    listed_by("message_count", "created_at"),
+    listed_by("total_tokens", "created_at"),
+    listed_by("last_model", "created_at"),
     # Without the sessions of nobody, whose appends would pay for them.
-    _listed_by("user_id", "created_at", where=_OF_A_USER),
+    listed_by("user_id", "created_at", where=_OF_A_USER),
     Index(
         None,
         "user_id",
@@ -168,10 +147,10 @@ session_heads = Table(
         postgresql_where=text(_OF_A_USER),
         info=_ON_POSTGRESQL,
     ).ddl_if("postgresql"),
-    _listed_by(
+    listed_by(
         "created_at", name="ix_session_heads_pending", where="pending_tool_calls > 0"
     ),
-    _listed_by(
+    listed_by(
         "created_at", name="ix_session_heads_settled", where="pending_tool_calls = 0"
     ),
 )
@@ -185,7 +164,7 @@ HEAD_COLUMNS = tuple(each for each in session_heads.c if each.computed is None)
 session_metadata = Table(
     "session_metadata",
     metadata,
-    _session_key(),
+    session_key(),
     Column("key", Text, nullable=False),
     Column("value", JsonText, nullable=False),
     # A copy of the session's, for listing by a pair in order of creation.
@@ -199,7 +178,7 @@ session_metadata = Table(
 messages = Table(
     "messages",
     metadata,
-    _session_key(),
+    session_key(),
     Column("seq", BigInteger, nullable=False),
     Column("id", Text, nullable=False),
     Column("role", Text, nullable=False),
@@ -228,7 +207,7 @@ messages = Table(
 tool_calls = Table(
     "tool_calls",
     metadata,
-    _session_key(),
+    session_key(),
     Column("seq", BigInteger, nullable=False),
     Column("id", Text, nullable=False),
     Column("call_id", Text),
@@ -274,7 +253,7 @@ IS_OPEN = tool_calls.c.status.in_(
 events = Table(
     "events",
     metadata,
-    _session_key(),
+    session_key(),
     Column("seq", BigInteger, nullable=False),
     Column("type", Text, nullable=False),
     Column("data", JsonText),
@@ -288,7 +267,7 @@ events = Table(
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
-    _session_key(),
+    session_key(),
     Column("kind", Text, nullable=False),
     Column("key", Text, nullable=False),
     Column("seq", BigInteger, nullable=False),
@@ -319,7 +298,7 @@ usage_ledger = Table(
 compactions = Table(
     "compactions",
     metadata,
-    _session_key(),
+    session_key(),
     Column("seq", BigInteger, nullable=False),
     Column("summary_seq", BigInteger, nullable=False),
     Column("boundary_seq", BigInteger, nullable=False),
@@ -335,7 +314,7 @@ compactions = Table(
 fork_sources = Table(
     "fork_sources",
     metadata,
-    _session_key(),
+    session_key(),
     Column("position", BigInteger, nullable=False),
     # Restricted: what a fork needs is copied to it before its source goes.
     Column(
@@ -355,7 +334,7 @@ fork_sources = Table(
 questions = Table(
     "questions",
     metadata,
-    _session_key(),
+    session_key(),
     Column("seq", BigInteger, nullable=False),
     Column("tool_call_id", Text),
     Column("question_id", Text, nullable=False),
@@ -373,7 +352,7 @@ questions = Table(
 settings = Table(
     "settings",
     metadata,
-    _session_key(),
+    session_key(),
     Column("seq", BigInteger, nullable=False),
     Column("tool_call_id", Text),
     Column("setting_key", Text, nullable=False),
@@ -385,6 +364,21 @@ settings = Table(
     Column("created_at", Micros, nullable=False),
     Column("answered_at", Micros),
     PrimaryKeyConstraint("session_key", "seq"),
+)
+
+# Who may run a session: one row at most, deleted when the lease is released. Tokens
+# count up over all sessions, so that no session is given one again, also when it was
+# deleted and made anew with the same id.
+session_leases = Table(
+    "session_leases",
+    metadata,
+    Column("token", KEY, primary_key=True, autoincrement=True),
+    session_key(),
+    Column("owner", Text, nullable=False),
+    Column("ttl_us", BigInteger, nullable=False),
+    Column("expires_at", Micros, nullable=False),
+    UniqueConstraint("session_key"),
+    sqlite_autoincrement=True,
 )
 
 # A file that was imported: what it was, and what of it belongs to no row.
@@ -402,7 +396,7 @@ imports = Table(
 source_rows = Table(
     "source_rows",
     metadata,
-    Column("row_key", _KEY, primary_key=True, autoincrement=True),
+    Column("row_key", KEY, primary_key=True, autoincrement=True),
     Column(
         "session_key",
         BigInteger,

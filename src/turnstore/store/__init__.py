@@ -26,6 +26,8 @@ from turnstore.store.heads import lock_heads
 from turnstore.store.messages import Messages
 from turnstore.store.metadata import Metadata
 from turnstore.store.sessions import Sessions
+from turnstore.store.sessions.leases.lease import Lease
+from turnstore.store.sessions.leases.renewals import Renewals
 from turnstore.store.todos import Todos
 from turnstore.store.tool_calls import ToolCalls
 from turnstore.store.turns import OpenTurn
@@ -90,7 +92,8 @@ class SessionStore:
         self._state = "new"
         self._has_opened = asyncio.Event()
         self._has_opened.set()  # nothing to wait for yet
-        self.sessions = Sessions(self._backend, options)
+        self._renewals = Renewals(self._backend)
+        self.sessions = Sessions(self._backend, options, self._renewals)
         self.messages = Messages(self._backend, options)
         self.tool_calls = ToolCalls(self._backend, options)
         self._followers = Followers(self._backend, options)
@@ -149,7 +152,7 @@ class SessionStore:
         Writes that still wait then get ``StoreClosed``, and so do reads that wait and
         every later call; a batch under way is interrupted and fails, unless it was
         committed. Running reads have as long. Followers give what they have in memory
-        and end; a backup is broken off.
+        and end; a backup is broken off; leases that are still held expire.
 
         A cancellation does not stop it, and is raised when it is done. A second call
         only waits for the first, and one while the store is opened for the end of that.
@@ -163,6 +166,7 @@ class SessionStore:
     async def _disconnect(self) -> None:
         await self._has_opened.wait()
         await self._backend.close()
+        await self._renewals.close()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -183,7 +187,7 @@ class SessionStore:
         """
         return self._backend.statistics()
 
-    def turn(self, session_id: str) -> OpenTurn:
+    def turn(self, session_id: str, *, lease: Lease | None = None) -> OpenTurn:
         """Return a block that makes several writes one transaction.
 
         ``async with store.turn(session_id) as turn:`` collects ``turn.message``,
@@ -192,9 +196,15 @@ class SessionStore:
         arguments of the rooms' methods, and commits them when the block ends: all or
         none. Then ``turn.results`` lists what each gave. See ``OpenTurn``.
 
-        :raises InvalidArgument: the id can't be one.
+        :param lease: of the session, held by its block: the end of the turn's block
+            raises ``LeaseLost``, and writes nothing, if it is not held any more in the
+            transaction that writes. A lease of another store on the same database is
+            one too. Cost: one read by key.
+        :raises InvalidArgument: the id can't be one, or the lease is of another
+            session.
+        :raises StoreError: the lease's block was not entered.
         """
-        return OpenTurn(self._backend, self.options, session_id)
+        return OpenTurn(self._backend, self.options, session_id, lease)
 
     def __del__(self) -> None:
         if getattr(self, "_state", "new") == "open":

@@ -56,6 +56,8 @@ BASES: Final[dict[str, list[type[BaseException]]]] = {
     "SequenceConflict": [StoreError],
     "StatusConflict": [StoreError],
     "PendingToolCalls": [StoreError],
+    "LeaseHeld": [StoreError],
+    "LeaseLost": [StoreError],
     "PayloadInvalid": [StoreError, ValueError],
     "PayloadTooLarge": [StoreError, ValueError],
     "InvalidArgument": [StoreError, ValueError],
@@ -120,6 +122,7 @@ RAISED: Final[dict[str, str]] = {
     "sessions.list": "InvalidArgument",
     "sessions.count": "InvalidArgument",
     "sessions.delete": "InvalidArgument",
+    "sessions.lease": "SessionNotFound LeaseHeld InvalidArgument",
     "messages.append": "SessionNotFound MessageExists MessageNotFound PayloadInvalid "
     "PayloadTooLarge InvalidArgument",
     "messages.append_many": "SessionNotFound MessageExists MessageNotFound "

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-import msgspec
-from sqlalchemy import Connection, literal_column, select
-
 from turnstore.engine.backend import Backend
-from turnstore.engine.commands import Command, Outcome
 from turnstore.engine.sqlite.files import absolute
 from turnstore.errors import DatabaseCorrupt, InvalidArgument
 from turnstore.options import StoreOptions
-from turnstore.records import RecoveryReport
-from turnstore.sql.query import Query
-from turnstore.sql.schema import session_heads, sessions
+from turnstore.records import RecoveryReport, SessionFilter
+from turnstore.sql import codec
 from turnstore.store.admin.head_checks import check_heads
-from turnstore.store.heads import lock_heads
-from turnstore.store.sessions.writes import UpdateSession
-from turnstore.store.tool_calls.writes import InterruptToolCalls
+from turnstore.store.admin.recovery import Recover
+from turnstore.store.sessions.filters import wanted
 
 PROBLEMS_MAX: Final = 1_000
 """Problems that a check tells of heads."""
 ROW_BYTES: Final = 1_000
+IDLE_FOR_S_MAX: Final = 31_536_000
 
 
 class Admin:
@@ -115,76 +110,37 @@ class Admin:
         """
         await self._backend.reclaim()
 
-    async def recover(self) -> RecoveryReport:
-        """Close what a crashed runtime left open, in one transaction.
+    async def recover(
+        self,
+        filter: SessionFilter = SessionFilter(),  # noqa: B008 - immutable
+        *,
+        idle_for_s: float = 0,
+    ) -> RecoveryReport:
+        """Close what crashed runtimes left open, in one transaction.
 
         Sessions that run become interrupted, with ``ended_at``; open tool calls become
         failed, with the error "interrupted". A session that waits for user input
         stays as it is, with its tool calls. Returns what was closed, as it is now,
-        the oldest sessions first, of each its calls by age. Nothing tells a crashed
-        runtime from one that is alive: call it before any begins to work.
+        the oldest sessions first, of each its calls by age.
 
+        A session whose lease is held stays as it is: so where every runtime runs its
+        sessions under a lease, call it at any time. Nothing else tells a crashed
+        runtime from one that is alive. A lease that has expired is lost to its holder
+        once its session is closed.
+
+        :param filter: close only sessions that match.
+        :param idle_for_s: 0 to 31,536,000 seconds; close only sessions whose
+            ``updated_at`` is at least as long ago, by the clock of the database.
+        :raises InvalidArgument: a value is out of bounds.
         :raises ReadOnlyStore: the store was opened so; nothing was closed.
 
-        Cost: the open sessions and tool calls.
+        Cost: the open sessions and tool calls, and as ``sessions.count`` for a filter.
         """
-        return await self._backend.write(Recover("", ROW_BYTES))
-
-
-class Recover(Command[RecoveryReport], frozen=True):
-    """Closes the sessions and tool calls that are open, of whatever session.
-
-    Its sessions are not known in advance, so it locks heads itself, after its batch's.
-    That can deadlock with another lane; the database then aborts one and the batch is
-    retried.
-    """
-
-    @staticmethod
-    def apply(connection: Connection, commands: Sequence[Recover]) -> list[Outcome]:
-        return [_recover(connection) for _ in commands]
-
-
-class _Open(msgspec.Struct):
-    session_key: int
-    id: str
-
-
-def _recover(connection: Connection) -> RecoveryReport:
-    found = [*_WITH_CALLS(connection), *_RUNNING(connection)]
-    names = {each.session_key: each.id for each in found}
-    if not names:
-        return RecoveryReport(sessions=[], tool_calls=[])
-    # Others may have written until the locks are there: what decides is read after,
-    # of these sessions alone.
-    lock_heads(connection, list(names.values()))
-    with_calls = [
-        InterruptToolCalls(each.id, 0)
-        for each in _WITH_CALLS(connection)
-        if each.session_key in names
-    ]
-    running = [
-        UpdateSession(each.id, 0, {"status": "interrupted"})
-        for each in _RUNNING(connection)
-        if each.session_key in names
-    ]
-    calls = InterruptToolCalls.apply(connection, with_calls) if with_calls else []
-    closed = UpdateSession.apply(connection, running) if running else []
-    return RecoveryReport(
-        sessions=closed, tool_calls=[call for each in calls for call in each]
-    )
-
-
-_IDS: Final = (
-    select(sessions.c.session_key, sessions.c.id)
-    .join(session_heads, session_heads.c.session_key == sessions.c.session_key)
-    .order_by(sessions.c.session_key)
-)
-_WITH_CALLS: Final = Query(
-    _IDS.where(
-        # As in the partial index.
-        session_heads.c.pending_tool_calls > literal_column("0"),
-        sessions.c.status != "waiting_for_user_input",
-    ),
-    _Open,
-)
-_RUNNING: Final = Query(_IDS.where(sessions.c.status == "running"), _Open)
+        return await self._backend.write(
+            Recover(
+                "",
+                ROW_BYTES,
+                wanted(filter),
+                codec.check_seconds(idle_for_s, "idle_for_s", 0, IDLE_FOR_S_MAX),
+            )
+        )

@@ -1,4 +1,4 @@
-"""``store.sessions``: create, read, change, list and delete sessions."""
+"""``store.sessions``: create, read, change, list, lease and delete sessions."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ from turnstore.store.sessions.arguments import (
 )
 from turnstore.store.sessions.filters import wanted
 from turnstore.store.sessions.fork import ForkSession
+from turnstore.store.sessions.leases.lease import Lease
+from turnstore.store.sessions.leases.renewals import Renewals
 from turnstore.store.sessions.listing import (
     count_matches,
     order_of,
@@ -38,6 +40,7 @@ from turnstore.store.sessions.writes import DeleteSession
 from turnstore.store.signatures import takes
 
 LIMIT_MAX: Final = 1_000
+TTL_S_MAX: Final = 86_400
 
 OrderBy = Literal["created_at", "updated_at", "message_count", "total_tokens"]
 Status = SessionStatus | str
@@ -49,9 +52,12 @@ class Sessions:
     ``SessionStore`` says what holds for every call: cancellation, further errors.
     """
 
-    def __init__(self, backend: Backend, options: StoreOptions) -> None:
+    def __init__(
+        self, backend: Backend, options: StoreOptions, renewals: Renewals
+    ) -> None:
         self._backend = backend
         self._bytes_max = options.payload_bytes_max
+        self._renewals = renewals
 
     @takes(NewSessionFields, DEFAULTS)
     async def create(
@@ -232,10 +238,37 @@ class Sessions:
             )
         )
 
+    def lease(self, id: str, *, ttl_s: float = 30.0, owner: str | None = None) -> Lease:
+        """Return a block that holds the right to run a session.
+
+        ``async with store.sessions.lease(session_id) as lease:`` acquires it, or raises
+        ``LeaseHeld`` or ``SessionNotFound``; renews it until the block ends; and then
+        releases it. While it is held, ``admin.recover`` leaves the session alone. Only
+        turns that are given the lease are fenced by it: other writes are not. See
+        ``Lease``.
+
+        :param ttl_s: 1 to 86,400 seconds. A session whose holder died is free again
+            after this time; a process that is stopped for as long loses it.
+        :param owner: text for people, in ``LeaseHeld``. None: host, process and store.
+        :raises InvalidArgument: this can't be an id, or a value is out of bounds.
+
+        Cost: a write to acquire, another to release, and one for all that the store
+        renews at about the same time. The block holds no connection.
+        """
+        return Lease(
+            self._backend,
+            self._renewals,
+            codec.check_id(id, "id"),
+            codec.check_seconds(ttl_s, "ttl_s", 1, TTL_S_MAX),
+            self._renewals.owner if owner is None else codec.check_text(owner, "owner"),
+        )
+
     async def delete(self, id: str) -> bool:
         """Delete a session and all that it has; return whether there was one.
 
-        Its usage stays in ``usage.by_day``, and its forks keep what they show of it.
+        Its usage stays in ``usage.by_day``, and its forks keep what they show of it. A
+        lease of it is lost: the next turn that is given it raises ``SessionNotFound``,
+        or ``LeaseLost`` where the id was used again.
 
         :raises InvalidArgument: this can't be an id.
 

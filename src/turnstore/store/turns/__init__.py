@@ -10,7 +10,7 @@ import msgspec
 
 from turnstore.engine.backend import Backend
 from turnstore.engine.commands import Command
-from turnstore.errors import StoreError
+from turnstore.errors import InvalidArgument, StoreError
 from turnstore.options import StoreOptions
 from turnstore.records import Json, NewMessage, Role, SessionStatus, ToolCallStatus
 from turnstore.sql import codec
@@ -28,6 +28,7 @@ from turnstore.store.sessions.arguments import (
     create_session,
     update_session,
 )
+from turnstore.store.sessions.leases.lease import Lease
 from turnstore.store.signatures import takes
 from turnstore.store.tool_calls.arguments import (
     ToolCallChanges,
@@ -48,25 +49,31 @@ class OpenTurn:
     ``async with store.turn(session_id) as turn:`` takes calls until the block ends,
     which commits them all, in the order of the calls, or none. Nothing is read or
     written before, and nothing is held. An exception that leaves the block writes
-    nothing; a turn without calls neither.
+    nothing; a turn without calls neither. A lease covers the whole turn.
 
     Arguments are checked when a method is called: what the rooms' methods raise for
     them is raised there, and that call is not collected. ``session_id=`` of each
     writes to another session than the turn's.
 
     The end of the block raises what the rooms' methods raise, of the first call that
-    can't be done; nothing was written then. If it raises a cancellation, nothing was
-    written; once the commit is under way the block ends as if it had not come, and
-    it comes at the caller's next await. A turn shares its commit with other writes,
-    and holds the calls in memory until then.
+    can't be done; before them ``LeaseLost`` where the turn was given a lease that is
+    not held any more, also if it has no calls. Nothing was written then. If it raises
+    a cancellation, nothing was written; once the commit is under way the block ends as
+    if it had not come, and it comes at the caller's next await. A turn shares its
+    commit with other writes, and holds the calls in memory until then.
     """
 
     def __init__(
-        self, backend: Backend, options: StoreOptions, session_id: str
+        self,
+        backend: Backend,
+        options: StoreOptions,
+        session_id: str,
+        lease: Lease | None = None,
     ) -> None:
         self._backend = backend
         self._bytes_max = options.payload_bytes_max
         self._session_id = codec.check_id(session_id, "session_id")
+        self._token = None if lease is None else _token(lease, self._session_id)
         self._state = "new"
         self._parts: list[Command[Any] | _Rows] = []
         # Session and id of each that this turn appends.
@@ -89,13 +96,13 @@ class OpenTurn:
         parts, self._parts = self._parts, []
         if kind is not None:
             return
-        if parts:
+        if parts or self._token is not None:
             commands = [
                 each.command() if isinstance(each, _Rows) else each for each in parts
             ]
             size_bytes = sum(each.size_bytes for each in commands)
             outcomes = await self._backend.write(
-                Turn(self._session_id, size_bytes, commands)
+                Turn(self._session_id, size_bytes, commands, self._token)
             )
             for command, outcome in zip(commands, outcomes, strict=True):
                 self._results += _results(command, outcome)
@@ -274,6 +281,16 @@ class OpenTurn:
         if given is None:
             return self._session_id
         return codec.check_id(given, "session_id")
+
+
+def _token(lease: Lease, session_id: str) -> int:
+    if not isinstance(lease, Lease):
+        raise InvalidArgument(f"lease must be a Lease, got {type(lease).__name__}")
+    if lease.session_id != session_id:
+        raise InvalidArgument(
+            f"the lease is of session {lease.session_id!r}, the turn of {session_id!r}"
+        )
+    return lease.token
 
 
 class _Rows(msgspec.Struct):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from copy import copy
 from typing import Any
 
 from sqlalchemy import Connection
@@ -15,6 +16,7 @@ from turnstore.engine.commands import (
     apply_together,
     forget,
 )
+from turnstore.store.sessions.leases.writes import lost_leases
 
 
 class Turn(Command[list[Any]], frozen=True):
@@ -22,9 +24,12 @@ class Turn(Command[list[Any]], frozen=True):
 
     The outcome is the first command's error that has one, and nothing was written
     then. One turn shares its commit with others but not its fate.
+
+    :param token: of a lease that has to be held, or nothing is written.
     """
 
     commands: Sequence[Command[Any]]
+    token: int | None = None
 
     @property
     def session_ids(self) -> Collection[str]:
@@ -32,32 +37,52 @@ class Turn(Command[list[Any]], frozen=True):
 
     @staticmethod
     def apply(connection: Connection, commands: Sequence[Turn]) -> list[Outcome]:
-        """Apply the commands of all turns together; where one fails, each half of the
-        turns by itself, until those that fail stand alone."""
-        connection.exec_driver_sql("SAVEPOINT turns")
-        found = iter(
-            apply_together(
-                connection, [each for turn in commands for each in turn.commands]
-            )
-        )
-        outcomes = [[next(found) for _ in turn.commands] for turn in commands]
-        failed = next(
-            (each for turn in outcomes for each in turn if isinstance(each, Exception)),
-            None,
-        )
-        if failed is not None:
-            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT turns")
-            forget(connection)
-        connection.exec_driver_sql("RELEASE SAVEPOINT turns")
-        if failed is None:
-            return [_together(turn) for turn in outcomes]
-        if len(commands) == 1:
-            return [failed]
-        half = len(commands) // 2
+        fenced = {
+            each.token: each.session_id for each in commands if each.token is not None
+        }
+        # Once for all turns: until the commit nobody else can take a lease that is held
+        # now, as the sessions are locked.
+        lost = lost_leases(connection, fenced) if fenced else {}
+        if not lost:
+            return _apply(connection, commands)
+        held = [each for each in commands if each.token not in lost]
+        outcomes = iter(_apply(connection, held) if held else ())
         return [
-            *Turn.apply(connection, commands[:half]),
-            *Turn.apply(connection, commands[half:]),
+            # Raising adds to an error's traceback: one of its own for each caller.
+            next(outcomes)
+            if each.token is None or each.token not in lost
+            else copy(lost[each.token])
+            for each in commands
         ]
+
+
+def _apply(connection: Connection, commands: Sequence[Turn]) -> list[Outcome]:
+    """Apply the commands of all turns together; where one fails, each half of the turns
+    by itself, until those that fail stand alone."""
+    connection.exec_driver_sql("SAVEPOINT turns")
+    together: list[Command[Any]] = [each for turn in commands for each in turn.commands]
+    applied: list[Outcome] = []
+    if together:  # a turn may be nothing but the check of its lease
+        applied = apply_together(connection, together)
+    found = iter(applied)
+    outcomes = [[next(found) for _ in turn.commands] for turn in commands]
+    failed = next(
+        (each for turn in outcomes for each in turn if isinstance(each, Exception)),
+        None,
+    )
+    if failed is not None:
+        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT turns")
+        forget(connection)
+    connection.exec_driver_sql("RELEASE SAVEPOINT turns")
+    if failed is None:
+        return [_together(turn) for turn in outcomes]
+    if len(commands) == 1:
+        return [failed]
+    half = len(commands) // 2
+    return [
+        *_apply(connection, commands[:half]),
+        *_apply(connection, commands[half:]),
+    ]
 
 
 class _PublishedTurn(Published[list[Any]], frozen=True):
