@@ -188,7 +188,10 @@ async def test_junk_for_any_argument_is_taken_or_refused(
     for name, parameter in arguments_of(call).items():
         refused: list[str] = []
         for kind, make in JUNK.items():
-            found = await outcome(store, call, {**good_arguments(call), name: make()})
+            value = make()
+            if name.startswith("on_") and callable(value):
+                continue  # what the caller's own function raises is the caller's
+            found = await outcome(store, call, {**good_arguments(call), name: value})
             if is_leak(call, found):
                 leaks.append((name, kind, type(found).__name__))
             elif is_refused(found):

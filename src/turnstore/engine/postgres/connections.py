@@ -14,6 +14,7 @@ A server is asked what it is on every new connection: who writes takes a primary
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -30,6 +31,7 @@ from turnstore.engine.postgres.errors import NoHostWillDo, NoSuchServer, sqlstat
 from turnstore.engine.postgres.hosts import MISSING, Host, Hosts, Purpose
 from turnstore.errors import InvalidArgument
 from turnstore.options import StoreOptions
+from turnstore.values import shown
 
 T = TypeVar("T")
 
@@ -216,6 +218,7 @@ class Connector:
                 try:
                     driver = await self._connect_to(host, wanted, answer_timeout_s)
                 except Exception as error:
+                    _check_tls(error, self._hosts.missing_file())
                     # What a server says tells more than that another is not there.
                     if refused is None or sqlstate(refused) is None:
                         refused = error
@@ -289,7 +292,11 @@ class Connector:
             port=host.port,
             timeout=self._connect_timeout_s,
             command_timeout=answer_timeout_s,
-            server_settings=None if is_pooled else SETTINGS,
+            database=self._hosts.database,
+            server_settings={
+                "application_name": self._hosts.application_name,
+                **({} if is_pooled else SETTINGS),
+            },
             # Without a cache statements have no name, and are sent along with their
             # values each time: nothing of them is left to another transaction.
             statement_cache_size=0 if is_pooled else STATEMENTS,
@@ -309,6 +316,24 @@ class Connector:
             driver.terminate()
             raise
         return driver
+
+
+def _check_tls(error: Exception, missing_file: str | None) -> None:
+    """:raises InvalidArgument: TLS fails for what the URL says, and will again."""
+    if missing_file is not None and isinstance(error, OSError | ValueError):
+        raise InvalidArgument(
+            f"the URL names a file for TLS that can't be read: {shown(missing_file)}"
+        ) from error
+    if isinstance(error, ssl.SSLCertVerificationError):
+        raise InvalidArgument(
+            "the server's certificate is not one that sslrootcert vouches for, or is "
+            "of another host: mend sslrootcert, the host or sslmode in the URL"
+        ) from error
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        raise InvalidArgument(
+            "the driver does not take the URL: look at its TLS files, sslmode and "
+            "passfile"
+        ) from error
 
 
 def write_settings(options: StoreOptions, server_commits: str) -> dict[str, str]:

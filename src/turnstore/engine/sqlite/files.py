@@ -33,6 +33,7 @@ _SHARED_FILE_SYSTEMS = frozenset(
     }
 )  # fmt: skip
 
+_HIDDEN = re.compile("%(2f|5c|00)", re.IGNORECASE)
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
@@ -62,6 +63,19 @@ def path_of_url(url: str) -> Path | None:
         raise InvalidArgument(
             f"{shown(url)} names a host: write sqlite:///relative.db or "
             f"sqlite:////absolute.db"
+        )
+    written = rest[1:].split("/")
+    if _HIDDEN.search(rest) or any(
+        "%" in each and unquote(each) in (".", "..") for each in written
+    ):
+        raise InvalidArgument(
+            f"{shown(url)} has an escaped separator, dot segment or NUL: write the "
+            f"path as it is"
+        )
+    if written[0] == "~" and len(written) > 1:
+        raise InvalidArgument(
+            f"{shown(url)}: ~ is not expanded in a URL: write the whole path, or give "
+            f"Path.home() / ..."
         )
     try:
         name = unquote(rest[1:], errors="strict")
