@@ -49,6 +49,8 @@ or drops it."""
 _PROCESS: Final = "SELECT pg_backend_pid()"
 SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 READ: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
+_FILE_FORMATS: Final = ("X509", "PEM")
+"""Parts of OpenSSL that read certificates and keys."""
 _WARNING: Final = "01000"
 _WAITS_FOR_STANDBYS: Final = "syncrep.c"
 """The server's source that warns when it was told to wait for its standby no longer."""
@@ -329,7 +331,8 @@ def _check_tls(error: Exception, missing_file: str | None) -> None:
             "the server's certificate is not one that sslrootcert vouches for, or is "
             "of another host: mend sslrootcert, the host or sslmode in the URL"
         ) from error
-    if isinstance(error, asyncpg.ClientConfigurationError):
+    is_of_a_file = isinstance(error, ssl.SSLError) and error.library in _FILE_FORMATS
+    if is_of_a_file or isinstance(error, asyncpg.ClientConfigurationError):
         raise InvalidArgument(
             "the driver does not take the URL: look at its TLS files, sslmode and "
             "passfile"
