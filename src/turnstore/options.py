@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
+
+from turnstore.values import is_a, shown
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -106,11 +108,15 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for name, (low, high) in _BOUNDS.items():
-            self._check_number(name, getattr(self, name), low, high)
+            number = self._check_number(name, getattr(self, name), low, high)
+            msgspec.structs.force_setattr(self, name, number)
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
+            if is_a(value, str):
+                value = str.__str__(value)
+                msgspec.structs.force_setattr(self, name, value)
             if not any(type(value) is type(one) and value == one for one in choices):
-                raise ValueError(f"{name} must be one of {choices}, got {value!r}")
+                raise ValueError(f"{name} must be one of {choices}, got {shown(value)}")
         self._check_read_url()
 
     def __repr__(self) -> str:
@@ -131,14 +137,18 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
         url = self.read_url
         if url is None:
             return
-        if not isinstance(url, str) or not url.startswith("postgresql://"):
+        schemes = ("postgresql://", "postgres://")
+        if not is_a(url, str) or not str.__str__(url).startswith(schemes):
             # Without what was given: it may hold a password.
             raise ValueError("read_url must be a postgresql:// URL or None")
 
     @staticmethod
-    def _check_number(name: str, value: object, low: float, high: float) -> None:
+    def _check_number(name: str, value: object, low: float, high: float) -> float:
         kinds = (int, float) if name.endswith("_s") else (int,)
-        if isinstance(value, bool) or not isinstance(value, kinds):
-            raise ValueError(f"{name} must be a number, got {value!r}")
-        if not low <= value <= high:
-            raise ValueError(f"{name} must be {low:g} to {high:g}, got {value!r}")
+        if type(value) is bool or not is_a(value, kinds):
+            raise ValueError(f"{name} must be a number, got {shown(value)}")
+        base: Any = int.__int__ if is_a(value, int) else float.__float__
+        number: float = base(value)
+        if not low <= number <= high:
+            raise ValueError(f"{name} must be {low:g} to {high:g}, got {shown(value)}")
+        return number

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
+from enum import EnumType, StrEnum
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
+
+from turnstore.values import shown
 
 Json: TypeAlias = Any
 """A JSON value: None, bool, int, float, str, lists and dicts of them. Tuples are
@@ -21,8 +23,18 @@ taken as lists."""
 T = TypeVar("T")
 
 
-class _Lenient(StrEnum):
-    """Text that a later release or an import left behind reads as UNKNOWN.
+class _Readable(EnumType):
+    """Calling the enumeration is strict, though its ``_missing_`` is not."""
+
+    def __call__(cls, value: Any, *args: Any, **kwargs: Any) -> Any:
+        made = super().__call__(value, *args, **kwargs)
+        if made == "unknown" and value != "unknown":
+            raise ValueError(f"{shown(value)} is not a valid {cls.__qualname__}")
+        return made
+
+
+class _Lenient(StrEnum, metaclass=_Readable):
+    """Text that a later release or an import left behind is decoded as UNKNOWN.
 
     Only reading is lenient: what a caller gives is checked against the members, and
     UNKNOWN is refused.
@@ -30,6 +42,7 @@ class _Lenient(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> _Lenient:
+        # For the decoder of rows, which calls nothing else of an enumeration.
         return cls("unknown")
 
 

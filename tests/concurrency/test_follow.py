@@ -63,7 +63,7 @@ async def test_what_comes_is_what_a_list_gives(store: SessionStore) -> None:
     assert await following == await store.events.list("s")
 
 
-@pytest.mark.parametrize("after", [0, 1, 3, 5, 9])
+@pytest.mark.parametrize("after", [0, 1, 2, 3])
 async def test_after_is_exclusive(store: SessionStore, after: int) -> None:
     await append(store, 3)
     follower = store.events.follow("s", after=after)

@@ -120,7 +120,7 @@ SECRET = "postgresql://user:secret@replica/db?password=secret"
 
 @pytest.mark.parametrize(
     "value",
-    ["", "replica", "postgres://u:secret@h/d", "sqlite:///secret", b"secret", 1, True],
+    ["", "replica", "mysql://u:secret@h/d", "sqlite:///secret", b"secret", 1, True],
     ids=repr,
 )
 def test_a_read_url_that_is_none_is_refused_and_not_shown(value: Any) -> None:
@@ -146,6 +146,6 @@ def test_sqlite_has_no_replicas() -> None:
 
 
 def test_of_a_url_that_is_refused_only_the_scheme_is_shown() -> None:
-    with pytest.raises(InvalidArgument, match="postgres:") as got:
-        SessionStore("postgres://user:secret@host/db")
+    with pytest.raises(InvalidArgument, match="mysql:") as got:
+        SessionStore("mysql://user:secret@host/db")
     assert "secret" not in str(got.value)

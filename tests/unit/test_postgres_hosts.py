@@ -68,6 +68,42 @@ def test_what_does_not_parse_is_refused_and_not_shown(url: str) -> None:
     assert got.value.__context__ is None or got.value.__suppress_context__
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u@h/d#part",
+        "postgresql://u@h/d#",
+        "postgresql://u@h/d?dbname=e",
+        "postgresql://u@h/d?dbname=d",
+        "postgresql://u@h/d?host=i",
+        "postgresql://u@h/d?user=v",
+        "postgresql://u:p@h/d?password=q",
+        "postgresql://u@h/?sslmode=disable",
+        "postgresql://u@h/d?sslmode=disable&sslmode=require",
+        "postgresql:///?dbname=",
+        "postgresql://u@h/d?unknown=1",
+        "postgresql://u@h/d?unknown=",
+    ],
+)
+def test_a_url_that_can_be_meant_in_two_ways_is_refused(url: str) -> None:
+    with pytest.raises(InvalidArgument):
+        Hosts(url, WRITING)
+
+
+@pytest.mark.parametrize(
+    ("url", "database"),
+    [
+        ("postgresql://u@h/d", "d"),
+        ("postgresql://u@h/a%20b?sslmode=disable", "a b"),
+        ("postgresql://u@h/?dbname=x", "x"),
+        ("postgresql://u@h?dbname=x", "x"),
+        ("postgresql://u@h", None),
+    ],
+)
+def test_the_database_of_a_url(url: str, database: str | None) -> None:
+    assert Hosts(url, WRITING).database == database
+
+
 def test_another_sslmode_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="disable, allow"):
         Hosts("postgresql://h/d?sslmode=bogus", WRITING)

@@ -18,6 +18,7 @@ from turnstore.engine.backend import (
 )
 from turnstore.engine.cancellation import run_to_completion
 from turnstore.engine.commands import Command
+from turnstore.engine.loops import running_loop
 from turnstore.engine.writer import Writer, percentile
 from turnstore.errors import ReadOnlyStore, StoreClosed, StoreError
 from turnstore.options import StoreOptions
@@ -37,14 +38,14 @@ class Engine(Backend):
     def __init__(self, options: StoreOptions) -> None:
         self._options = options
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed_reason: str | None = "the store is not open"
+        self._closed_reason: str | None = _NOT_OPEN
         self._closing: asyncio.Task[None] | None = None
         self._writers: list[Writer] = []
 
     # Opening and closing
 
     async def open(self, prepare: Prepare, is_ready: IsReady = is_not_ready) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._loop = running_loop()
         _OPEN.add(self)
         try:
             await self._open(prepare, is_ready, self._loop)
@@ -77,8 +78,10 @@ class Engine(Backend):
 
     def _check_open(self) -> None:
         if self._closed_reason is not None:
+            if self._closed_reason is _NOT_OPEN:
+                running_loop()  # without one the store can't be opened either
             raise StoreClosed(self._closed_reason)
-        if asyncio.get_running_loop() is not self._loop:
+        if running_loop() is not self._loop:
             raise StoreError(
                 "a store belongs to the event loop that opened it: open another one "
                 "in this loop"
@@ -153,6 +156,7 @@ class Engine(Backend):
         INHERITED.append(self)
 
 
+_NOT_OPEN: Final = "the store is not open"
 _OPEN: Final[weakref.WeakSet[Engine]] = weakref.WeakSet()
 
 INHERITED: Final[list[Engine]] = []

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from turnstore.engine.backend import Backend, LockSessions
 from turnstore.engine.sqlite.backend import SqliteBackend
-from turnstore.engine.sqlite.files import absolute, path_of_url
+from turnstore.engine.sqlite.files import absolute, path_given, path_of_url
 from turnstore.errors import InvalidArgument
 from turnstore.options import StoreOptions
+from turnstore.values import is_a, shown
 
 
 def backend_of(
@@ -22,20 +22,20 @@ def backend_of(
     """
     if url is None:
         url = Path.home() / ".turnstore" / "sessions.db"
-    if isinstance(url, os.PathLike):
-        return _sqlite(absolute(Path(url)), options)
-    if not isinstance(url, str):
-        raise InvalidArgument(f"url must be text or a Path, got {type(url).__name__}")
-    scheme, colon, _ = url.partition(":")
+    if not is_a(url, str):
+        return _sqlite(absolute(path_given(url, "url")), options)
+    url = str.__str__(url)
+    scheme, colon, rest = url.partition(":")
     if scheme == "sqlite":
         return _sqlite(path_of_url(url), options)
-    if scheme == "postgresql":
+    if scheme in ("postgresql", "postgres"):
+        url = f"postgresql:{rest}"
         return _postgres(url, options, lock)
     # Not all of it: it may hold a password.
-    shown = f"{scheme}:..." if colon else url
+    text = f"{scheme}:..." if colon else url
     raise InvalidArgument(
-        f"unknown URL {shown!r}: write sqlite:///relative.db, sqlite:////absolute.db "
-        f"or postgresql://user@host/database"
+        f"unknown URL {shown(text)}: write sqlite:///relative.db, "
+        f"sqlite:////absolute.db or postgresql://user@host/database"
     )
 
 

@@ -17,14 +17,20 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from turnstore.errors import InvalidArgument, PayloadInvalid, PayloadTooLarge
+from turnstore.errors import (
+    InvalidArgument,
+    PayloadInvalid,
+    PayloadTooLarge,
+    StoreError,
+)
 from turnstore.records import Json
+from turnstore.values import is_a, shown, type_name
 
 ID_CHARS_MAX: Final = 255
 DEPTH_MAX: Final = 200
@@ -43,30 +49,39 @@ _decode: Final = msgspec.json.Decoder().decode
 def encode(value: Json, bytes_max: int) -> str:
     """Return ``value`` as JSON text that decodes to an equal value.
 
+    Subclasses of str, int, float, list and dict count as their base.
+
     :raises PayloadInvalid: NaN, Infinity, a key that is no string, a type JSON has not,
         more than 200 levels, an integer of more than 4,300 digits.
     :raises PayloadTooLarge: more than ``bytes_max`` bytes.
     """
     try:
-        encoded = to_json(value)
-        if len(encoded) > bytes_max:
-            raise PayloadTooLarge(len(encoded), bytes_max)
-        try:
-            same = _decode(encoded) == value
-        except msgspec.DecodeError:
-            # A lone surrogate, or a long integer: perhaps too long, where the program
-            # raised the limit.
-            same = False
-    except (
-        TypeError,
-        ValueError,
-        OverflowError,
-        RecursionError,
-        msgspec.MsgspecError,
-    ) as error:
-        if isinstance(error, PayloadTooLarge):
+        return _encode_equal(value, bytes_max)
+    except (StoreError, MemoryError):
+        raise
+    except Exception as error:
+        # The encoder's, which takes no subclasses, or what comparing with one raised.
+        fault = _error_of(value)
+        if fault is not None:
+            raise PayloadInvalid(f"not JSON: {fault}") from error
+    try:
+        return _encode_equal(_plain(value), bytes_max)
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        if isinstance(error, StoreError):
             raise
-        raise PayloadInvalid(f"not JSON: {_error_of(value) or error}") from error
+        raise PayloadInvalid(f"not JSON: {error}") from error
+
+
+def _encode_equal(value: Json, bytes_max: int) -> str:
+    encoded = to_json(value)
+    if len(encoded) > bytes_max:
+        raise PayloadTooLarge(len(encoded), bytes_max)
+    try:
+        same = bool(_decode(encoded) == value)
+    except msgspec.DecodeError:
+        # A lone surrogate, or a long integer: perhaps too long, where the program
+        # raised the limit.
+        same = False
     # Tuples count as lists but don't compare equal to them. Brackets are an upper
     # bound of the depth; only a payload with many needs a closer look.
     if not same or (
@@ -121,8 +136,8 @@ def check_string(value: object, name: str) -> str:
     """
     if type(value) is str:
         return value
-    if not isinstance(value, str):
-        raise InvalidArgument(f"{name} must be text, got {type(value).__name__}")
+    if not is_a(value, str):
+        raise InvalidArgument(f"{name} must be text, got {type_name(value)}")
     return str.__str__(value)
 
 
@@ -140,11 +155,33 @@ def check_free_text(value: object, name: str) -> str:
     return text
 
 
+def _plain(value: Json) -> Json:
+    """Return JSON with subclasses as their base."""
+    if is_a(value, str):
+        return str.__str__(value)
+    if is_a(value, dict):
+        found = {str.__str__(name): _plain(item) for name, item in dict.items(value)}
+        if len(found) < dict.__len__(value):
+            raise PayloadInvalid("not JSON: two keys of an object are the same text")
+        return found
+    if is_a(value, (list, tuple)):
+        return [_plain(item) for item in _items(value)]
+    if is_a(value, float):
+        return float.__float__(value)
+    return value if value is None or type(value) is bool else int.__int__(value)
+
+
+def _items(value: list[Json] | tuple[Json, ...]) -> Iterable[Json]:
+    """Iterate over a list or tuple, whatever its subclass does."""
+    return list.__iter__(value) if is_a(value, list) else tuple.__iter__(value)  # type: ignore[arg-type]
+
+
 def _error_of(value: Json) -> str | None:
     """Say why a value is no JSON, or None where it is."""
     digits_max = sys.get_int_max_str_digits() or sys.maxsize
     integer_max: int = 10 ** min(digits_max, 4_300)
-    levels = [iter((("$", value),))]
+    item: Any
+    levels: list[Iterator[tuple[str, Any]]] = [iter((("$", value),))]
     while levels:
         path, item = next(levels[-1], ("", levels))
         if item is levels:
@@ -153,31 +190,41 @@ def _error_of(value: Json) -> str | None:
         kind = type(item)
         if item is None or kind is bool:
             continue
-        if isinstance(item, str):
+        if is_a(item, str):
             continue
-        if isinstance(item, int):
-            if abs(item) >= integer_max:
+        if is_a(item, int):
+            if abs(int.__int__(item)) >= integer_max:
                 return f"{path} has more than 4300 digits"
-        elif isinstance(item, float):
+        elif is_a(item, float):
+            item = float.__float__(item)
             if item != item or item in (float("inf"), float("-inf")):
                 return f"{path} is {item}"
-        elif isinstance(item, dict):
-            for key in item:
-                if not isinstance(key, str):
-                    return f"{path} has a key of type {type(key).__name__}"
-            if len({paired(key) for key in item}) < len(item):
+        elif is_a(item, dict):
+            entries = list(dict.items(item))
+            if not all(is_a(key, str) for key, _ in entries):
+                [key, *_] = [key for key, _ in entries if not is_a(key, str)]
+                return f"{path} has a key of type {type_name(key)}"
+            entries = [(str.__str__(key), entry) for key, entry in entries]
+            if len({paired(key) for key, _ in entries}) < len(entries):
                 return f"{path} has two keys that are the same text"
             if len(levels) > DEPTH_MAX:
                 return f"more than {DEPTH_MAX} levels"
-            levels.append(iter([(f"{path}.{key}"[:80], item[key]) for key in item]))
-        elif isinstance(item, list | tuple):
+            levels.append(
+                iter([(f"{path}.{key}"[:80], entry) for key, entry in entries])
+            )
+        elif is_a(item, (list, tuple)):
             if len(levels) > DEPTH_MAX:
                 return f"more than {DEPTH_MAX} levels"
             levels.append(
-                iter([(f"{path}[{at}]"[:80], entry) for at, entry in enumerate(item)])
+                iter(
+                    [
+                        (f"{path}[{at}]"[:80], entry)
+                        for at, entry in enumerate(_items(item))
+                    ]
+                )
             )
         else:
-            return f"{path} is of type {kind.__name__}"
+            return f"{path} is of type {type_name(item)}"
     return None
 
 
@@ -191,9 +238,33 @@ def check_text(value: object, name: str) -> str:
 
 def check_texts(values: object, name: str) -> list[str]:
     """Return several names or keys."""
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise InvalidArgument(f"{name} must be several: give a list of texts")
-    return [check_text(each, name) for each in values]
+    return [check_text(each, name) for each in check_several(values, name)]
+
+
+def check_several(values: Any, name: str) -> list[Any]:
+    """Return what an iterable gives. Text counts as one value."""
+    if is_a(values, (str, bytes)):
+        raise InvalidArgument(f"{name} must be several: give a list")
+    try:
+        return list(values)
+    except Exception as error:
+        raise InvalidArgument(f"{name} must be several: give a list") from error
+
+
+def check_mapping(value: Any, name: str) -> list[tuple[Any, Any]]:
+    """Return the pairs of a mapping."""
+    if not is_a(value, Mapping):
+        raise InvalidArgument(f"{name} must be a mapping, got {type_name(value)}")
+    try:
+        return [(key, item) for key, item in value.items()]
+    except Exception as error:
+        raise InvalidArgument(f"{name} must be a mapping that can be read") from error
+
+
+def check_flag(value: object, name: str) -> bool:
+    if type(value) is not bool:
+        raise InvalidArgument(f"{name} must be True or False, got {shown(value)}")
+    return value
 
 
 def check_text_or_none(value: object, name: str) -> str | None:
@@ -218,34 +289,44 @@ def check_id(value: object, name: str) -> str:
 
 
 def check_integer(value: object, name: str, low: int, high: int = INTEGER_MAX) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidArgument(f"{name} must be an integer, got {value!r}")
-    number = value if type(value) is int else int.__int__(value)
+    if type(value) is not int:
+        if type(value) is bool or not is_a(value, int):
+            raise InvalidArgument(f"{name} must be an integer, got {shown(value)}")
+        value = int.__int__(value)  # type: ignore[arg-type]
+    if not low <= value <= high:
+        raise InvalidArgument(f"{name} must be {low} to {high}, got {shown(value)}")
+    return value
+
+
+def check_number(value: Any, name: str, low: float, high: float) -> float:
+    if type(value) is bool or not is_a(value, (int, float)):
+        raise InvalidArgument(f"{name} must be a number, got {shown(value)}")
+    base = int.__int__ if is_a(value, int) else float.__float__
+    number: float = base(value)
     if not low <= number <= high:
-        raise InvalidArgument(f"{name} must be {low} to {high}, got {number}")
+        raise InvalidArgument(f"{name} must be {low} to {high}, got {shown(value)}")
     return number
 
 
 def check_seconds(value: object, name: str, low: float, high: float) -> int:
     """Return seconds as microseconds."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidArgument(f"{name} must be a number, got {value!r}")
-    if not low <= value <= high:
-        raise InvalidArgument(
-            f"{name} must be {low:,} to {high:,} seconds, got {value}"
-        )
-    return int(value * 1_000_000)
+    return int(check_number(value, name, low, high) * 1_000_000)
 
 
 def to_micros(value: object, name: str) -> int:
     """Return a timezone-aware datetime as microseconds since 1970 UTC."""
-    if not isinstance(value, datetime):
-        raise InvalidArgument(f"{name} must be a datetime, got {type(value).__name__}")
-    if value.tzinfo is None or value.utcoffset() is None:
+    if not is_a(value, datetime):
+        raise InvalidArgument(f"{name} must be a datetime, got {type_name(value)}")
+    assert isinstance(value, datetime)
+    try:
+        offset = value.utcoffset()
+        since = 0 if offset is None else (value - _EPOCH) // _MICROSECOND
+    except Exception as error:
+        raise InvalidArgument(f"{name} has no place in UTC by its tzinfo") from error
+    if offset is None:
         raise InvalidArgument(
             f"{name} must be timezone-aware: give it tzinfo, for example datetime.UTC"
         )
-    since = (value - _EPOCH) // _MICROSECOND
     if not _MICROS_MIN <= since <= _MICROS_MAX:
         raise InvalidArgument(f"{name} must lie in the years 1 to 9999 of UTC")
     return since

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from turnstore.engine.backend import Backend
 from turnstore.engine.cancellation import run_to_completion
+from turnstore.engine.loops import running_loop
 from turnstore.engine.urls import backend_of
 from turnstore.errors import InvalidArgument, StoreClosed, StoreError
 from turnstore.options import StoreOptions
@@ -34,6 +35,7 @@ from turnstore.store.turns import OpenTurn
 from turnstore.store.usage import UsageLedger
 from turnstore.store.user_input.questions import Questions
 from turnstore.store.user_input.settings import Settings
+from turnstore.values import is_a, type_name
 
 
 class SessionStore:
@@ -47,7 +49,7 @@ class SessionStore:
         ``read_url`` is given with SQLite.
 
     Making the object does no I/O. Use it as ``async with``, or ``await store.open()``
-    and ``await store.close()``. It belongs to the event loop that opened it, and does
+    and ``await store.close()``. It belongs to the asyncio loop that opened it, and does
     not survive ``os.fork``.
 
     What holds for every call of its rooms, beside what the call's docstring says:
@@ -83,9 +85,9 @@ class SessionStore:
         url: str | Path | None = None,
         options: StoreOptions = StoreOptions(),  # noqa: B008 - immutable
     ) -> None:
-        if not isinstance(options, StoreOptions):
+        if not is_a(options, StoreOptions):
             raise InvalidArgument(
-                f"options must be StoreOptions, got {type(options).__name__}"
+                f"options must be StoreOptions, got {type_name(options)}"
             )
         self.options = options
         self._backend = backend_of(url, options, lock_heads)
@@ -126,10 +128,11 @@ class SessionStore:
             ReadOnlyStore: the database can't be used.
         :raises InvalidArgument: the file is another program's.
         :raises SchemaTooOld, SchemaTooNew: the text says what to run.
-        :raises StoreError: it was opened before, or, on SQLite, this process was forked
-            while a store was open.
+        :raises StoreError: no asyncio loop is running, it was opened before, or, on
+            SQLite, this process was forked while a store was open.
         :raises StoreClosed: it was closed, perhaps meanwhile.
         """
+        running_loop()
         if self._state == "closed":
             raise StoreClosed("a closed store can't be opened again: make another one")
         if self._state != "new":
@@ -157,6 +160,7 @@ class SessionStore:
         A cancellation does not stop it, and is raised when it is done. A second call
         only waits for the first, and one while the store is opened for the end of that.
         """
+        running_loop()
         self._state = "closed"
         try:
             await run_to_completion(self._disconnect())

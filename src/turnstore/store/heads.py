@@ -81,12 +81,13 @@ class Heads(Generic[H]):
     def __init__(self, record: type[H], *saved: Column[Any]) -> None:
         names = [field.name for field in msgspec.structs.fields(record)]
         self._lock = _Lock(record, [session_heads.c[name] for name in names])
-        # Never before created_at, which a caller may give: listing relies on it.
+        # Never back, where another host's clock is ahead; and so never before
+        # created_at, which a caller may give: listing relies on it.
         self._update = Update(
             session_heads,
             [session_heads.c.session_key],
             [session_heads.c.updated_at, *saved],
-            at_least={session_heads.c.updated_at: session_heads.c.created_at},
+            at_least={session_heads.c.updated_at: session_heads.c.updated_at},
         )
         self._saved = [each.name for each in saved]
 

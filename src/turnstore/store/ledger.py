@@ -13,6 +13,7 @@ from turnstore.sql import codec
 from turnstore.sql.bulk import Insert, Update
 from turnstore.sql.schema import session_heads, usage_ledger
 from turnstore.store.heads import Head
+from turnstore.values import is_a, type_name
 
 COUNTS: Final = Usage.__struct_fields__
 """The counts of a usage: columns of the ledger and of the heads alike."""
@@ -110,8 +111,9 @@ class Ledger:
 
 def check_usage(usage: object) -> Usage:
     """:raises InvalidArgument: no ``Usage``, or a count is out of bounds."""
-    if not isinstance(usage, Usage):
-        raise InvalidArgument(f"usage must be a Usage, got {type(usage).__name__}")
+    if not is_a(usage, Usage):
+        raise InvalidArgument(f"usage must be a Usage, got {type_name(usage)}")
+    assert isinstance(usage, Usage)
     counts = {
         name: codec.check_integer(count, f"usage.{name}", 0, COUNT_MAX)
         for name, count in msgspec.structs.asdict(usage).items()

@@ -92,7 +92,7 @@ async def test_what_is_followed_is_what_is_listed(
     assert found + live == await store.events.list("s")
 
 
-@pytest.mark.parametrize("after", range(5))
+@pytest.mark.parametrize("after", range(4))
 async def test_follow_begins_after_a_seq(
     store: SessionStore, session: Session, after: int
 ) -> None:

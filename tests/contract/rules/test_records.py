@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
+import msgspec
 import pytest
 
 from turnstore import (
@@ -206,8 +207,17 @@ def test_a_member_equals_its_text(kind: type[StrEnum]) -> None:
 
 
 @every_enum
-def test_unknown_text_reads_as_unknown(kind: type[StrEnum]) -> None:
-    assert kind("something else") == "unknown"
+def test_unknown_text_is_no_member(kind: type[StrEnum]) -> None:
+    texts: list[Any] = ["something else", "", 5, None, "Unknown"]
+    for each in texts:
+        with pytest.raises(ValueError, match=f"is not a valid {kind.__name__}"):
+            kind(each)
+    assert kind("unknown") is kind["UNKNOWN"]
+
+
+@every_enum
+def test_unknown_text_of_a_row_is_decoded_as_unknown(kind: type[StrEnum]) -> None:
+    assert msgspec.json.decode('"something else"', type=kind) is kind["UNKNOWN"]
 
 
 def test_usage_adds_field_by_field() -> None:

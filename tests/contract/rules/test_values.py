@@ -358,6 +358,16 @@ async def test_texts_of_several_rows_are_kept_apart(
         "sqlite:///%ff.db",
         "sqlite:///a%00b.db",
         "sqlite://host/a.db",
+        "sqlite:///a%2Fb.db",
+        "sqlite:///a%2f..%2fb.db",
+        "sqlite:///a%5Cb.db",
+        "sqlite:///%2e%2E/b.db",
+        "sqlite:///a/.%2e/b.db",
+        "sqlite:///%2e/b.db",
+        "sqlite:////a/%2e%2e/b.db",
+        "sqlite:///~/b.db",
+        f"sqlite:///{'x' * 5_000}",
+        f"sqlite:///{'x/' * 3_000}y.db",
     ],
 )
 def test_an_unknown_option_or_path_of_a_url_is_refused(url: str) -> None:

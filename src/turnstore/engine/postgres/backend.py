@@ -108,6 +108,8 @@ class PostgresBackend(Engine):
         if options.read_only:
             return
         settings = write_settings(options, server.commits)
+        if not server.takes_nulls:
+            settings["array_nulls"] = "on"
         self._routes = LaneRouter(options.lanes, options, loop)
         committed = self._notices.committed
         self._lanes = [
@@ -266,6 +268,8 @@ def _prepare_alone(prepare: Prepare, conn: Connection) -> None:
 class _Server(NamedTuple):
     """
     :param commits: its synchronous_commit.
+    :param takes_nulls: whether NULL in an array is one, and not text. Where not, each
+        writing transaction says so.
     :param is_plain: whether a transaction that is not told otherwise is read committed
         and may write, as it was when the store was opened. Where that changes, a batch
         of one statement fails, and is applied by several on a new connection.
@@ -276,24 +280,31 @@ class _Server(NamedTuple):
     commits: str
     is_plain: bool
     is_distributed: bool
+    takes_nulls: bool
 
 
 def _about_the_server(connection: Connection) -> _Server:
-    version, encoding, commits, isolation, read_only, citus = connection.execute(
+    version, encoding, commits, isolation, read_only, nulls, citus = connection.execute(
         select(
             func.current_setting("server_version"),
             func.current_setting("server_encoding"),
             func.current_setting("synchronous_commit"),
             func.current_setting("default_transaction_isolation"),
             func.current_setting("default_transaction_read_only"),
+            func.current_setting("array_nulls"),
             cast(func.to_regclass(_PARTITIONS.name), TextType()),
         )
     ).one()
     # Asked apart: where there is no Citus it could not even be parsed.
     is_distributed = citus is not None and connection.execute(_DISTRIBUTED).scalar_one()
-    is_plain = (isolation, read_only) == ("read committed", "off")
+    is_plain = (isolation, read_only, nulls) == ("read committed", "off", "on")
     return _Server(
-        str(version).split()[0], encoding, commits, is_plain, bool(is_distributed)
+        version=str(version).split()[0],
+        encoding=encoding,
+        commits=commits,
+        is_plain=is_plain,
+        is_distributed=bool(is_distributed),
+        takes_nulls=nulls == "on",
     )
 
 

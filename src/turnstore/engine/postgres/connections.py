@@ -15,6 +15,7 @@ A server is asked what it is on every new connection: who writes takes a primary
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -31,6 +32,7 @@ from turnstore.engine.postgres.errors import NoHostWillDo, NoSuchServer, sqlstat
 from turnstore.engine.postgres.hosts import MISSING, Host, Hosts, Purpose
 from turnstore.errors import InvalidArgument
 from turnstore.options import StoreOptions
+from turnstore.values import shown
 
 T = TypeVar("T")
 
@@ -48,6 +50,8 @@ or drops it."""
 _PROCESS: Final = "SELECT pg_backend_pid()"
 SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 READ: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
+_FILE_FORMATS: Final = ("X509", "PEM")
+"""Parts of OpenSSL that read certificates and keys."""
 _WARNING: Final = "01000"
 _WAITS_FOR_STANDBYS: Final = "syncrep.c"
 """The server's source that warns when it was told to wait for its standby no longer."""
@@ -239,6 +243,7 @@ class Connector:
                 try:
                     driver = await self._connect_to(host, wanted, answer_timeout_s)
                 except Exception as error:
+                    _check_tls(error, self._hosts.missing_file())
                     # What a server says tells more than that another is not there.
                     if refused is None or sqlstate(refused) is None:
                         refused = error
@@ -312,7 +317,11 @@ class Connector:
             port=host.port,
             timeout=self._connect_timeout_s,
             command_timeout=answer_timeout_s,
-            server_settings=None if is_pooled else SETTINGS,
+            database=self._hosts.database,
+            server_settings={
+                "application_name": self._hosts.application_name,
+                **({} if is_pooled else SETTINGS),
+            },
             # Without a cache statements have no name, and are sent along with their
             # values each time: nothing of them is left to another transaction.
             statement_cache_size=0 if is_pooled else STATEMENTS,
@@ -332,6 +341,25 @@ class Connector:
             driver.terminate()
             raise
         return driver
+
+
+def _check_tls(error: Exception, missing_file: str | None) -> None:
+    """:raises InvalidArgument: TLS fails for what the URL says, and will again."""
+    if missing_file is not None and isinstance(error, OSError | ValueError):
+        raise InvalidArgument(
+            f"the URL names a file for TLS that can't be read: {shown(missing_file)}"
+        ) from error
+    if isinstance(error, ssl.SSLCertVerificationError):
+        raise InvalidArgument(
+            "the server's certificate is not one that sslrootcert vouches for, or is "
+            "of another host: mend sslrootcert, the host or sslmode in the URL"
+        ) from error
+    is_of_a_file = isinstance(error, ssl.SSLError) and error.library in _FILE_FORMATS
+    if is_of_a_file or isinstance(error, asyncpg.ClientConfigurationError):
+        raise InvalidArgument(
+            "the driver does not take the URL: look at its TLS files, sslmode and "
+            "passfile"
+        ) from error
 
 
 def write_settings(options: StoreOptions, server_commits: str) -> dict[str, str]:

@@ -7,10 +7,11 @@ escape may turn up in any part of it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from enum import Enum
 from typing import Final, NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from turnstore.errors import InvalidArgument
 
@@ -31,6 +32,7 @@ _OPTIONS: Final = frozenset(
         "user",
     )
 )
+_FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _SSL_MODES: Final = (
     "disable",
     "allow",
@@ -91,8 +93,12 @@ class Hosts:
         try:
             _check_text(url)
             parts = urlsplit(url)
+            if parts.fragment or "#" in url:
+                raise ValueError
             if parts.query:
-                options = parse_qs(parts.query, strict_parsing=True)
+                options = parse_qs(
+                    parts.query, strict_parsing=True, keep_blank_values=True
+                )
             asked = {name: values[-1] for name, values in options.items()}
             self._hosts = _parse(
                 parts.netloc, asked.get("host", ""), asked.get("port", "")
@@ -101,8 +107,13 @@ class Hosts:
             raise InvalidArgument(
                 "the URL does not parse: write postgresql://user@host:5432/database, "
                 "several hosts with commas between, and % escapes for what has "
-                "another meaning in a URL"
+                "another meaning in a URL (%23 for #)"
             ) from None
+        _check_once(parts, options)
+        self.database = unquote(parts.path[1:]) or asked.get("dbname")
+        """None: as the driver finds it in the environment."""
+        self.application_name = asked.get("application_name", "turnstore")
+        self._files = [asked[name] for name in _FILES if name in asked]
         unknown = sorted(asked.keys() - _OPTIONS)
         if unknown:
             shown = [each if each.isidentifier() else "..." for each in unknown]
@@ -122,6 +133,12 @@ class Hosts:
         """Statements that give one row where a server will do; if none does by the
         first, the next one counts."""
 
+    def missing_file(self) -> str | None:
+        """Return a file for TLS that the URL names and that can't be read."""
+        return next(
+            (each for each in self._files if not os.access(each, os.R_OK)), None
+        )
+
     def __len__(self) -> int:
         return len(self._hosts)
 
@@ -132,6 +149,29 @@ class Hosts:
     def prefer(self, host: Host) -> None:
         self._hosts.remove(host)
         self._hosts.insert(0, host)
+
+
+def _check_once(parts: SplitResult, options: dict[str, list[str]]) -> None:
+    """:raises InvalidArgument: something is said twice, or an option says nothing."""
+    login, at, place = parts.netloc.rpartition("@")
+    user, colon, _ = login.partition(":")
+    said = {
+        "dbname": parts.path not in ("", "/"),
+        "host": bool(place),
+        "user": bool(at and user),
+        "password": bool(colon),
+    }
+    for name, values in options.items():
+        if len(values) > 1 or (said.get(name) and values):
+            told = name if name in _OPTIONS else "an option"
+            raise InvalidArgument(f"the URL says {told} twice: leave one of them out")
+        if name in said and not values[0]:
+            raise InvalidArgument(f"the option {name} of the URL is empty")
+    if parts.query and parts.path == "/" and "dbname" not in options:
+        raise InvalidArgument(
+            "the URL names no database: write it before the options, "
+            "postgresql://user@host/database?option=value"
+        )
 
 
 def _check_text(url: str) -> None:

@@ -15,9 +15,13 @@ from typing import Any, Final
 from urllib.parse import quote, unquote
 
 from turnstore.errors import BackendUnavailable, InvalidArgument
+from turnstore.values import is_a, shown, type_name
 
 APPLICATION_ID: Final = 0x74756E73  # "tuns"
 """Marks a file as a store (PRAGMA application_id)."""
+
+PATH_BYTES_MAX: Final = 4_095
+NAME_BYTES_MAX: Final = 255
 
 # File systems on which WAL is unsafe, because several hosts can share them or because
 # they don't keep memory maps coherent.
@@ -29,6 +33,7 @@ _SHARED_FILE_SYSTEMS = frozenset(
     }
 )  # fmt: skip
 
+_HIDDEN = re.compile("%(2f|5c|00)", re.IGNORECASE)
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
@@ -41,29 +46,61 @@ def path_of_url(url: str) -> Path | None:
     """
     scheme, separator, rest = url.partition("://")
     if scheme != "sqlite" or not separator:
-        raise InvalidArgument(f"not a sqlite:// URL: {url!r}")
+        raise InvalidArgument(f"not a sqlite:// URL: {shown(url)}")
     rest, query, options = rest.partition("?")
     if query and options:
         raise InvalidArgument(
-            f"unknown option in {url!r}: {options!r} (write a ? in a path as %3F)"
+            f"unknown option in {shown(url)}: {shown(options)} (write a ? in a path as "
+            f"%3F)"
         )
     if not rest:
         return None
     if rest == "/":
-        raise InvalidArgument(f"{url!r} names no file: write sqlite:// for in memory")
+        raise InvalidArgument(
+            f"{shown(url)} names no file: write sqlite:// for in memory"
+        )
     if not rest.startswith("/"):
         raise InvalidArgument(
-            f"{url!r} names a host: write sqlite:///relative.db or "
+            f"{shown(url)} names a host: write sqlite:///relative.db or "
             f"sqlite:////absolute.db"
+        )
+    written = rest[1:].split("/")
+    if _HIDDEN.search(rest) or any(
+        "%" in each and unquote(each) in (".", "..") for each in written
+    ):
+        raise InvalidArgument(
+            f"{shown(url)} has an escaped separator, dot segment or NUL: write the "
+            f"path as it is"
+        )
+    if written[0] == "~" and len(written) > 1:
+        raise InvalidArgument(
+            f"{shown(url)}: ~ is not expanded in a URL: write the whole path, or give "
+            f"Path.home() / ..."
         )
     try:
         name = unquote(rest[1:], errors="strict")
         name.encode()
     except UnicodeError as error:
-        raise InvalidArgument(f"{url!r} is not UTF-8 once decoded") from error
+        raise InvalidArgument(f"{shown(url)} is not UTF-8 once decoded") from error
     if name == ":memory:":
         return None
     return absolute(Path(name))
+
+
+def path_given(path: object, name: str) -> Path:
+    """Return what a caller gives as a path.
+
+    :raises InvalidArgument: neither text nor a path, or an empty one.
+    """
+    try:
+        text = os.fspath(path)  # type: ignore[call-overload]
+    except Exception as error:
+        raise InvalidArgument(
+            f"{name} must be text or a Path, got {type_name(path)}"
+        ) from error
+    if not is_a(text, str) or not str.__str__(text):
+        raise InvalidArgument(f"{name} must be text or a Path that is not empty")
+    return Path(str.__str__(text))
 
 
 def absolute(path: Path) -> Path:
@@ -72,11 +109,17 @@ def absolute(path: Path) -> Path:
     if "\x00" in str(path):
         raise InvalidArgument("a path must not contain NUL")
     try:
-        os.fsencode(path)
+        name_bytes = max(map(len, map(os.fsencode, path.parts)), default=0)
+        path_bytes = len(os.fsencode(path))
     except UnicodeError as error:
         raise InvalidArgument(
-            f"{str(path)!r} has a character that no file name can have"
+            f"{shown(str(path))} has a character that no file name can have"
         ) from error
+    if path_bytes > PATH_BYTES_MAX or name_bytes > NAME_BYTES_MAX:
+        raise InvalidArgument(
+            f"a path must have at most {PATH_BYTES_MAX} bytes, and each name in it "
+            f"{NAME_BYTES_MAX}: this one has {path_bytes}, and a name of {name_bytes}"
+        )
     # Not resolve(): symbolic links stay as they were written, and `..` too.
     try:
         return path if path.is_absolute() else Path.cwd() / path

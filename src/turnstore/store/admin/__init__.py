@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from turnstore.engine.backend import Backend
-from turnstore.engine.sqlite.files import absolute
+from turnstore.engine.sqlite.files import absolute, path_given
 from turnstore.errors import DatabaseCorrupt, InvalidArgument
 from turnstore.options import StoreOptions
 from turnstore.records import RecoveryReport, SessionFilter
@@ -17,6 +16,7 @@ from turnstore.sql import codec
 from turnstore.store.admin.head_checks import check_heads
 from turnstore.store.admin.recovery import Recover
 from turnstore.store.sessions.filters import wanted
+from turnstore.values import shown
 
 PROBLEMS_MAX: Final = 1_000
 """Problems that a check tells of heads."""
@@ -60,9 +60,11 @@ class Admin:
         process dies, a file ``.turnstore-….partial``. Cost: the file. In memory no
         write is committed meanwhile.
         """
-        if not isinstance(path, str | os.PathLike) or not os.fspath(path):
-            raise InvalidArgument("path must be text or a Path")
-        await self._backend.backup(absolute(Path(path)), on_progress)
+        if on_progress is not None and not callable(on_progress):
+            raise InvalidArgument(
+                f"on_progress must be callable, got {shown(on_progress)}"
+            )
+        await self._backend.backup(absolute(path_given(path, "path")), on_progress)
 
     async def checkpoint(self) -> bool:
         """Empty the write-ahead log into the file, as far as readers allow.

@@ -82,7 +82,7 @@ class Archive:
         # Of all, also what is archived until it is this call's turn.
         before = codec.now_micros() - days * codec.DAY_US if days else codec.INTEGER_MAX
         root, session = _root(project_root), _session(session_id)
-        if dry_run:
+        if codec.check_flag(dry_run, "dry_run"):
             return await self._backend.read(
                 partial(_count_due, before=before, root=root, session=session)
             )

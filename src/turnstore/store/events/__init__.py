@@ -23,6 +23,7 @@ from turnstore.store.events.reads import (
 )
 from turnstore.store.events.writes import ROW_BYTES, DeleteEvents
 from turnstore.store.signatures import takes
+from turnstore.values import is_a, type_name
 
 PAGE_SIZE_MAX: Final = 10_000
 
@@ -180,7 +181,8 @@ class Events:
         :param after: exclusive; 0 means from the start.
         :param idle_timeout_s: seconds, at most a year. 0 gives what is there and ends;
             None waits for ever. It counts from when the next event is asked for.
-        :raises InvalidArgument: a value is out of bounds; raised by the call.
+        :raises InvalidArgument: a value is out of bounds; raised by the call. ``after``
+            is beyond the session's head; raised by the iteration.
         :raises SessionNotFound: there is no such session, or it was deleted; raised by
             the iteration, which ends then.
         :raises BackendError, AcquireTimeout: a read failed; the iterator can be read
@@ -207,7 +209,8 @@ class Events:
             deleted one ends without an error.
         :param after: the ``seq`` to begin after, by session id; 0 where it says
             nothing.
-        :raises InvalidArgument: a value is out of bounds; raised by the call.
+        :raises InvalidArgument: a value is out of bounds; raised by the call. A seq is
+            beyond the head of its session; raised by the iteration.
         :raises SessionNotFound: one of ``session_ids`` is not there, or no longer; the
             iterator can be read on, and gives the others.
 
@@ -249,14 +252,11 @@ class Events:
 
 
 def _check_events(given: Iterable[NewEvent]) -> list[NewEvent]:
-    try:
-        several = list(given)
-    except TypeError as error:
-        raise InvalidArgument("events must be several: give a list") from error
+    several = codec.check_several(given, "events")
     for event in several:
-        if not isinstance(event, NewEvent):
+        if not is_a(event, NewEvent):
             raise InvalidArgument(
-                f"events must be NewEvent records, got {type(event).__name__}"
+                f"events must be NewEvent records, got {type_name(event)}"
             )
     return several
 

@@ -106,8 +106,8 @@ def _build(settings: FromClause | None) -> Executable:
         .values(
             {
                 heads.event_head: heads.event_head + locked.c["count"],
-                # Never before created_at, which a caller may give.
-                heads.updated_at: Greatest(found.c.now, heads.created_at),
+                # Never back, where another host's clock is ahead.
+                heads.updated_at: Greatest(found.c.now, heads.updated_at),
                 heads.last_model: func.coalesce(locked.c.model, heads.last_model),
             }
         )

@@ -101,10 +101,7 @@ class Messages:
         :raises SessionNotFound, MessageExists, MessageNotFound, PayloadInvalid,
             PayloadTooLarge, InvalidArgument: nothing was written.
         """
-        try:
-            several = [*messages]
-        except TypeError as error:
-            raise InvalidArgument("messages must be several: give a list") from error
+        several = codec.check_several(messages, "messages")
         rows = [message_row(each, self._bytes_max) for each in several]
         own_ids = [
             row.id
@@ -244,7 +241,9 @@ class Messages:
                 count=None if count is None else codec.check_integer(count, name, 1),
                 newest=last is not None,
                 role=None if role is None else check_role(role),
-                which="all" if include_compacted else "active",
+                which="all"
+                if codec.check_flag(include_compacted, "include_compacted")
+                else "active",
             )
         )
 

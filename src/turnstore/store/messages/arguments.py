@@ -14,6 +14,7 @@ from turnstore.sql import codec
 from turnstore.store.checks import member
 from turnstore.store.ledger import check_usage
 from turnstore.store.messages.writes import AppendMessages, MessageRow
+from turnstore.values import is_a, type_name
 
 MESSAGE_BYTES: Final = 300
 
@@ -33,14 +34,14 @@ class MessageFields(TypedDict, total=False):
 
 
 def message_row(given: NewMessage, bytes_max: int) -> MessageRow:
-    if not isinstance(given, NewMessage):
+    if not is_a(given, NewMessage):
         raise InvalidArgument(
-            f"messages must be NewMessage records, got {type(given).__name__}"
+            f"messages must be NewMessage records, got {type_name(given)}"
         )
     calls = given.tool_calls
     if calls is not None and not (
-        isinstance(calls, list | tuple)
-        and all(isinstance(each, dict) for each in calls)
+        is_a(calls, (list, tuple))
+        and all(is_a(each, dict) for each in codec.check_several(calls, "tool_calls"))
     ):
         raise PayloadInvalid("tool_calls must be a list of objects")
     text = codec.check_text_or_none

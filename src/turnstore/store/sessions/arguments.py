@@ -19,6 +19,7 @@ from turnstore.sql.schema import session_heads, sessions
 from turnstore.store.checks import Expected, free_text, member, statuses, text_bytes
 from turnstore.store.sessions.writes import CreateSession, UpdateSession
 from turnstore.store.signatures import given
+from turnstore.values import is_a, shown, type_name
 
 SESSION_BYTES: Final = 1_000
 """About what a session takes without its payloads, for the bound on a batch."""
@@ -65,8 +66,10 @@ def create_session(
     created_at = found.pop("created_at", None)
     pairs = _pairs(found.pop("metadata", None), bytes_max)
     columns = _columns(found, bytes_max)
+    own_id = codec.new_id() if id is None else codec.check_id(id, "id")
+    _check_parent(own_id, columns)
     return CreateSession(
-        codec.new_id() if id is None else codec.check_id(id, "id"),
+        own_id,
         SESSION_BYTES + text_bytes(columns) + text_bytes(pairs),
         columns,
         pairs,
@@ -81,8 +84,10 @@ def update_session(
     metadata = found.pop("metadata", UNSET)
     pairs = UNSET if metadata is UNSET else _pairs(metadata, bytes_max)
     columns = _columns(found, bytes_max)
+    own_id = codec.check_id(id, "id")
+    _check_parent(own_id, columns)
     return UpdateSession(
-        codec.check_id(id, "id"),
+        own_id,
         SESSION_BYTES + text_bytes(columns) + text_bytes(pairs or {}),
         columns,
         pairs,
@@ -119,34 +124,39 @@ def _columns(found: Mapping[str, Any], bytes_max: int) -> dict[str, Value]:
     return columns
 
 
+def _check_parent(id: str, columns: Mapping[str, Value]) -> None:
+    if columns.get("parent_session_id") == id:
+        raise InvalidArgument("parent_session_id is the session itself")
+
+
 def _pairs(metadata: Mapping[str, str] | None, bytes_max: int) -> dict[str, str]:
     if metadata is None:
         return {}
-    if not isinstance(metadata, Mapping):
-        raise InvalidArgument("metadata must be a mapping of text to text")
     return {
         codec.check_id(key, "metadata key"): codec.encode(
-            codec.check_free_text(value, f"metadata {key!r}"), bytes_max
+            codec.check_free_text(value, f"metadata {shown(key)}"), bytes_max
         )
-        for key, value in metadata.items()
+        for key, value in codec.check_mapping(metadata, "metadata")
     }
 
 
 def _policy(value: object) -> str:
-    if not isinstance(value, ToolPolicy):
+    if not is_a(value, ToolPolicy):
         raise InvalidArgument(
-            f"tool_policy must be a ToolPolicy, got {type(value).__name__}"
+            f"tool_policy must be a ToolPolicy, got {type_name(value)}"
         )
+    assert isinstance(value, ToolPolicy)
     mode = codec.check_text(value.mode, "tool_policy.mode")
     if mode not in ("always_ask", "pre_approved", "mixed"):
         raise InvalidArgument(
-            f"tool_policy.mode must be always_ask, pre_approved or mixed, got {mode!r}"
+            f"tool_policy.mode must be always_ask, pre_approved or mixed, got "
+            f"{shown(mode)}"
         )
-    if not isinstance(value.ask_for_others, bool):
-        raise InvalidArgument("tool_policy.ask_for_others must be True or False")
     policy = {
         "mode": mode,
         "tools": sorted(codec.check_texts(value.tools, "tool_policy.tools")),
-        "ask_for_others": value.ask_for_others,
+        "ask_for_others": codec.check_flag(
+            value.ask_for_others, "tool_policy.ask_for_others"
+        ),
     }
     return msgspec.json.encode(policy).decode()

@@ -33,6 +33,7 @@ from turnstore.sql.codec import fold
 from turnstore.sql.compiled import Value
 from turnstore.sql.dialects import Either, Position, TitlesWith, Unindexed
 from turnstore.sql.schema import session_heads, session_metadata, sessions
+from turnstore.values import is_a, shown, type_name
 
 METADATA_MAX: Final = 100
 TRIGRAM_CHARS: Final = 3
@@ -91,10 +92,8 @@ def wanted(given: SessionFilter) -> CompiledFilter:
 
     :raises InvalidArgument: a value is of the wrong type or out of bounds.
     """
-    if not isinstance(given, SessionFilter):
-        raise InvalidArgument(
-            f"filter must be a SessionFilter, got {type(given).__name__}"
-        )
+    if not is_a(given, SessionFilter):
+        raise InvalidArgument(f"filter must be a SessionFilter, got {type_name(given)}")
     found: list[Condition] = []
     values: dict[str, Value] = {}
     if given.ids is not None:
@@ -116,9 +115,10 @@ def wanted(given: SessionFilter) -> CompiledFilter:
         if value is not None:
             values[f"value_{at}"] = value
     if given.has_pending_tool_calls is not None:
-        if not isinstance(given.has_pending_tool_calls, bool):
-            raise InvalidArgument("has_pending_tool_calls must be True or False")
-        found.append(_pending(given.has_pending_tool_calls))
+        is_open = codec.check_flag(
+            given.has_pending_tool_calls, "has_pending_tool_calls"
+        )
+        found.append(_pending(is_open))
     if given.title_contains is not None:
         part = fold(codec.check_free_text(given.title_contains, "title_contains"))
         found.append(_title(len(part) >= TRIGRAM_CHARS))
@@ -190,14 +190,14 @@ def _metadata(
     pairs: Mapping[str, str] | None, keys: Collection[str] | None
 ) -> list[tuple[str, str | None]]:
     """Return the keys that are wanted, with the value where one is."""
-    if pairs is not None and not isinstance(pairs, Mapping):
-        raise InvalidArgument("metadata must be a mapping of text to text")
     found: list[tuple[str, str | None]] = [
         (
             codec.check_text(key, "metadata key"),
             codec.encode(codec.check_free_text(value, "metadata"), sys.maxsize),
         )
-        for key, value in (pairs or {}).items()
+        for key, value in (
+            () if pairs is None else codec.check_mapping(pairs, "metadata")
+        )
     ]
     if keys is not None:
         found += [(each, None) for each in codec.check_texts(keys, "metadata_keys")]
@@ -367,12 +367,12 @@ def _times(
 def _statuses(
     given: SessionStatus | str | Collection[SessionStatus | str],
 ) -> list[str]:
-    several = codec.check_texts([given] if isinstance(given, str) else given, "status")
+    several = codec.check_texts([given] if is_a(given, str) else given, "status")
     known = {str(each) for each in SessionStatus}
     for each in several:
         if each not in known:
             raise InvalidArgument(
-                f"status {each!r} is not one of {', '.join(sorted(known))}"
+                f"status {shown(each)} is not one of {', '.join(sorted(known))}"
             )
     return list(dict.fromkeys(several))
 

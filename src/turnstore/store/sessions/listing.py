@@ -39,6 +39,7 @@ from turnstore.store.sessions.plans import (
     parameter,
     places,
 )
+from turnstore.values import shown
 
 STATEMENTS_KEPT_MAX: Final = 128
 """Forms of filter, order and plan whose statements are kept, of each step: about 100 KB
@@ -50,9 +51,9 @@ def order_of(order_by: str, descending: bool) -> Order:
     """:raises InvalidArgument: there is no such order."""
     if order_by not in ORDERS:
         raise InvalidArgument(
-            f"order_by must be one of {', '.join(ORDERS)}, got {order_by!r}"
+            f"order_by must be one of {', '.join(ORDERS)}, got {shown(order_by)}"
         )
-    return Order(order_by, bool(descending))
+    return Order(order_by, codec.check_flag(descending, "descending"))
 
 
 def cursor_of(order: Order, place: Keyset) -> str:
@@ -63,6 +64,7 @@ def cursor_of(order: Order, place: Keyset) -> str:
 
 def place_of(cursor: str, order: Order) -> Keyset:
     """:raises InvalidArgument: the cursor is none, or one of another order."""
+    cursor = codec.check_free_text(cursor, "cursor")
     try:
         raw = base64.b64decode(
             cursor.encode("ascii") + b"=" * (-len(cursor) % 4), b"-_", validate=True
@@ -74,7 +76,7 @@ def place_of(cursor: str, order: Order) -> Keyset:
         raise InvalidArgument("the cursor is not one of this store") from error
     if Order(name, descending) != order:
         raise InvalidArgument(
-            f"the cursor belongs to order_by={name!r}, descending={descending}"
+            f"the cursor belongs to order_by={shown(name)}, descending={descending}"
         )
     bounds = (-codec.INTEGER_MAX, codec.INTEGER_MAX)
     for each in (value, created_at, key):

@@ -23,6 +23,7 @@ from turnstore.sql.bulk import InsertValues, Update, is_in
 from turnstore.sql.compiled import Compiled, Value
 from turnstore.sql.query import Query, as_micros
 from turnstore.sql.schema import session_heads, session_metadata, sessions
+from turnstore.store.checks import as_read
 from turnstore.store.heads import INSERT_HEADS, Head, HeadRow, Heads, find_keys
 from turnstore.store.history import materialize_forks_of
 from turnstore.store.messages.writes import find_messages
@@ -202,7 +203,7 @@ def _error_of(
         expected = " or ".join(sorted(command.expected))
         return StatusConflict(
             command.session_id,
-            SessionStatus(state.status),
+            as_read(state.status, SessionStatus),
             f"status is {state.status}, expected {expected}",
         )
     wanted = command.columns.get("active_message_id")

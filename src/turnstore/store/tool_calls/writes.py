@@ -30,6 +30,7 @@ from turnstore.sql.schema import (
     sessions,
     tool_calls,
 )
+from turnstore.store.checks import as_read
 from turnstore.store.heads import Head, Heads
 from turnstore.store.messages.writes import find_messages
 from turnstore.store.selects import TOOL_CALL
@@ -290,14 +291,14 @@ def _update_fault(
         expected = " or ".join(sorted(command.expected))
         return StatusConflict(
             command.session_id,
-            ToolCallStatus(status),
+            as_read(status, ToolCallStatus),
             f"tool call {command.id!r} is {status}, expected {expected}",
         )
     wanted = command.columns.get("status", status)
     if wanted != status and status in FINAL_STATUSES:
         return StatusConflict(
             command.session_id,
-            ToolCallStatus(status),
+            as_read(status, ToolCallStatus),
             f"tool call {command.id!r} is {status}, which is final: it can't become "
             f"{wanted}",
         )

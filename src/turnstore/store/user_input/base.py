@@ -35,6 +35,7 @@ from turnstore.sql.schema import sessions
 from turnstore.store.heads import Head, Heads, of_session
 from turnstore.store.selects import SESSION_IS
 from turnstore.store.tool_calls.writes import find_statuses
+from turnstore.values import is_a, type_name
 
 R = TypeVar("R", bound=msgspec.Struct)
 Records = list
@@ -152,11 +153,9 @@ class UserInput(ABC, Generic[R]):
 
         Cancellation: as ``store``.
         """
-        if not isinstance(answers, Mapping):
-            raise InvalidArgument("answers must be a mapping of id to answer")
         values = {
             codec.check_id(name, "id"): self._encode(value, name)
-            for name, value in answers.items()
+            for name, value in codec.check_mapping(answers, "answers")
         }
         return await self._backend.write(
             AnswerInput(
@@ -204,14 +203,11 @@ class UserInput(ABC, Generic[R]):
 
     def _check(self, records: Iterable[R]) -> Records[R]:
         kind = self.form.record
-        try:
-            several = [*records]
-        except TypeError as error:
-            raise InvalidArgument("records must be several: give a list") from error
+        several = codec.check_several(records, "records")
         for each in several:
-            if not isinstance(each, kind):
+            if not is_a(each, kind):
                 raise InvalidArgument(
-                    f"records must be {kind.__name__}s, got {type(each).__name__}"
+                    f"records must be {kind.__name__}s, got {type_name(each)}"
                 )
         return several
 

@@ -10,6 +10,7 @@ from turnstore.sql import codec
 from turnstore.sql.compiled import Value
 from turnstore.sql.schema import questions
 from turnstore.store.user_input.base import InputTable, UserInput
+from turnstore.values import is_a
 
 
 class Questions(UserInput[Question]):
@@ -29,7 +30,7 @@ class Questions(UserInput[Question]):
     )
 
     def _values(self, given: Question) -> dict[str, Value]:
-        if given.options is not None and not isinstance(given.options, list | tuple):
+        if given.options is not None and not is_a(given.options, (list, tuple)):
             raise PayloadInvalid("options must be a list")
         return {
             "question_id": codec.check_id(given.question_id, "question_id"),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from turnstore.errors import InvalidArgument, PayloadInvalid
+from turnstore.errors import PayloadInvalid
 from turnstore.records import Json, Setting
 from turnstore.sql import codec
 from turnstore.sql.compiled import Value
 from turnstore.sql.schema import settings
 from turnstore.store.user_input.base import InputTable, UserInput
+from turnstore.values import shown
 
 
 class Settings(UserInput[Setting]):
@@ -29,15 +30,13 @@ class Settings(UserInput[Setting]):
     )
 
     def _values(self, given: Setting) -> dict[str, Value]:
-        if not isinstance(given.secret, bool):
-            raise InvalidArgument("secret must be True or False")
         return {
             "setting_key": codec.check_id(given.setting_key, "setting_key"),
             "setting_name": self._text(given.setting_name, "setting_name"),
             "description": self._text_or_none(given.description, "description"),
             "setting_type": codec.check_text(given.setting_type, "setting_type"),
             "value": self._encode(given.value, given.setting_key),
-            "secret": int(given.secret),
+            "secret": int(codec.check_flag(given.secret, "secret")),
         }
 
     def _encode(self, value: Json, name: str) -> str | None:
@@ -46,4 +45,4 @@ class Settings(UserInput[Setting]):
         except PayloadInvalid:
             pass
         # Raised out here, so that what was found wrong is not its context either.
-        raise PayloadInvalid(f"the value of setting {name!r} is not JSON")
+        raise PayloadInvalid(f"the value of setting {shown(name)} is not JSON")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import weakref
 from collections.abc import Iterable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
+from turnstore.engine.loops import running_loop
 from turnstore.errors import InvalidArgument, SessionNotFound, StoreClosed, StoreError
 from turnstore.records import Event
 from turnstore.sql import codec
@@ -39,7 +39,8 @@ class Follower:
     ) -> None:
         self._followers = followers
         self._backend = followers.backend
-        self._subscription = Subscription(_check_ids(session_ids), _check_after(after))
+        self._after = _check_after(after)
+        self._subscription = Subscription(_check_ids(session_ids), self._after)
         self._idle_timeout_s = _check_timeout(idle_timeout_s)
         self._ref: weakref.ref[Subscription] | None = None
         self._has_begun = False
@@ -78,7 +79,7 @@ class Follower:
         await self.aclose()
 
     async def _next(self) -> Event:
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         until_s = None
         if self._idle_timeout_s is not None:
             until_s = loop.time() + self._idle_timeout_s
@@ -142,6 +143,8 @@ class Follower:
         subscription = self._subscription
         subscription.must_look = False
         try:
+            if not self._has_begun:
+                await self._check_begin()
             if subscription.is_of_all:
                 self._compare_digests(await self._backend.read(reads.list_blocks))
             else:
@@ -150,6 +153,34 @@ class Follower:
         except BaseException:
             subscription.must_look = True
             raise
+
+    async def _check_begin(self) -> None:
+        """:raises InvalidArgument: a session's events end before where it begins."""
+        followed = self._subscription.session_ids
+        is_of_all = self._subscription.is_of_all
+        names = list(self._after) if is_of_all else followed
+        heads = await self._beyond([each for each in names if self._after.get(each)])
+        if heads:
+            # A replica may be behind: after this it is not read until it has them.
+            await self._backend.data_version()
+            heads = await self._beyond(list(heads))
+        for name, head in heads.items():
+            raise InvalidArgument(
+                f"after is {self._after[name]}, beyond event head {head.event_head} of "
+                f"session {name!r}"
+            )
+
+    async def _beyond(self, names: list[str]) -> dict[str, reads.SessionHead]:
+        """Return the heads that are smaller than where to begin, by id."""
+        if not names:
+            return {}
+        find = partial(reads.find_heads, session_ids=names)
+        heads = await self._backend.read(find)
+        return {
+            name: head
+            for name, head in heads.items()
+            if head.event_head < self._after[name]
+        }
 
     def _compare_digests(self, digests: dict[int, str]) -> None:
         for number, digest in digests.items():
@@ -207,22 +238,13 @@ def _check_ids(session_ids: Iterable[str] | None) -> list[str] | None:
 
 
 def _check_after(after: Mapping[str, int]) -> Mapping[str, int]:
-    if not isinstance(after, Mapping):
-        raise InvalidArgument("after must be a dict of session ids and seqs")
     return {
         codec.check_id(name, "session_id"): codec.check_integer(seq, "after", 0)
-        for name, seq in after.items()
+        for name, seq in codec.check_mapping(after, "after")
     }
 
 
 def _check_timeout(value: float | None) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidArgument(f"idle_timeout_s must be a number, got {value!r}")
-    if not 0 <= value <= IDLE_TIMEOUT_S_MAX:
-        raise InvalidArgument(
-            f"idle_timeout_s must be 0 to {IDLE_TIMEOUT_S_MAX}, got {value}: None "
-            f"waits for ever"
-        )
-    return value
+    return codec.check_number(value, "idle_timeout_s", 0, IDLE_TIMEOUT_S_MAX)
