@@ -216,11 +216,35 @@ class DatabaseBusy(BackendError):
 
 
 class DatabaseCorrupt(BackendError):
-    """The file is damaged or no database. Nothing written; restore a backup.
+    """What is stored is damaged, or the file is no database. Nothing written.
 
-    Where the text says that the write-ahead log was removed under the store, what was
-    written since is gone once the process ends.
+    Where a row is damaged, or was changed by another program, ``table`` and ``column``
+    say which cell; ``session_id`` and ``seq`` say which row, or ``id`` where it has
+    another key. All other rows can be read and written: leave this one out by
+    ``after``, ``before`` or a filter. ``admin.check`` lists every damaged row, and
+    ``admin.check(repair=True)`` sets them aside.
+
+    Where ``table`` is None, the file as a whole is damaged: restore a backup. Where the
+    text says that the write-ahead log was removed under the store, what was written
+    since is gone once the process ends.
     """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        table: str | None = None,
+        column: str | None = None,
+        session_id: str | None = None,
+        seq: int | None = None,
+        id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.table = table
+        self.column = column
+        self.session_id = session_id
+        self.seq = seq
+        self.id = id
 
 
 class DiskFull(BackendError):

@@ -8,7 +8,9 @@ since 1970 UTC.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Text, TypeDecorator
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Text, TypeDecorator
 
 
 class JsonText(TypeDecorator[str]):
@@ -23,3 +25,11 @@ class Micros(TypeDecorator[int]):
 
     impl = BigInteger
     cache_ok = True
+
+
+def json_column(name: str, holds: Any = Any, *, nullable: bool = True) -> Column[str]:
+    """Return a column of encoded JSON.
+
+    :param holds: the type of its values, as msgspec decodes them.
+    """
+    return Column(name, JsonText, nullable=nullable, info={"holds": holds})

@@ -125,6 +125,21 @@ class Padded(FunctionElement[str]):
     inherit_cache = True
 
 
+class StorageClass(FunctionElement[str]):
+    """How a value is stored: SQLite's storage class, which need not be the one of its
+    column. PostgreSQL has ``'null'`` and ``''``, of the column's type."""
+
+    inherit_cache = True
+    type = Text()
+
+
+class Raw(FunctionElement[Any]):
+    """The bytes of a value, whatever they are: as bytes on SQLite, as text on
+    PostgreSQL, which stores no other bytes than those of its columns' types."""
+
+    inherit_cache = True
+
+
 class Greatest(FunctionElement[int]):
     """The greatest of several integers."""
 
@@ -242,6 +257,16 @@ spelt(
     Padded,
     lambda _, value: f"printf('%06d', {value})",
     lambda _, value: f"lpad(CAST({value} AS TEXT), 6, '0')",
+)
+spelt(
+    StorageClass,
+    lambda _, value: f"typeof({value})",
+    lambda _, value: f"CASE WHEN {value} IS NULL THEN 'null' ELSE '' END",
+)
+spelt(
+    Raw,
+    lambda _, value: f"CAST({value} AS BLOB)",
+    lambda _, value: f"CAST({value} AS TEXT)",
 )
 spelt(
     Greatest,
