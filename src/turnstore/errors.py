@@ -229,6 +229,12 @@ class DatabaseCorrupt(BackendError):
     since is gone once the process ends.
     """
 
+    table: str | None = None
+    column: str | None = None
+    session_id: str | None = None
+    seq: int | None = None
+    id: str | None = None
+
     def __init__(
         self,
         message: str,

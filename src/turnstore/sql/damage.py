@@ -101,14 +101,13 @@ def may_be_damage(connection: Connection, error: Exception) -> bool:
 
 def corrupt(
     connection: Connection,
-    statements: Sequence[Select[Any] | CompoundSelect[Any]],
+    statement: Select[Any] | CompoundSelect[Any],
     values: Mapping[str, Value],
     error: Exception,
 ) -> Exception:
-    """Return the error to raise where rows of the statements could not be read."""
-    for statement in statements:
-        for damage in find(connection, statement, values):
-            return damage.error()
+    """Return the error to raise where rows of a statement could not be read."""
+    for damage in find(connection, statement, values):
+        return damage.error()
     if hasattr(error, "sqlite_errorcode"):
         return error
     return DatabaseCorrupt(

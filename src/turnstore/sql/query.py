@@ -85,12 +85,12 @@ class Query(Generic[T]):
             return self._decode(text)
         except Exception as error:
             if not _is_too_big(error):
-                _raise_damage(connection, [self._statement], values, error)
+                _raise_damage(connection, self._statement, values, error)
         try:
             rows = self._apart.run_raw(connection, values)
             return [record for (row,) in rows for record in self._decode(row)]
         except Exception as error:
-            return _raise_damage(connection, [self._statement], values, error)
+            return _raise_damage(connection, self._statement, values, error)
 
     def one(self, connection: Connection, **values: Value) -> T | None:
         return next(iter(self(connection, **values)), None)
@@ -99,19 +99,12 @@ class Query(Generic[T]):
         self, connection: Connection, **values: Value
     ) -> tuple[list[T], Sequence[Any]] | None:
         """Read the rows and the extra values in one step; None where the rows are too
-        long for one text, or the extra values are damaged.
-
-        :raises DatabaseCorrupt: a row is damaged.
-        """
+        long for one text or one of them is damaged, perhaps one that is not wanted."""
         try:
             [(text, *extra)] = self._extra.run_raw(connection, values)
             return self._decode(text), extra
         except Exception as error:
-            if _is_too_big(error):
-                return None
-            if may_be_damage(connection, error):
-                # Of these rows; else the values are read apart, as of a fork.
-                self(connection, **values)
+            if _is_too_big(error) or may_be_damage(connection, error):
                 return None
             raise
 
@@ -121,7 +114,7 @@ class EitherQuery(Generic[T]):
     out.
 
     Gives None where the other one is not given and would be read, or where the rows are
-    too long for one text.
+    too long for one text or damaged.
     """
 
     def __init__(
@@ -142,17 +135,15 @@ class EitherQuery(Generic[T]):
 
         self._together = Compiled(build)
         self._decode = decoder(record)
-        self._statements = [statement, *([] if otherwise is None else [otherwise])]
 
     def __call__(self, connection: Connection, **values: Value) -> list[T] | None:
-        """:raises DatabaseCorrupt: a row is damaged."""
         try:
             [(text,)] = self._together.run_raw(connection, values)
             return None if text is None else self._decode(text)
         except Exception as error:
-            if _is_too_big(error):
+            if _is_too_big(error) or may_be_damage(connection, error):
                 return None
-            return _raise_damage(connection, self._statements, values, error)
+            raise
 
 
 class PlainQuery(Generic[T]):
@@ -188,7 +179,7 @@ class PlainQuery(Generic[T]):
                 found.append(record(*row))
             return found
         except Exception as error:
-            return _raise_damage(connection, [self._statement], values, error)
+            return _raise_damage(connection, self._statement, values, error)
 
 
 def as_objects(
@@ -239,13 +230,13 @@ def decoder(record: type[T]) -> Callable[[str | None], list[T]]:
 
 def _raise_damage(
     connection: Connection,
-    statements: Sequence[Select[Any] | CompoundSelect[Any]],
+    statement: Select[Any] | CompoundSelect[Any],
     values: Mapping[str, Value],
     error: Exception,
 ) -> NoReturn:
     """Raise an error of a read; where values may be damaged, the one that says so."""
     if may_be_damage(connection, error):
-        raise corrupt(connection, statements, values, error) from error
+        raise corrupt(connection, statement, values, error) from error
     raise error
 
 

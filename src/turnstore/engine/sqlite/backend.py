@@ -35,7 +35,7 @@ from turnstore.engine.commands import (
     is_fatal,
 )
 from turnstore.engine.sqlite import files as files
-from turnstore.engine.sqlite.errors import is_io_error, translate
+from turnstore.engine.sqlite.errors import is_suspicious, translate
 from turnstore.engine.sqlite.library import library, warn_of
 from turnstore.engine.sqlite.maintenance import SqliteMaintenance
 from turnstore.engine.sqlite.readers import ReaderPool
@@ -69,7 +69,6 @@ class SqliteBackend(SqliteMaintenance):
         self._readers: ReaderPool | None = None
         self._reading: list[SqliteThread] = []
         self._wal = Wal(path, options)
-        self._is_suspect = False  # an I/O error since the writer connected
         self._stop = Event()  # ends waits for locks, when close is late
         self._written_s = 0.0  # when a batch was last begun, by the loop's clock
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -198,7 +197,14 @@ class SqliteBackend(SqliteMaintenance):
     ) -> Coroutine[Any, Any, T]:
         self._check_open()
         assert self._readers is not None
-        return self._readers.run(partial(_read, work, snapshot))
+        return self._readers.run(partial(self._read, work, snapshot))
+
+    def _read(
+        self, work: Callable[[Connection], T], snapshot: bool, thread: SqliteThread
+    ) -> T:
+        if self._path is None:
+            return _read(work, snapshot, thread)
+        return self._guard(partial(_read, work, snapshot), thread)
 
     # Writing
 
@@ -234,17 +240,22 @@ class SqliteBackend(SqliteMaintenance):
             self._rest_after(IDLE_S)
 
     def _guard(self, work: Callable[[SqliteThread], T], thread: SqliteThread) -> T:
-        """Run ``work``, on a new connection where the last one met an I/O error."""
+        """Run ``work``, on a new connection where the last one may have got wrong
+        pages."""
         try:
-            if self._is_suspect:
+            if thread.is_suspect:
                 thread.reopen()
-                self._is_suspect = False
             return work(thread)
         except Exception as error:
             translated = translate(error)
-            if is_io_error(translated.__cause__) and self._path is not None:
-                self._is_suspect = True
+            self._suspect(thread, translated)
             raise translated from translated.__cause__
+
+    def _suspect(self, thread: SqliteThread, error: Exception) -> None:
+        if self._path is not None and (
+            is_suspicious(error) or is_suspicious(error.__cause__)
+        ):
+            thread.is_suspect = True
 
     def _commit_batch(self, batch: Batch, thread: SqliteThread) -> list[Outcome]:
         """Commit a batch, on the writing thread.
@@ -276,6 +287,7 @@ class SqliteBackend(SqliteMaintenance):
             translated = translate(error)
             if is_fatal(translated):
                 raise translated from translated.__cause__
+            self._suspect(thread, translated)
             if not isinstance(translated, StoreError):
                 LOG.warning("a batch failed, its commands run apart", exc_info=error)
         # Some command spoilt the batch for all: find it by running them apart.
