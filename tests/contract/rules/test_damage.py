@@ -98,16 +98,16 @@ async def test_damage_is_typed_told_and_set_aside(
             f"{damage.name}: {each}" for each in await faults_of(way, damage, before)
         ]
         if dialect == "postgresql":
-            await made_again(way, open_shared)
+            before = await made_again(way, open_shared)
     assert "\n".join(faults) == ""
 
 
-async def made_again(way: Way, open_shared: OpenStore) -> None:
+async def made_again(way: Way, open_shared: OpenStore) -> Any:
     from tests.support.postgres.emptying import empty
 
     assert isinstance(way.url, str)
     await empty(way.url)
-    await made(way, open_shared)
+    return await made(way, open_shared)
 
 
 async def faults_of(way: Way, damage: Damage, before: Any) -> list[str]:
