@@ -4,7 +4,7 @@ every one and repairs set it aside."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from tests.contract.calls import EVERY
 from tests.contract.ways import OpenStore, Way
 from tests.support import damaging
 from tests.support.damaging import KEPT, Damage, execute
-from turnstore import BackendError, DatabaseCorrupt, SessionStore, StoreError
+from turnstore import BackendError, DatabaseCorrupt, Event, SessionStore, StoreError
 from turnstore.sql.schema import metadata
 
 pytestmark = pytest.mark.anyio
@@ -162,3 +162,86 @@ async def test_the_error_names_the_row(way: Way, open_shared: OpenStore) -> None
     assert len(told) == 1 and told[0].endswith("the row was set aside")
     assert [each.seq for each in await store.events.list("gone")] == [1, 2, 4]
     assert await store.events.append("gone", "e") == 5
+
+
+async def test_sessions_around_a_damaged_one_are_listed(
+    way: Way, open_shared: OpenStore
+) -> None:
+    store = await open_shared()
+    for each in ("a", "gone", "z"):
+        await store.sessions.create(id=each, title=each)
+    await store.close()
+    await execute(way.url, statement(Damage("sessions", "title", "cut", "'{'")))
+    store = await open_shared()
+    for order_by in ("created_at", "updated_at"):
+        with pytest.raises(DatabaseCorrupt) as caught:
+            await store.sessions.list(order_by=order_by)
+        assert (caught.value.table, caught.value.session_id) == ("sessions", "gone")
+        before = await store.sessions.list(order_by=order_by, limit=1)
+        behind = await store.sessions.list(order_by=order_by, limit=5, offset=2)
+        assert [each.id for each in (*before.items, *behind.items)] == ["z", "a"]
+
+
+async def test_a_damaged_head_fails_its_own_write_alone(
+    way: Way, open_shared: OpenStore
+) -> None:
+    if not isinstance(way.url, Path):
+        pytest.skip("PostgreSQL keeps integers in such columns")
+    store = await open_shared()
+    for each in ("a", "gone", "z"):
+        await store.sessions.create(id=each)
+    await store.close()
+    await execute(way.url, statement(Damage("session_heads", "event_head", "", "'x'")))
+    store = await open_shared()
+    outcomes = await asyncio.gather(
+        *(store.events.append(each, "e") for each in ("a", "gone", "z", "a")),
+        return_exceptions=True,
+    )
+    assert [outcomes[0], *outcomes[2:]] == [1, 1, 2]
+    error = outcomes[1]
+    assert isinstance(error, DatabaseCorrupt)
+    assert (error.table, error.column) == ("session_heads", "event_head")
+    assert error.session_id == "gone"
+
+
+async def test_a_head_behind_its_rows_is_typed_and_mended(
+    way: Way, open_shared: OpenStore
+) -> None:
+    await made(way, open_shared)
+    await execute(way.url, statement(Damage("session_heads", "event_head", "", "2")))
+    store = await open_shared()
+    outcomes = await asyncio.gather(
+        store.events.append("gone", "e"),
+        store.events.append("sound", "e"),
+        return_exceptions=True,
+    )
+    assert isinstance(outcomes[0], DatabaseCorrupt)
+    assert outcomes[1] == 5
+    told = await store.admin.check(repair=True)
+    assert told == [
+        "session 'gone': event_head is 2, and there is a row 4: counted anew"
+    ]
+    assert await store.events.append("gone", "e") == 5
+
+
+async def test_damage_that_follows_what_was_read(
+    way: Way, open_shared: OpenStore
+) -> None:
+    await made(way, open_shared)
+    await execute(
+        way.url, statement(Damage("events", "data", "cut", "'{'")) + " AND seq = 3"
+    )
+    store = await open_shared()
+
+    def stream(after: int) -> AsyncIterator[Event]:
+        return store.events.stream("gone", after=after, page_size=1)
+
+    def follow(after: int) -> AsyncIterator[Event]:
+        return store.events.follow("gone", after=after, idle_timeout_s=0.1)
+
+    for read in (stream, follow):
+        with pytest.raises(DatabaseCorrupt) as caught:
+            async for _ in read(1):
+                pass
+        assert caught.value.seq == 3
+        assert [each.seq async for each in read(3)] == [4]
