@@ -55,10 +55,13 @@ def of_column(column: Column[Any], dialect: str) -> Iterator[Damage]:
     if isinstance(column.type, JsonText):
         kinds |= {"cut": "'{'", "with NUL": "'\"a' || char(0) || '\"'", "empty": "''"}
         if column.info["holds"] is not Any:
-            kinds["cut" if dialect != "sqlite" else "of another type"] = "'12'"
+            kinds["of another type"] = "'12'"
     if dialect != "sqlite":
-        # Less, as the rows are made anew for each.
-        kinds = {kind: kinds[kind] for kind in ("cut", "too late") if kind in kinds}
+        # One of a column, as the rows are made anew for each.
+        telling = [
+            each for each in ("of another type", "cut", "too late") if each in kinds
+        ]
+        kinds = {each: kinds[each] for each in telling[:1]}
     for kind, value in kinds.items():
         yield Damage(str(column.table.name), str(column.name), kind, value)
 
