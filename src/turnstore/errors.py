@@ -261,13 +261,43 @@ class DatabaseBusy(BackendError):
 
 
 class DatabaseCorrupt(BackendError):
-    """The file is damaged or no database, or something else than SQLite has removed,
-    moved, replaced, cut or overwritten it or its log while the store had it open; the
-    text says which. Nothing written.
+    """What is stored is damaged, or the file is no database or not the store's any
+    more. Nothing written.
 
-    Close the store then: that puts what it acknowledged into its database, where it
-    still can. Restore a backup of a damaged file.
+    Where a row is damaged, or was changed by another program, ``table`` and ``column``
+    say which cell; ``session_id`` and ``seq`` say which row, or ``id`` where it has
+    another key. All other rows can be read and written: leave this one out by
+    ``after``, ``before`` or a filter. ``admin.check`` lists every damaged row, and
+    ``admin.check(repair=True)`` sets them aside.
+
+    Where ``table`` is None, the file as a whole is concerned, and the text says how. It
+    is damaged: restore a backup. Or something else than SQLite has removed, moved,
+    replaced, cut or overwritten it or its log while the store had it open: close the
+    store, which puts what it acknowledged into its database where it still can.
     """
+
+    table: str | None = None
+    column: str | None = None
+    session_id: str | None = None
+    seq: int | None = None
+    id: str | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        table: str | None = None,
+        column: str | None = None,
+        session_id: str | None = None,
+        seq: int | None = None,
+        id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.table = table
+        self.column = column
+        self.session_id = session_id
+        self.seq = seq
+        self.id = id
 
 
 class DiskFull(BackendError):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.filling import fill
-from turnstore import SessionStore
+from turnstore import DatabaseCorrupt, SessionStore
 
 pytestmark = pytest.mark.anyio
 
@@ -26,7 +26,8 @@ async def test_every_session_is_checked(
     )
     connect(store_path).execute("UPDATE session_heads SET message_count = 7")
     problems = await store.admin.check()
-    assert len(problems) == 1_000
+    assert len(problems) == 1_001
+    assert problems[-1] == "heads: 100 more problems"
     assert problems[0] == "session 's0': message_count is 7, the rows say 0"
     assert all("\n" not in each for each in problems)
 
@@ -99,3 +100,47 @@ async def test_care_of_a_store_in_memory_does_nothing(
     assert await memory_store.admin.checkpoint() is True
     await memory_store.admin.vacuum()
     assert await memory_store.events.head("s") == 20
+
+
+async def test_an_index_that_lacks_rows_is_made_anew(
+    made_store: Path, connect: Connect
+) -> None:
+    async with SessionStore(made_store) as store:
+        await fill(store)
+    name = "ix_messages_user_created_at"
+    connection = connect(made_store)
+    connection.execute("PRAGMA writable_schema = 1")
+    select = "SELECT * FROM sqlite_master WHERE name = ?"
+    entry = connection.execute(select, (name,)).fetchone()
+    connection.execute("DELETE FROM sqlite_master WHERE name = ?", (name,))
+    # Another connection knows nothing of the index, and leaves it as it is.
+    connect(made_store).execute("UPDATE messages SET created_at = created_at + 1")
+    connection.execute("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", entry)
+    connection.close()
+    async with SessionStore(made_store) as store:
+        assert any(name in each for each in await store.admin.check())
+        told = await store.admin.check(repair=True)
+        assert told and all(each.endswith(": mended") for each in told)
+        assert await store.admin.check() == []
+
+
+async def test_a_damaged_page_is_told_and_left(
+    made_store: Path, file_bytes: Callable[[Path], bytes]
+) -> None:
+    async with SessionStore(made_store) as store:
+        await fill(store, events=2_000)
+        await store.sessions.create(id="other")
+    content = bytearray(file_bytes(made_store))
+    page = content.index(b'{"number":1000}') // 4_096
+    content[page * 4_096 : (page + 1) * 4_096] = bytes(4_096)
+    damaged = made_store.with_name("damaged")
+    damaged.write_bytes(content)
+    damaged.chmod(0o600)
+    async with SessionStore(damaged) as store:
+        for repair in (False, True):
+            problems = await store.admin.check(repair=repair)
+            assert problems and all(type(each) is str for each in problems)
+        assert await store.sessions.get("other") is not None
+        with pytest.raises(DatabaseCorrupt) as caught:
+            await store.events.list("s")
+        assert caught.value.table is None

@@ -18,7 +18,7 @@ from tests.support.forcing import (
     works,
 )
 from tests.support.patience import until
-from turnstore import BackendError, DiskFull, QueueFull, SessionStore
+from turnstore import DatabaseCorrupt, DiskFull, QueueFull, SessionStore
 from turnstore.engine.sqlite.backend import SqliteBackend
 
 pytestmark = pytest.mark.anyio
@@ -107,9 +107,8 @@ async def test_a_command_that_breaks_a_constraint_fails_alone(
             clashing = asyncio.create_task(backend.write(Clash("s", 1, "x")))
             after = note(backend, "after")
             await submitted(backend, 3)
-        with pytest.raises(BackendError) as caught:
+        with pytest.raises(DatabaseCorrupt) as caught:
             await clashing
-        assert type(caught.value) is BackendError
         assert getattr(caught.value.__cause__, "sqlite_errorcode", 0) & 0xFF == 19
         assert (await before, await after) == (2, 3)
         assert await backend.read(texts) == ["there", "before", "after"]

@@ -26,6 +26,7 @@ from tests.support.postgres.posting import (
 from tests.support.postgres.standby import connected
 from turnstore import (
     BackendError,
+    DatabaseCorrupt,
     InvalidArgument,
     SessionFilter,
     SessionNotFound,
@@ -144,7 +145,7 @@ async def test_a_poisoned_command_fails_alone(database: str) -> None:
             await submitted(backend, 4)
         found = await asyncio.gather(*writes, return_exceptions=True)
         assert isinstance(found[1], InvalidArgument)
-        assert type(found[2]) is BackendError
+        assert type(found[2]) is DatabaseCorrupt
         assert [type(each) for each in found[::3]] == [int, int]
         assert await backend.read(texts) == ["a", "d"]
         await works(backend)

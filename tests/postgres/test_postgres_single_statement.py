@@ -87,7 +87,7 @@ async def watch(url: str) -> None:
             "current_setting('client_min_messages'), "
             "current_setting('idle_in_transaction_session_timeout'), "
             "current_setting('transaction_isolation')); RETURN NEW; END $$;"
-            "CREATE TRIGGER see BEFORE INSERT ON events "
+            "CREATE TRIGGER see AFTER INSERT ON events "
             "FOR EACH ROW EXECUTE FUNCTION see()"
         )
 

@@ -60,3 +60,22 @@ def test_check_prints_a_problem_a_line(
     assert len(result.stdout.splitlines()) == 6
     assert "session 'sample-tests': message_count is 99" in result.stdout
     assert result.stderr == "turnstore: 6 problems\n"
+
+
+def test_check_repairs(
+    url: str, tmp_path: Path, connect: Callable[[Path], Any]
+) -> None:
+    connection = connect(tmp_path / "store.db")
+    connection.execute("UPDATE messages SET content = '{' WHERE seq = 1")
+    arguments = ["check", "--from", url]
+    found = runner.invoke(app, arguments)
+    assert found.exit_code == 1
+    assert "content is not JSON" in found.stdout
+    mended = runner.invoke(app, [*arguments, "--repair"])
+    assert mended.exit_code == 1
+    assert "the row was set aside" in mended.stdout
+    assert "counted anew" in mended.stdout
+    again = runner.invoke(app, arguments)
+    assert (again.exit_code, again.output) == (0, "")
+    kept = "SELECT row FROM source_rows WHERE system = 'damaged'"
+    assert '"text":"{"' in connection.execute(kept).fetchone()[0]

@@ -18,7 +18,7 @@ from turnstore.options import StoreOptions
 
 STATES = {
     "08006": errors.BackendUnavailable,
-    "23505": errors.BackendError,
+    "23505": errors.DatabaseCorrupt,
     "25006": errors.ReadOnlyStore,
     "25P03": errors.BackendUnavailable,
     "28P01": errors.BackendUnavailable,

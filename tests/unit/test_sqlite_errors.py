@@ -38,7 +38,7 @@ CODES = {
     23: errors.BackendUnavailable,
     26: errors.DatabaseCorrupt,
     1: errors.BackendError,
-    19: errors.BackendError,
+    19: errors.DatabaseCorrupt,
     20: errors.BackendError,
 }
 

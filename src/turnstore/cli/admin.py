@@ -28,13 +28,19 @@ def backup(path: str, source: str | None) -> None:
 
 
 @click.command()
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Set damaged rows aside, and count and index anew what does not agree.",
+)
 @from_store
-def check(source: str | None) -> None:
+def check(source: str | None, repair: bool) -> None:
     """Look for problems of a store: exit code 1 if there are any.
 
-    Reads all of the store, which may be in use. Prints one problem per line.
+    Reads all of the store, which may be in use. Prints one problem per line; with
+    --repair what was done about it.
     """
-    problems = run(partial(_check, source))
+    problems = run(partial(_check, source, repair))
     for problem in problems:
         click.echo(plain(problem))
     if problems:
@@ -48,6 +54,7 @@ async def _backup(path: str, source: str | None) -> None:
             await store.admin.backup(path, on_progress=on_progress)
 
 
-async def _check(source: str | None) -> list[str]:
-    async with SessionStore(source, READ_ONLY) as store:
-        return await store.admin.check()
+async def _check(source: str | None, repair: bool) -> list[str]:
+    options = StoreOptions() if repair else READ_ONLY
+    async with SessionStore(source, options) as store:
+        return await store.admin.check(repair=repair)

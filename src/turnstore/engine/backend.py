@@ -116,6 +116,10 @@ class Backend(ABC):
     async def check(self) -> list[str]:
         """Return the problems of the database itself, one text for each."""
 
+    async def repair(self) -> list[str]:
+        """Mend what can be mended of the database itself; return what is left."""
+        return await self.check()
+
     @abstractmethod
     async def reclaim(self) -> None:
         """Give free pages back to the file system, a few between two batches.

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 import msgspec
 from sqlalchemy import Connection
 
-from turnstore.errors import BackendError
+from turnstore.errors import BackendError, DatabaseCorrupt
 from turnstore.records import Event
 
 R = TypeVar("R")
@@ -191,7 +191,12 @@ def runs(commands: Sequence[C], place: Callable[[C], Hashable]) -> Iterator[list
 
 def is_fatal(error: Exception) -> bool:
     """Tell a failure of the database from one of a single command: it would meet
-    every other command of the batch too."""
+    every other command of the batch too.
+
+    A damaged row fails the commands that read it.
+    """
+    if isinstance(error, DatabaseCorrupt) and error.table is not None:
+        return False
     return isinstance(error, BackendError) and type(error) is not BackendError
 
 

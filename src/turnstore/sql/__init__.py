@@ -14,6 +14,10 @@ Statements are Core expressions. What each database spells in its own way is in
   purging do once for a call, what needs a count of rows, and what is put together for
   one call.
 
+Rows that do not decode are read once more by ``damage``, which names the value that is
+wrong by what ``cells`` says that its column holds; a column of JSON is a
+``json_column``. ``objects`` looks at tables, indexes and triggers when a store opens.
+
 A new column that callers give takes a ``Column`` in ``schema``, a script of
 ``alembic``, a field of the record in ``records``, and an entry of the ``TypedDict`` in
 the aggregate's ``arguments``. SELECTs, forks and the columns of a session follow from

@@ -24,6 +24,7 @@ from typing import Any, Final
 import msgspec
 
 from turnstore.errors import (
+    DatabaseCorrupt,
     InvalidArgument,
     PayloadInvalid,
     PayloadTooLarge,
@@ -39,8 +40,8 @@ DAY_US: Final = 86_400 * 1_000_000
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-_MICROS_MIN: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
-_MICROS_MAX: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+MICROS_MIN: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+MICROS_MAX: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
@@ -327,7 +328,7 @@ def to_micros(value: object, name: str) -> int:
         raise InvalidArgument(
             f"{name} must be timezone-aware: give it tzinfo, for example datetime.UTC"
         )
-    if not _MICROS_MIN <= since <= _MICROS_MAX:
+    if not MICROS_MIN <= since <= MICROS_MAX:
         raise InvalidArgument(f"{name} must lie in the years 1 to 9999 of UTC")
     return since
 
@@ -336,9 +337,22 @@ def to_micros_or_none(value: object, name: str) -> int | None:
     return None if value is None else to_micros(value, name)
 
 
+def is_time(micros: int) -> bool:
+    """Tell whether microseconds since 1970 lie in the years 1 to 9999."""
+    return MICROS_MIN <= micros <= MICROS_MAX
+
+
 def from_micros(micros: int) -> datetime:
-    """Return microseconds since 1970 as a UTC datetime."""
-    return _EPOCH + timedelta(microseconds=micros)
+    """Return microseconds since 1970 as a UTC datetime.
+
+    :raises DatabaseCorrupt: a stored value that is no time.
+    """
+    try:
+        return _EPOCH + timedelta(microseconds=micros)
+    except (OverflowError, TypeError) as error:
+        raise DatabaseCorrupt(
+            f"{micros!r} is no time of the years 1 to 9999", table=""
+        ) from error
 
 
 def from_micros_or_none(micros: int | None) -> datetime | None:

@@ -8,6 +8,8 @@ since 1970 UTC.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -58,3 +60,11 @@ def listed_by(
         # So that PostgreSQL finds keys in the index alone; on SQLite each has them.
         postgresql_include=["session_key"],
     )
+
+
+def json_column(name: str, holds: Any = Any, *, nullable: bool = True) -> Column[str]:
+    """Return a column of encoded JSON.
+
+    :param holds: the type of its values, as msgspec decodes them.
+    """
+    return Column(name, JsonText, nullable=nullable, info={"holds": holds})

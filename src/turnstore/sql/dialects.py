@@ -134,6 +134,21 @@ class Now(FunctionElement[int]):
     type = BigInteger()
 
 
+class StorageClass(FunctionElement[str]):
+    """How a value is stored: SQLite's storage class, which need not be the one of its
+    column. PostgreSQL has ``'null'`` and ``''``, of the column's type."""
+
+    inherit_cache = True
+    type = Text()
+
+
+class Raw(FunctionElement[Any]):
+    """The bytes of a value, whatever they are: as bytes on SQLite, as text on
+    PostgreSQL, which stores no other bytes than those of its columns' types."""
+
+    inherit_cache = True
+
+
 class Greatest(FunctionElement[int]):
     """The greatest of several integers."""
 
@@ -256,6 +271,16 @@ spelt(
     Now,
     lambda _: "CAST((julianday('now') - 2440587.5) * 86400000000.0 AS INTEGER)",
     lambda _: "CAST(extract(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)",
+)
+spelt(
+    StorageClass,
+    lambda _, value: f"typeof({value})",
+    lambda _, value: f"CASE WHEN {value} IS NULL THEN 'null' ELSE '' END",
+)
+spelt(
+    Raw,
+    lambda _, value: f"CAST({value} AS BLOB)",
+    lambda _, value: f"CAST({value} AS TEXT)",
 )
 spelt(
     Greatest,

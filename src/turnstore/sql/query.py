@@ -15,7 +15,8 @@ SQLite (PostgreSQL has ``string_agg`` and ``format``)::
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Generic, TypeVar
+from itertools import product
+from typing import Any, Final, Generic, NoReturn, TypeVar
 
 import msgspec
 from sqlalchemy import (
@@ -24,7 +25,6 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Connection,
-    Executable,
     Integer,
     Select,
     case,
@@ -35,10 +35,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.elements import Grouping
 
-from turnstore.errors import DatabaseCorrupt
 from turnstore.sql import codec
 from turnstore.sql.column_types import JsonText, Micros
 from turnstore.sql.compiled import Compiled, Value
+from turnstore.sql.damage import corrupt, may_be_damage
 from turnstore.sql.dialects import (
     Formatted,
     Joined,
@@ -76,16 +76,21 @@ class Query(Generic[T]):
         self._extra = Compiled(lambda: as_objects(statement).add_columns(*extra))
         self._apart = Compiled(lambda: as_objects(statement, together=False))
         self._decode = decoder(record)
+        self._statement = statement
 
     def __call__(self, connection: Connection, **values: Value) -> list[T]:
+        """:raises DatabaseCorrupt: a row is damaged."""
         try:
             [(text,)] = self._together.run_raw(connection, values)
+            return self._decode(text)
         except Exception as error:
             if not _is_too_big(error):
-                raise
+                _raise_damage(connection, self._statement, values, error)
+        try:
             rows = self._apart.run_raw(connection, values)
             return [record for (row,) in rows for record in self._decode(row)]
-        return self._decode(text)
+        except Exception as error:
+            return _raise_damage(connection, self._statement, values, error)
 
     def one(self, connection: Connection, **values: Value) -> T | None:
         return next(iter(self(connection, **values)), None)
@@ -94,14 +99,14 @@ class Query(Generic[T]):
         self, connection: Connection, **values: Value
     ) -> tuple[list[T], Sequence[Any]] | None:
         """Read the rows and the extra values in one step; None where the rows are too
-        long for one text."""
+        long for one text or one of them is damaged, perhaps one that is not wanted."""
         try:
             [(text, *extra)] = self._extra.run_raw(connection, values)
+            return self._decode(text), extra
         except Exception as error:
-            if not _is_too_big(error):
-                raise
-            return None
-        return self._decode(text), extra
+            if _is_too_big(error) or may_be_damage(connection, error):
+                return None
+            raise
 
 
 class EitherQuery(Generic[T]):
@@ -109,7 +114,7 @@ class EitherQuery(Generic[T]):
     out.
 
     Gives None where the other one is not given and would be read, or where the rows are
-    too long for one text.
+    too long for one text or damaged.
     """
 
     def __init__(
@@ -134,30 +139,47 @@ class EitherQuery(Generic[T]):
     def __call__(self, connection: Connection, **values: Value) -> list[T] | None:
         try:
             [(text,)] = self._together.run_raw(connection, values)
+            return None if text is None else self._decode(text)
         except Exception as error:
-            if not _is_too_big(error):
-                raise
-            return None
-        return None if text is None else self._decode(text)
+            if _is_too_big(error) or may_be_damage(connection, error):
+                return None
+            raise
 
 
 class PlainQuery(Generic[T]):
-    """A statement that gives integers and texts, whose rows become records, by place.
+    """A SELECT of integers and texts, whose rows become records, by place.
 
     For a driver that gives all rows in one step.
     """
 
-    def __init__(
-        self,
-        statement: Executable | Callable[[], Executable],
-        record: Callable[..., T],
-    ) -> None:
+    def __init__(self, statement: Select[Any], record: Callable[..., T]) -> None:
         self._text = Compiled(statement)
         self._record = record
+        self._statement = statement
+        kinds: list[set[type]] = [
+            {int} if isinstance(each.type, BigInteger | Integer | Micros) else {str}
+            for each in statement.selected_columns
+        ]
+        for kind, each in zip(kinds, statement.selected_columns, strict=True):
+            if getattr(each, "nullable", True):
+                kind.add(type(None))
+        self._shapes = set(product(*kinds))
 
     def __call__(self, connection: Connection, **values: Value) -> list[T]:
+        """:raises DatabaseCorrupt: a row is damaged."""
         record = self._record
-        return [record(*row) for row in self._text.run_raw(connection, values)]
+        try:
+            rows = self._text.run_raw(connection, values)
+            if connection.dialect.name != "sqlite":
+                return [record(*row) for row in rows]
+            found = []
+            for row in rows:
+                if tuple(map(type, row)) not in self._shapes:
+                    raise TypeError("a value is not of its column's type")
+                found.append(record(*row))
+            return found
+        except Exception as error:
+            return _raise_damage(connection, self._statement, values, error)
 
 
 def as_objects(
@@ -202,15 +224,22 @@ def decoder(record: type[T]) -> Callable[[str | None], list[T]]:
             # Perhaps an integer of more digits than this decoder takes, or a lone
             # surrogate.
             pass
-        try:
-            plain = codec.decode(text)
-            return msgspec.convert(plain, list[record], strict=False)  # type: ignore[valid-type]
-        except (msgspec.MsgspecError, ValueError) as error:
-            raise DatabaseCorrupt(
-                f"a row does not read as {record.__name__}: {error}"
-            ) from error
+        plain = codec.decode(text)
+        return msgspec.convert(plain, list[record], strict=False)  # type: ignore[valid-type]
 
     return decode_rows
+
+
+def _raise_damage(
+    connection: Connection,
+    statement: Select[Any] | CompoundSelect[Any],
+    values: Mapping[str, Value],
+    error: Exception,
+) -> NoReturn:
+    """Raise an error of a read; where values may be damaged, the one that says so."""
+    if may_be_damage(connection, error):
+        raise corrupt(connection, statement, values, error) from error
+    raise error
 
 
 def as_micros(time: ColumnElement[int]) -> ColumnElement[int]:
@@ -246,11 +275,19 @@ def _time_as_json(value: ColumnElement[int]) -> ColumnElement[Any]:
             value.between(million, literal_column(f"{_FLOAT_MICROS_MAX}")),
             Seconds(value),
         ),
-        else_=Formatted(
-            literal_column("'\"%s.%sZ\"'"),
-            Moment(_quotient(value - fraction, million)),
-            Padded(fraction),
+        (
+            value.between(
+                literal_column(f"{codec.MICROS_MIN}"),
+                literal_column(f"{codec.MICROS_MAX}"),
+            ),
+            Formatted(
+                literal_column("'\"%s.%sZ\"'"),
+                Moment(_quotient(value - fraction, million)),
+                Padded(fraction),
+            ),
         ),
+        # What does not decode: PostgreSQL would fail to make a text of it.
+        else_=literal_column("'\"no time\"'"),
     )
 
 

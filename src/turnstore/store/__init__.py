@@ -19,6 +19,7 @@ from turnstore.errors import InvalidArgument, StoreClosed, StoreError
 from turnstore.options import StoreOptions
 from turnstore.records import StoreStatistics
 from turnstore.sql import migrations
+from turnstore.sql.objects import check_objects
 from turnstore.store.admin import Admin
 from turnstore.store.archive import Archive
 from turnstore.store.events import Events
@@ -141,7 +142,7 @@ class SessionStore:
         self._has_opened.clear()
         try:
             prepare = partial(self._prepare, options=self.options)
-            await self._backend.open(prepare, migrations.is_current)
+            await self._backend.open(prepare, self._is_ready)
             if self._state == "closed":
                 await self._backend.close()
                 raise StoreClosed("the store was closed while it was opened")
@@ -220,3 +221,11 @@ class SessionStore:
         if mode is None:
             mode = "auto" if connection.dialect.name == "sqlite" else "check"
         migrations.prepare(connection, "check" if options.read_only else mode)
+        check_objects(connection)
+
+    @staticmethod
+    def _is_ready(connection: Connection) -> bool:
+        if not migrations.is_current(connection):
+            return False
+        check_objects(connection)
+        return True

@@ -24,7 +24,7 @@ from turnstore.errors import SessionNotFound
 from turnstore.options import StoreOptions
 from turnstore.records import SessionFilter, Usage
 from turnstore.sql import codec
-from turnstore.sql.query import Query, as_micros, as_objects, decoder, object_of
+from turnstore.sql.query import Query, as_micros, object_of
 from turnstore.sql.schema import session_heads, sessions, usage_ledger
 from turnstore.store.heads import Heads, of_session
 from turnstore.store.ledger import COUNTS, Ledger, UsageHead, check_usage
@@ -190,14 +190,12 @@ def _tokens(usage: Usage) -> int:
 
 
 def _by_day(connection: Connection, wanted: CompiledFilter) -> list[_Day]:
-    statement = _DAYS
+    query = _BY_DAY
     if wanted.conditions:
         matches = every_match(connection, wanted)
-        statement = _DAYS.where(
-            usage_ledger.c.session_key.in_(select(matches.c.session_key))
-        )
-    text = connection.execute(as_objects(statement), wanted.values).scalar_one()
-    return _decode_days(text)
+        is_match = usage_ledger.c.session_key.in_(select(matches.c.session_key))
+        query = Query(_DAYS.where(is_match), _Day)
+    return query(connection, **wanted.values)
 
 
 def _by(expression: ColumnElement[str]) -> Select[Any]:
@@ -234,4 +232,4 @@ _since_midnight = (usage_ledger.c.created_at % _day + _day) % _day
 _midnight = as_micros(usage_ledger.c.created_at - _since_midnight).label("midnight_us")
 _day_columns: list[ColumnElement[Any]] = [_midnight, _SUMS]
 _DAYS: Final = select(*_day_columns).group_by(_midnight).order_by(_midnight)
-_decode_days: Final = decoder(_Day)
+_BY_DAY: Final = Query(_DAYS, _Day)

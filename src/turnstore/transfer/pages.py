@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
+from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -26,11 +27,13 @@ from sqlalchemy import (
     type_coerce,
 )
 
+from turnstore.errors import DatabaseCorrupt
 from turnstore.options import MIB
 from turnstore.sql import codec
 from turnstore.sql.bulk import is_in
+from turnstore.sql.cells import problem
 from turnstore.sql.column_types import JsonText, Micros
-from turnstore.sql.compiled import Value
+from turnstore.sql.compiled import Compiled, Value
 from turnstore.sql.dialects import Bytes
 from turnstore.sql.query import CHUNK_ROWS, Query, object_of
 from turnstore.sql.schema import session_heads, sessions
@@ -61,6 +64,12 @@ class Pages(Generic[R]):
         group = stored.table.c.session_key if group is None else group
         order = stored.order
         self.stored = stored
+        self._order = [each for each in order if each.name != "row_key"]
+        self._json = [
+            (each, attrgetter(each.name))
+            for each in stored.columns
+            if isinstance(each.type, JsonText)
+        ]
         self._bytes_max = bytes_max
         self._start = {f"after{at}": _lowest(each) for at, each in enumerate(order)}
         starts = [
@@ -98,7 +107,7 @@ class Pages(Generic[R]):
         while len(rest) > 1:
             page = self._many(connection, keys=codec.array(rest), limit=CHUNK_ROWS)
             for key, some in groupby(page, lambda each: each.mark0):
-                yield key, [each.row for each in some]
+                yield key, self._sound([each.row for each in some])
             if not self._goes_on(page, CHUNK_ROWS):
                 return
             last = page[-1]
@@ -122,7 +131,7 @@ class Pages(Generic[R]):
         while True:
             page = self._one(connection, key=key, limit=limit, **start, **given)
             if page:
-                yield [each.row for each in page]
+                yield self._sound([each.row for each in page])
             if not self._start or not self._goes_on(page, limit):
                 return
             start = self._marks_of(page[-1], first=0)
@@ -130,6 +139,24 @@ class Pages(Generic[R]):
             limit = CHUNK_ROWS
             if len(page) < limit:
                 limit = min(limit, max(_LIMIT_MIN, 2 * len(page)))
+
+    def _sound(self, rows: list[R]) -> list[R]:
+        """Return rows whose JSON, which is read as text here, decodes.
+
+        :raises DatabaseCorrupt: that of one does not.
+        """
+        for column, value in self._json:
+            for row in rows:
+                reason = problem(column, "", value(row))
+                if reason is not None:
+                    place = {each.name: getattr(row, each.name) for each in self._order}
+                    raise DatabaseCorrupt(
+                        f"{self.stored.name} {place}: {column.name} {reason}",
+                        table=self.stored.name,
+                        column=column.name,
+                        seq=place.get("seq"),
+                    )
+        return rows
 
     def _goes_on(self, page: Sequence[Any], limit: int) -> bool:
         """Whether there may be rows after a page."""
@@ -259,6 +286,18 @@ def next_sessions(
     return _NEXT(connection, after=after, limit=limit)
 
 
+def next_key(connection: Connection, after: int) -> int | None:
+    """Return the session key after one; None where there is none. A key can be read
+    whatever else of a session is damaged."""
+    [(key,)] = _NEXT_KEY.run_raw(connection, {"after": after})
+    return None if key is None else int(key)
+
+
+def is_of_a_row(error: DatabaseCorrupt) -> bool:
+    """Tell whether a row is damaged, and others can be read."""
+    return error.table is not None
+
+
 def find_sessions(connection: Connection, ids: Sequence[str]) -> list[SessionSize]:
     """Return the sessions that exist, in the order of ``ids``."""
     found = {each.id: each for each in _FIND(connection, ids=codec.array(ids))}
@@ -268,6 +307,11 @@ def find_sessions(connection: Connection, ids: Sequence[str]) -> list[SessionSiz
 _sizes = select(
     sessions.c.session_key, sessions.c.id, ROWS_OF_SESSION.label("rows")
 ).outerjoin(session_heads, session_heads.c.session_key == sessions.c.session_key)
+_NEXT_KEY: Final = Compiled(
+    select(func.min(sessions.c.session_key)).where(
+        sessions.c.session_key > bindparam("after")
+    )
+)
 _NEXT: Final = Query(
     _sizes.where(sessions.c.session_key > bindparam("after"))
     .order_by(sessions.c.session_key)

@@ -43,6 +43,13 @@ _BY_CLASS: Final[dict[str, tuple[type[StoreError], str]]] = {
     "57": (BackendUnavailable, "the server is shutting down or starting"),
     "58": (BackendUnavailable, "the server's system fails"),
 }
+_BROKEN: Final = ("23502", "23503", "23505")
+"""Constraints of the schema: not null, a foreign key, unique."""
+_DISAGREES: Final = (
+    "rows do not agree with each other: `turnstore check` lists them, and mends them "
+    "with --repair"
+)
+"""Of a constraint: the heads that commands count on from do not fit the rows."""
 _LOST_STATES: Final = frozenset(
     (
         # Behind a pooler, a standby that is asked for a writing transaction. Also a
@@ -93,6 +100,8 @@ def translate(error: Exception) -> Exception:
                 error,
             )
         return error
+    if state in _BROKEN:
+        return _caused(DatabaseCorrupt(f"{_DISAGREES} ({state})", table=""), error)
     found = _BY_STATE.get(state) or _BY_CLASS.get(state[:2])
     kind, reason = found or (BackendError, "the server refused a statement")
     told = kind(f"{reason} ({state})")

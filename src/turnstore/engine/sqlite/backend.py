@@ -36,21 +36,16 @@ from turnstore.engine.commands import (
     is_fatal,
 )
 from turnstore.engine.sqlite import files as files
-from turnstore.engine.sqlite.errors import is_io_error, translate
+from turnstore.engine.sqlite.errors import translate
 from turnstore.engine.sqlite.library import library, warn_of
 from turnstore.engine.sqlite.maintenance import SqliteMaintenance
+from turnstore.engine.sqlite.mending import Mending
 from turnstore.engine.sqlite.readers import ReaderPool
 from turnstore.engine.sqlite.thread import SqliteThread, data_version, set_pragma
 from turnstore.engine.sqlite.transactions import begin, commit, enter_wal
 from turnstore.engine.sqlite.wal import Wal
 from turnstore.engine.writer import Batch, Done, Writer
-from turnstore.errors import (
-    BackendUnavailable,
-    DatabaseCorrupt,
-    OutcomeUnknown,
-    SchemaTooOld,
-    StoreError,
-)
+from turnstore.errors import SchemaTooOld, StoreError
 from turnstore.options import StoreOptions
 from turnstore.records import StoreStatistics
 
@@ -78,9 +73,8 @@ class SqliteBackend(SqliteMaintenance):
         self._readers: ReaderPool | None = None
         self._reading: list[SqliteThread] = []
         self._wal = Wal(path, options)
-        self._is_suspect = False  # an I/O error since the writer connected
-        self._is_unsettled = False  # whether a failed commit may come back in a crash
         self._stop = Event()  # ends waits for locks, when close is late
+        self._mending = Mending(self._wal, options, self._stop)
         self._written_s = 0.0  # when a batch was last begun, by the loop's clock
         self._idle_timer: asyncio.TimerHandle | None = None
 
@@ -209,17 +203,23 @@ class SqliteBackend(SqliteMaintenance):
         self, work: Callable[[Connection], T], *, snapshot: bool = False
     ) -> Coroutine[Any, Any, T]:
         self._check_open()
-        assert self._readers is not None
-        if self._is_unsettled:
+        if self._mending.is_unsettled:
             return self._read_settled(work, snapshot)
-        return self._readers.run(partial(_read, work, snapshot))
+        return self._read(work, snapshot)
+
+    def _read(
+        self, work: Callable[[Connection], T], snapshot: bool
+    ) -> Coroutine[Any, Any, T]:
+        assert self._readers is not None
+        return self._readers.run(
+            partial(self._mending.read, partial(_read, work, snapshot))
+        )
 
     async def _read_settled(self, work: Callable[[Connection], T], snapshot: bool) -> T:
         """Read once a failed commit is settled: what readers see of it until then, a
         crash may turn into the opposite."""
         await self._between_batches(lambda _: None)
-        assert self._readers is not None
-        return await self._readers.run(partial(_read, work, snapshot))
+        return await self._read(work, snapshot)
 
     # Writing
 
@@ -256,54 +256,7 @@ class SqliteBackend(SqliteMaintenance):
             self._rest_after(IDLE_S)
 
     def _guard(self, work: Callable[[SqliteThread], T], thread: SqliteThread) -> T:
-        """Run ``work``, once what an earlier I/O error has left is mended."""
-        try:
-            self._mend(thread)
-            return work(thread)
-        except Exception as error:
-            translated = self._explained(translate(error), thread)
-            if is_io_error(translated.__cause__) and self._path is not None:
-                self._is_suspect = True
-                if isinstance(translated, OutcomeUnknown):
-                    self._is_unsettled = True  # before anybody can read
-                    translated = self._settled(translated, thread)
-            raise translated from translated.__cause__
-
-    def _explained(self, error: Exception, thread: SqliteThread) -> Exception:
-        """Return what was done to the files, where that made the database fail."""
-        if is_fatal(error) and not thread.driver.in_transaction:
-            try:
-                self._wal.examine(thread)
-            except DatabaseCorrupt as corrupt:
-                corrupt.__cause__ = error.__cause__
-                return corrupt
-            except Exception:
-                LOG.debug("the files could not be examined", exc_info=True)
-        return error
-
-    def _mend(self, thread: SqliteThread) -> None:
-        """Connect anew after an I/O error, and settle the commit that failed by it."""
-        if self._is_suspect:
-            self._wal.check_names()
-            thread.reopen()
-            self._is_suspect = False
-        if self._is_unsettled:
-            self._wal.settle(thread, self._options.busy_timeout_s, self._stop)
-            self._is_unsettled = False
-
-    def _settled(self, unknown: OutcomeUnknown, thread: SqliteThread) -> Exception:
-        """Return the error of a commit that failed: with its outcome, if the disk
-        lets it be settled now."""
-        try:
-            self._mend(thread)
-        except Exception as error:
-            LOG.warning("a failed commit is not settled yet", exc_info=error)
-            return unknown
-        failed = BackendUnavailable(
-            "the disk failed during the commit, nothing of it was written: call again"
-        )
-        failed.__cause__ = unknown.__cause__
-        return failed
+        return self._mending.write(work, thread)
 
     def _commit_batch(self, batch: Batch, thread: SqliteThread) -> list[Outcome]:
         """Commit a batch, on the writing thread.
@@ -356,6 +309,7 @@ class SqliteBackend(SqliteMaintenance):
             translated = translate(error)
             if is_fatal(translated):
                 raise translated from translated.__cause__
+            self._mending.suspect(thread, translated)
             if not isinstance(translated, StoreError):
                 LOG.warning("a batch failed, its commands run apart", exc_info=error)
         # Some command spoilt the batch for all: find it by running them apart.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from turnstore.engine.sqlite.library import library
 from turnstore.errors import (
     BackendError,
     BackendUnavailable,
@@ -15,7 +18,7 @@ from turnstore.errors import (
 # Primary result codes, https://sqlite.org/rescode.html
 _INTERNAL, _PERM, _ABORT, _BUSY, _LOCKED, _NOMEM = 2, 3, 4, 5, 6, 7
 _READONLY, _INTERRUPT, _IOERR, _CORRUPT, _FULL = 8, 9, 10, 11, 13
-_CANTOPEN, _PROTOCOL, _TOOBIG, _AUTH, _NOTADB = 14, 15, 18, 23, 26
+_CANTOPEN, _PROTOCOL, _TOOBIG, _CONSTRAINT, _AUTH, _NOTADB = 14, 15, 18, 19, 23, 26
 
 _BY_CODE: dict[int, tuple[type[BackendError], str]] = {
     _PERM: (BackendUnavailable, "the file's permissions forbid it"),
@@ -37,6 +40,15 @@ _BY_CODE: dict[int, tuple[type[BackendError], str]] = {
 }
 
 
+DISAGREES: Final = (
+    "rows do not agree with each other: `turnstore check` lists them, and mends them "
+    "with --repair"
+)
+"""Of a constraint: the heads that commands count on from do not fit the rows."""
+NOT_UTF8: Final = "a text is not UTF-8: `turnstore check` names the row"
+"""Of the one error of a read that the driver gives no code."""
+
+
 def translate(error: Exception) -> Exception:
     """Return this package's error for a driver's, with the driver's as its cause.
 
@@ -47,12 +59,23 @@ def translate(error: Exception) -> Exception:
     driver = getattr(error, "orig", None) or error
     code = result_code(driver)
     if code is None:
+        if type(driver) is library().module.OperationalError:
+            return _caused(NOT_UTF8, driver)
         return error
     name = getattr(driver, "sqlite_errorname", code)
+    if code & 0xFF == _CONSTRAINT:
+        return _caused(f"{DISAGREES} ({name})", driver)
     kind, reason = _BY_CODE.get(code & 0xFF, (BackendError, str(driver)))
     translated = kind(f"{reason} ({name})")
     translated.__cause__ = driver
     return translated
+
+
+def _caused(message: str, cause: BaseException) -> DatabaseCorrupt:
+    """Return the error of a damaged row that is not known."""
+    error = DatabaseCorrupt(message, table="")
+    error.__cause__ = cause
+    return error
 
 
 def result_code(error: BaseException) -> int | None:
@@ -69,3 +92,13 @@ def is_busy(error: BaseException) -> bool:
 def is_io_error(error: BaseException | None) -> bool:
     code = None if error is None else result_code(error)
     return code is not None and code & 0xFF == _IOERR
+
+
+def is_suspicious(error: BaseException | None) -> bool:
+    """Tell whether a connection may have got wrong pages: the disk failed, or what it
+    gave is damaged. SQLite keeps the pages that it read, and takes the end of a read
+    that came short for zeros."""
+    if isinstance(error, DatabaseCorrupt):
+        return error.table is not None
+    code = None if error is None else result_code(error)
+    return code is not None and code & 0xFF in (_IOERR, _CORRUPT, _NOTADB)

@@ -155,7 +155,8 @@ class Identity:
         return True
 
     def check_names(self) -> None:
-        """:raises DatabaseCorrupt: a name leads to no file, or to another one."""
+        """:raises DatabaseCorrupt: a name leads to no file, or to another one, or to a
+        database that is empty."""
         for path, seen in zip(self._paths, self._seen, strict=True):
             try:
                 found = os.stat(path)
@@ -168,6 +169,11 @@ class Identity:
                 raise DatabaseCorrupt(
                     f"{path} was replaced by another file while the store had it open: "
                     f"{WAY_OUT}{self._of_another_library(path)}"
+                )
+            if path == self._paths[0] and not found.st_size:
+                raise DatabaseCorrupt(
+                    f"{path} was cut short while the store had it open (0 bytes): "
+                    f"{WAY_OUT}"
                 )
 
     def is_moved(self) -> bool:

@@ -22,6 +22,9 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Final, TypeVar
 
+from sqlalchemy import func, select, table
+from sqlalchemy.dialects import sqlite
+
 from turnstore.engine.backend import Progress
 from turnstore.engine.base import Engine
 from turnstore.engine.cancellation import mark_seen, run_to_completion
@@ -43,6 +46,8 @@ from turnstore.errors import (
 from turnstore.options import StoreOptions
 
 T = TypeVar("T")
+
+_DIALECT: Final = sqlite.dialect()
 
 COPY_PAGES: Final = 1_000
 """Pages of 4 KiB that a backup copies between two looks at whether to go on."""
@@ -101,6 +106,13 @@ class SqliteMaintenance(Engine):
         self._check_open()
         stop = Event()
         return await self._run_extra(partial(_problems, stop), stop)
+
+    async def repair(self) -> list[str]:
+        try:
+            await self._between_batches(_reindex)
+        except DatabaseCorrupt as error:
+            return [str(error), *await self.check()]
+        return await self.check()
 
     async def reclaim(self) -> None:
         # What is freed meanwhile is left for the next time, so that this ends.
@@ -204,6 +216,7 @@ class Copy:
         self._wal = wal
         self._wal_bytes_max = max(wal_bytes_max, wal.size_bytes)
         self._is_made = False
+        self._counts: dict[str, int] = {}
         self.stop = Event()
         self.pages_done = self.pages_total = 0
 
@@ -214,6 +227,7 @@ class Copy:
             os.close(os.open(self._partial, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             try:
                 self._fill(thread)
+                self._verify()
                 # First the content, then the name, each on the disk before the next:
                 # whatever a power cut leaves under that name is the whole copy.
                 _flush(self._partial)
@@ -269,10 +283,37 @@ class Copy:
                 [[page_bytes]] = source.execute("PRAGMA page_size")
                 self._check_space(pages * page_bytes)
                 self._copy_pages(source, target, pages * page_bytes)
+                self._counts = _row_counts(source)
             finally:
                 source.execute("ROLLBACK")
         finally:
             target.close()
+
+    def _verify(self) -> None:
+        """Look at the copy through a connection of its own, which has no page of it.
+
+        SQLite takes what a read that came short has left out for zeros, so that a copy
+        of such pages is made without an error.
+        """
+        # Immutable: without a log of its own.
+        address = f"{files.uri(self._partial, read_only=True)}&immutable=1"
+        copy = library().module.connect(address, uri=True, isolation_level=None)
+        try:
+            copy.set_progress_handler(self.stop.is_set, LOOK_OPCODES)
+            problems = _damages(copy)
+            if not problems and _row_counts(copy) != self._counts:
+                problems = ["it has other rows than the store"]
+        except library().module.Error as error:
+            if self.stop.is_set():
+                raise StoreClosed("the store was closed: no backup was made") from error
+            problems = [str(error)]
+        finally:
+            copy.close()
+        if problems:
+            raise DatabaseCorrupt(
+                f"the copy came out damaged and was removed ({problems[0]}): call "
+                f"again; if that fails too, `turnstore check` tells what is damaged"
+            )
 
     def _copy_pages(self, source: Any, target: Any, size_bytes: int) -> None:
         try:
@@ -312,8 +353,25 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
+def _row_counts(driver: Any) -> dict[str, int]:
+    """Return how many rows each table has."""
+    tables = driver.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0"
+    ).fetchall()
+    counts = {}
+    for (name,) in tables:
+        count = select(func.count()).select_from(table(name))
+        [[counts[name]]] = driver.execute(str(count.compile(dialect=_DIALECT)))
+    return counts
+
+
 def _count_free_pages(thread: SqliteThread) -> int:
     return int(thread.driver.execute("PRAGMA freelist_count").fetchone()[0])
+
+
+def _reindex(thread: SqliteThread) -> None:
+    """Make all indexes anew from their tables, in a transaction of its own."""
+    thread.driver.execute("REINDEX")
 
 
 def _problems(stop: Event, thread: SqliteThread) -> list[str]:

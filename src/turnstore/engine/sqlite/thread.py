@@ -53,6 +53,9 @@ class SqliteThread:
         self._driver: Any = None
         self._engine: Engine | None = None
         self._bound: Connection | None = None
+        self.is_suspect = False
+        """Whether it may have got wrong pages: it is replaced before it is used next.
+        For use on this thread only."""
 
     @property
     def connection(self) -> Connection:
@@ -156,6 +159,7 @@ class SqliteThread:
         the file can't be trusted. Where it fails, the old one is as it was."""
         old = (self._bound, self._engine, self._driver)
         self._open()
+        self.is_suspect = False
         _dispose(*old)
 
     def set_pragma(self, name: str, value: int | str) -> None:

@@ -50,6 +50,10 @@ class Wal:
         self._held_since_s = math.inf  # by monotonic(): when readers began to
 
     @property
+    def is_file(self) -> bool:
+        return self._path is not None
+
+    @property
     def size_bytes(self) -> int:
         if self._path is None:
             return 0

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 from turnstore.engine.backend import Backend
 from turnstore.engine.sqlite.files import absolute, path_given
-from turnstore.errors import DatabaseCorrupt, InvalidArgument
+from turnstore.errors import InvalidArgument
 from turnstore.options import StoreOptions
 from turnstore.records import RecoveryReport, SessionFilter
 from turnstore.sql import codec
-from turnstore.store.admin.head_checks import check_heads
+from turnstore.store.admin.checking import Checking
 from turnstore.store.admin.recovery import Recover
 from turnstore.store.sessions.filters import wanted
 from turnstore.values import shown
 
-PROBLEMS_MAX: Final = 1_000
-"""Problems that a check tells of heads."""
 ROW_BYTES: Final = 1_000
 IDLE_FOR_S_MAX: Final = 31_536_000
 
@@ -78,28 +75,31 @@ class Admin:
         """
         return await self._backend.checkpoint()
 
-    async def check(self) -> list[str]:
+    async def check(self, *, repair: bool = False) -> list[str]:
         """Return the problems of the store, one line for each; [] if it is sound.
 
-        Looks at the pages and indexes, at the foreign keys, and whether each session's
-        numbers and totals agree with its rows and the usage ledger (on PostgreSQL at
-        these alone). Of each kind the first problems: 100, of sessions 1,000. Reads
-        and writes go on; in memory they wait while pages are looked at.
+        Looks at the pages and indexes of the file and at the foreign keys (SQLite);
+        decodes every row of every table; and compares each session's numbers and totals
+        with its rows and the usage ledger. Of each kind the first 1,000 problems are
+        told, then how many more there are; of pages and foreign keys 100. Rows that are
+        missing from the middle of a sequence are no problem by themselves, as they may
+        have been deleted. Reads and writes go on; in memory they wait while pages are
+        looked at. Damage is told, not raised.
 
-        Cost: reads the whole store, in bounded memory.
+        Cost: reads the whole store, in pieces of at most 8 MiB or one row.
+
+        :param repair: mend what is found, and return what was done. Each piece is a
+            transaction of its own, so that a repair that is broken off can be run
+            again. A damaged row is *set aside*: it goes with all its raw values to the
+            table ``source_rows``, under the system ``damaged``; the other rows keep
+            their numbers. Of a session or its head the damaged value alone is set
+            aside, and replaced by an empty one, or by what the rows say. Heads that do
+            not agree with their rows are counted anew, and on SQLite indexes are made
+            anew where they do not agree. Damaged pages can't be mended: restore a
+            backup.
+        :raises ReadOnlyStore: ``repair``, of a store that was opened ``read_only``.
         """
-        problems = await self._backend.check()
-        counted: list[str] = []
-        after: int | None = 0
-        try:
-            while after is not None and len(counted) < PROBLEMS_MAX:
-                after, found = await self._backend.read(
-                    partial(check_heads, after=after), snapshot=True
-                )
-                counted += found
-        except DatabaseCorrupt as error:
-            counted.append(str(error))
-        return problems + counted[:PROBLEMS_MAX]
+        return await Checking(self._backend, is_repair=repair).run()
 
     async def vacuum(self) -> None:
         """Give free pages back to the file system, a few between other writes.

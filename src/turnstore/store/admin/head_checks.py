@@ -21,7 +21,8 @@ from sqlalchemy import (
     select,
 )
 
-from turnstore.sql.query import Query, object_of
+from turnstore.errors import DatabaseCorrupt
+from turnstore.sql.query import Query, as_micros, object_of
 from turnstore.sql.schema import (
     IS_OPEN,
     events,
@@ -48,25 +49,65 @@ _TOTALS: Final = (
 )
 
 
-def check_heads(connection: Connection, after: int) -> tuple[int | None, list[str]]:
+class Mismatch(msgspec.Struct, frozen=True):
+    """A session whose head does not agree with its rows.
+
+    ``totals`` are what the head has to say; None where there is no head.
+    """
+
+    session_key: int
+    id: str
+    problems: list[str]
+    totals: dict[str, int]
+    has_head: bool
+
+    def lines(self) -> list[str]:
+        return [f"session {self.id!r}: {problem}" for problem in self.problems]
+
+
+def check_heads(
+    connection: Connection, after: int
+) -> tuple[int | None, list[Mismatch]]:
     """Look at the next sessions after a key.
 
-    Returns the key of the last one, None when there are no more, and what is wrong, a
-    problem a line.
+    Returns the key of the last one, None when there are no more, and what does not
+    agree. Sessions with damaged values are passed over: those are found by
+    ``row_checks``.
     """
-    found = _STORED(connection, after=after)
-    if not found:
+    keys = [each.session_key for each in _KEYS(connection, after=after)]
+    if not keys:
         return None, []
-    last = found[-1].session_key
+    try:
+        return keys[-1], check_sessions(connection, after, keys[-1])
+    except DatabaseCorrupt as error:
+        if error.table is None:
+            raise
+    found: list[Mismatch] = []
+    for key in keys:
+        try:
+            found += check_sessions(connection, key - 1, key)
+        except DatabaseCorrupt as error:
+            if error.table is None:
+                raise
+    return keys[-1], found
+
+
+def check_sessions(connection: Connection, after: int, last: int) -> list[Mismatch]:
+    """Return what does not agree in the sessions after a key, up to the last one.
+
+    :raises DatabaseCorrupt: a value of them is damaged.
+    """
+    found = _STORED(connection, after=after, last=last)
     rows: dict[int, dict[str, int]] = {each.session_key: {} for each in found}
     for query in _COUNTED:
         for each in query(connection, after=after, last=last):
             # The ledger has rows of deleted sessions too.
             _add(rows.get(each.session_key, {}), each.counts)
-    return last, [
-        f"session {each.id!r}: {problem}"
+    return [
+        Mismatch(each.session_key, each.id, problems, totals, has_head)
         for each in found
-        for problem in _problems(each.counts, rows[each.session_key])
+        for problems, totals, has_head in [_compared(each, rows[each.session_key])]
+        if problems
     ]
 
 
@@ -76,23 +117,42 @@ def _add(counts: dict[str, int], more: dict[str, int]) -> None:
         counts[name] = max(before, count) if name in _HEADS else before + count
 
 
-def _problems(stored: dict[str, int | None], rows: dict[str, int]) -> list[str]:
+def _compared(
+    session: _Stored, rows: dict[str, int]
+) -> tuple[list[str], dict[str, int], bool]:
     problems = []
-    for name, value in stored.items():
-        actual = rows.get(name, 0)
+    totals: dict[str, int] = {}
+    for name, value in session.counts.items():
+        actual = totals[name] = rows.get(name, 0)
         if value is None:
-            return ["it has no head"]
-        if name in _HEADS and value < actual:
-            problems.append(f"{name} is {value}, and there is a row {actual}")
-        if name in _TOTALS and value != actual:
+            continue
+        if name in _HEADS:
+            totals[name] = max(value, actual)
+            if value < actual:
+                problems.append(f"{name} is {value}, and there is a row {actual}")
+        elif value != actual:
             problems.append(f"{name} is {value}, the rows say {actual}")
-    return problems
+    has_head = None not in session.counts.values()
+    if not has_head:
+        problems = ["it has no head"]
+    elif session.head_created_at != session.created_at:
+        problems.append(
+            f"created_at is {session.created_at}, its head says "
+            f"{session.head_created_at}"
+        )
+    return problems, totals, has_head
 
 
 class _Stored(msgspec.Struct):
     session_key: int
     id: str
+    created_at: int
+    head_created_at: int | None
     counts: dict[str, int | None]
+
+
+class _Key(msgspec.Struct):
+    session_key: int
 
 
 class _Counted(msgspec.Struct):
@@ -118,6 +178,8 @@ def _count(key: Any, rows: FromClause, **counts: ColumnElement[Any]) -> Query[_C
 _stored: list[ColumnElement[Any]] = [
     sessions.c.session_key,
     sessions.c.id,
+    as_micros(sessions.c.created_at).label("created_at"),
+    as_micros(session_heads.c.created_at).label("head_created_at"),
     object_of({name: session_heads.c[name] for name in (*_HEADS, *_TOTALS)}).label(
         "counts"
     ),
@@ -125,10 +187,19 @@ _stored: list[ColumnElement[Any]] = [
 _STORED: Final = Query(
     select(*_stored)
     .outerjoin(session_heads, session_heads.c.session_key == sessions.c.session_key)
+    .where(
+        sessions.c.session_key > bindparam("after"),
+        sessions.c.session_key <= bindparam("last"),
+    )
+    .order_by(sessions.c.session_key),
+    _Stored,
+)
+_KEYS: Final = Query(
+    select(sessions.c.session_key)
     .where(sessions.c.session_key > bindparam("after"))
     .order_by(sessions.c.session_key)
     .limit(literal_column(str(SESSIONS))),
-    _Stored,
+    _Key,
 )
 _COUNTED: Final = (
     _count(events.c.session_key, events, event_head=func.max(events.c.seq)),

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, select
 from turnstore.errors import SessionNotFound
 from turnstore.records import Event
 from turnstore.sql.bulk import is_in
-from turnstore.sql.compiled import Compiled
+from turnstore.sql.query import PlainQuery
 from turnstore.sql.schema import events, session_heads, sessions
 from turnstore.store.heads import of_session
 from turnstore.store.history import History
@@ -39,8 +39,8 @@ def list_snapshot(
 
 
 def read_head(connection: Connection, session_id: str) -> int:
-    for (head,) in _HEAD.run_raw(connection, {"session": session_id}):
-        return int(head)
+    for head in _HEAD(connection, session=session_id):
+        return head
     raise SessionNotFound(session_id)
 
 
@@ -54,8 +54,9 @@ OF_TYPES: Final = History(
     is_in(events.c.type, bindparam("types")),
 )
 
-_HEAD: Final = Compiled(
+_HEAD: Final = PlainQuery(
     select(session_heads.c.event_head)
     .join(sessions, sessions.c.session_key == session_heads.c.session_key)
-    .where(SESSION_IS)
+    .where(SESSION_IS),
+    int,
 )

@@ -151,6 +151,9 @@ class Sessions:
             it passes over.
         :raises InvalidArgument: a value is out of bounds, or the cursor is not one of
             this order.
+        :raises DatabaseCorrupt: a session of the page is damaged, which the error
+            names. To read the others without a repair, take pages before it with a
+            smaller limit, and go on behind it by ``offset`` or a filter.
 
         Cost: the page, whatever the number of sessions, for each order without a
         filter or with bounds on what it orders by, and for created_at with one filter

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import msgspec
@@ -18,7 +18,7 @@ from sqlalchemy import (
     select,
 )
 
-from turnstore.errors import InvalidArgument
+from turnstore.errors import DatabaseCorrupt, InvalidArgument
 from turnstore.records import Page, Session
 from turnstore.sql import codec
 from turnstore.sql.compiled import Compiled
@@ -100,7 +100,8 @@ class _Listed(msgspec.Struct):
 class PageShape(msgspec.Struct, frozen=True):
     """What the statements of a page depend on, whatever the values.
 
-    :param limit: one more than is asked for, which tells whether there is a next page.
+    :param limit: mostly one more than is asked for, which tells whether there is a next
+        page.
     """
 
     conditions: tuple[Condition, ...]
@@ -119,9 +120,37 @@ def read_page(
     offset: int,
     after: Keyset | None,
 ) -> Page[Session]:
-    form = PageShape(wanted.conditions, order, limit + 1, offset > 0, after is not None)
+    read = partial(_read, connection, wanted, order, offset=offset, after=after)
+    try:
+        found = read(limit + 1)
+    except DatabaseCorrupt as error:
+        if error.table is None:
+            raise
+        # Perhaps of the session after the page, which only tells that there is one.
+        found = read(limit)
+        return Page(
+            items=[each.session for each in found],
+            next_cursor=cursor_of(order, found[-1].place) if found else None,
+        )
+    page = found[:limit]
+    return Page(
+        items=[each.session for each in page],
+        next_cursor=cursor_of(order, page[-1].place) if len(found) > limit else None,
+    )
+
+
+def _read(
+    connection: Connection,
+    wanted: CompiledFilter,
+    order: Order,
+    limit: int,
+    *,
+    offset: int,
+    after: Keyset | None,
+) -> list[_Listed]:
+    form = PageShape(wanted.conditions, order, limit, offset > 0, after is not None)
     values = {**wanted.values, **after_values(after), "offset": offset}
-    values["rows_max"] = min(limit + 1 + offset, codec.INTEGER_MAX)
+    values["rows_max"] = min(limit + offset, codec.INTEGER_MAX)
     found: list[_Listed] | None = None
     condition = _to_gather(connection, wanted, order)
     if condition is not None:
@@ -131,11 +160,7 @@ def read_page(
         found = kept(connection, **values)
     if found is None:
         found = _page(form)(connection, **values)
-    page = found[:limit]
-    return Page(
-        items=[each.session for each in page],
-        next_cursor=cursor_of(order, page[-1].place) if len(found) > limit else None,
-    )
+    return found
 
 
 def count_matches(connection: Connection, wanted: CompiledFilter) -> int:

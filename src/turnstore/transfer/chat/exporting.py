@@ -81,7 +81,7 @@ class ChatExport:
             messages=self._counts["messages"],
             tool_calls=self._counts["tool_calls"],
             events=self._counts["events"],
-            reasons=dict(sorted(self._reasons.items())),
+            reasons=dict(sorted((self._reasons + self._sessions.reasons).items())),
         )
 
     def _open(self) -> None:

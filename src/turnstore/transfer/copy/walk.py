@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Final
 
 import msgspec
 from sqlalchemy import Connection, bindparam, func, literal_column, select
 
+from turnstore.errors import DatabaseCorrupt
 from turnstore.sql.query import Query
 from turnstore.sql.schema import (
     imports,
@@ -23,7 +24,12 @@ from turnstore.transfer.copy.spool import (
     read_rows,
     read_usage,
 )
-from turnstore.transfer.pages import next_sessions
+from turnstore.transfer.pages import (
+    SessionSize,
+    is_of_a_row,
+    next_key,
+    next_sessions,
+)
 from turnstore.transfer.report import Problem
 from turnstore.transfer.rows import IMPORTS, PARTS, SESSIONS
 
@@ -56,6 +62,7 @@ class Walk:
         self._total = connection.execute(_COUNT_SESSIONS).scalar_one()
         self._done = 0
         self._seen: Counter[str] = Counter()
+        self._problems: list[Problem] = []
 
     def __iter__(self) -> Iterator[Group]:
         for kind, groups in (
@@ -70,7 +77,7 @@ class Walk:
 
     def problems(self) -> list[Problem]:
         """Report the tables with rows that belong to nothing the walk has found."""
-        found = []
+        found = self._problems
         for name, statement in _COUNT.items():
             count = self._connection.execute(statement).scalar_one()
             seen = self._seen[name]
@@ -82,7 +89,17 @@ class Walk:
     def _sessions(self) -> Iterator[list[SpooledRows]]:
         after = -1
         while True:
-            following = next_sessions(self._connection, after, GROUP_SESSIONS)
+            try:
+                following = next_sessions(self._connection, after, GROUP_SESSIONS)
+            except DatabaseCorrupt as error:
+                if not is_of_a_row(error):
+                    raise
+                key = next_key(self._connection, after)
+                assert key is not None
+                following = self._one(key)
+                if not following:
+                    after = key
+                    continue
             if not following:
                 return
             names: dict[int, str] = {}
@@ -93,9 +110,35 @@ class Walk:
                     break
                 names[each.session_key] = each.id
             after = max(names)
-            found = read_rows(self._connection, names, is_kept=True)
-            self._done += len(found)
+            found = self._read(names)
+            self._done += len(names)
             yield found
+
+    def _one(self, key: int) -> Sequence[SessionSize]:
+        """Return the session with this key; none where it is damaged, which is
+        reported."""
+        try:
+            return next_sessions(self._connection, key - 1, 1)
+        except DatabaseCorrupt as error:
+            self._report(f"session with key {key}", error)
+            return []
+
+    def _read(self, names: dict[int, str]) -> list[SpooledRows]:
+        """Read sessions; damaged ones are reported and left out."""
+        try:
+            return read_rows(self._connection, names, is_kept=True)
+        except DatabaseCorrupt as error:
+            if len(names) == 1:
+                self._report(next(iter(names.values())), error)
+                return []
+            if not is_of_a_row(error):
+                raise
+        return [rows for key in names for rows in self._read({key: names[key]})]
+
+    def _report(self, name: str, error: DatabaseCorrupt) -> None:
+        if not is_of_a_row(error):
+            raise error
+        self._problems.append(Problem(file=name, reason=str(error)))
 
     def _usage(self) -> Iterator[list[SpooledRows]]:
         for keys in deleted_sessions(self._connection):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain
@@ -9,11 +10,18 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam
 
-from turnstore.errors import SessionNotFound
+from turnstore.errors import DatabaseCorrupt, SessionNotFound
 from turnstore.records import SessionFilter
 from turnstore.sql.schema import events, messages
 from turnstore.store import SessionStore
-from turnstore.transfer.pages import Pages, SessionSize, find_sessions, next_sessions
+from turnstore.transfer.pages import (
+    Pages,
+    SessionSize,
+    find_sessions,
+    is_of_a_row,
+    next_key,
+    next_sessions,
+)
 from turnstore.transfer.rows import EVENTS, MESSAGES, PARTS, SessionRows
 
 CHUNK_SESSIONS: Final = 64
@@ -32,6 +40,8 @@ class SessionChunks:
         self._ids = None if session_ids is None else list(dict.fromkeys(session_ids))
         self._last: SessionSize | None = None
         self._done = 0
+        self.reasons: Counter[str] = Counter()
+        """Why sessions were left out, and how many for each."""
 
     async def count(self) -> int:
         """:raises SessionNotFound: one of the sessions does not exist."""
@@ -52,9 +62,23 @@ class SessionChunks:
     def _read(self, connection: Connection) -> list[SessionRows]:
         while True:
             taken = self._fitting(self._next(connection))
-            found = read_sessions(connection, [each.session_key for each in taken])
+            found = self._read_all(connection, taken)
             if found or not taken:
                 return found
+
+    def _read_all(
+        self, connection: Connection, taken: Sequence[SessionSize]
+    ) -> list[SessionRows]:
+        """Read sessions; damaged ones are left out, with the reason."""
+        try:
+            return read_sessions(connection, [each.session_key for each in taken])
+        except DatabaseCorrupt as error:
+            if not is_of_a_row(error):
+                raise
+            if len(taken) == 1:
+                self.reasons[f"left out: session {taken[0].id!r}: {error}"] += 1
+                return []
+        return [rows for each in taken for rows in self._read_all(connection, [each])]
 
     def _next(self, connection: Connection) -> Sequence[SessionSize]:
         if self._ids is None:
@@ -72,7 +96,18 @@ class SessionChunks:
     ) -> Sequence[SessionSize]:
         """Return the sessions after the last one, when all are read."""
         after = -1 if last is None else last.session_key
-        return next_sessions(connection, after, limit)
+        try:
+            return next_sessions(connection, after, limit)
+        except DatabaseCorrupt as error:
+            if not is_of_a_row(error):
+                raise
+        while (key := next_key(connection, after)) is not None:
+            try:
+                return next_sessions(connection, key - 1, 1)
+            except DatabaseCorrupt as error:
+                self.reasons[f"left out: {error}"] += 1
+                after = key
+        return []
 
     def _fitting(self, found: Sequence[SessionSize]) -> list[SessionSize]:
         """Return the first of the sessions, as many as fit into a chunk."""

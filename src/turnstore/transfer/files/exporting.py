@@ -92,7 +92,7 @@ class SqliteExport:
             tool_calls=self._counts["tool_calls"],
             events=self._counts["events"],
             rows_restored=self._counts["restored"],
-            reasons=dict(sorted(self._reasons.items())),
+            reasons=dict(sorted((self._reasons + self._sessions.reasons).items())),
         )
 
     def _create(self, files: Sequence[About]) -> None:
