@@ -14,8 +14,8 @@ SQLite (PostgreSQL has ``string_agg`` and ``format``)::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 from sqlalchemy import (
@@ -40,6 +40,7 @@ from turnstore.sql import codec
 from turnstore.sql.column_types import JsonText, Micros
 from turnstore.sql.compiled import Compiled, Value
 from turnstore.sql.dialects import (
+    Encoded,
     Formatted,
     Joined,
     Moment,
@@ -50,66 +51,63 @@ from turnstore.sql.dialects import (
 )
 
 T = TypeVar("T")
+Guard: TypeAlias = Callable[[ColumnElement[Any]], ColumnElement[Any]]
+"""Returns a column, perhaps with the mark in place of large values."""
 
 CHUNK_ROWS: Final = 2_048
 """Rows of a step of a long read."""
+
+MARK: Final = "\x1a"
+"""Stands for a cell that is too large: no JSON has this character. ``bounded`` has the
+statements that give it."""
+_MARK_QUOTED: Final = "\\u001a"
+"""The mark in JSON that is kept as text, which may have it by itself."""
 
 # From the year 2106 on a float of seconds is too coarse to tell microseconds apart.
 _FLOAT_MICROS_MAX: Final = 2**32 * 1_000_000 - 1
 
 
+class TooLarge(Exception):
+    """Rows are too large to be read at a time."""
+
+
 class Query(Generic[T]):
-    """A SELECT whose rows become records of one type, by column name.
+    """A SELECT of few or narrow rows, which become records of one type, by column name.
 
-    Compiled once; call it with the values of its bind parameters.
+    Compiled once; call it with the values of its bind parameters. ``BoundedQuery`` is
+    for rows that may be large.
 
-    :param extra: scalar subqueries that ``with_extra`` gives too.
+    :param guard: applied to each column; where it gives the mark, ``TooLarge`` is
+        raised.
     """
 
     def __init__(
         self,
         statement: Select[*tuple[Any, ...]] | CompoundSelect[Any],
         record: type[T],
-        extra: Sequence[ColumnElement[Any]] = (),
+        guard: Guard | None = None,
     ) -> None:
-        self._together = Compiled(lambda: as_objects(statement))
-        self._extra = Compiled(lambda: as_objects(statement).add_columns(*extra))
-        self._apart = Compiled(lambda: as_objects(statement, together=False))
+        self._together = Compiled(lambda: as_objects(statement, guard=guard))
+        self._is_guarded = guard is not None
         self._decode = decoder(record)
 
     def __call__(self, connection: Connection, **values: Value) -> list[T]:
-        try:
-            [(text,)] = self._together.run_raw(connection, values)
-        except Exception as error:
-            if not _is_too_big(error):
-                raise
-            rows = self._apart.run_raw(connection, values)
-            return [record for (row,) in rows for record in self._decode(row)]
+        [(text,)] = self._together.run_raw(connection, values)
+        if text is not None and self._is_guarded and is_marked(text):
+            raise TooLarge
         return self._decode(text)
 
     def one(self, connection: Connection, **values: Value) -> T | None:
         return next(iter(self(connection, **values)), None)
-
-    def with_extra(
-        self, connection: Connection, **values: Value
-    ) -> tuple[list[T], Sequence[Any]] | None:
-        """Read the rows and the extra values in one step; None where the rows are too
-        long for one text."""
-        try:
-            [(text, *extra)] = self._extra.run_raw(connection, values)
-        except Exception as error:
-            if not _is_too_big(error):
-                raise
-            return None
-        return self._decode(text), extra
 
 
 class EitherQuery(Generic[T]):
     """One of two SELECTs of the same records, by a condition that the same step finds
     out.
 
-    Gives None where the other one is not given and would be read, or where the rows are
-    too long for one text.
+    Gives None where the other one is not given and would be read.
+
+    :param guard: as for ``Query``.
     """
 
     def __init__(
@@ -118,9 +116,10 @@ class EitherQuery(Generic[T]):
         statement: Select[*tuple[Any, ...]],
         otherwise: Select[*tuple[Any, ...]] | None,
         record: type[T],
+        guard: Guard | None = None,
     ) -> None:
         def text_of(each: Select[Any]) -> ColumnElement[str]:
-            text = as_objects(each).scalar_subquery()
+            text = as_objects(each, guard=guard).scalar_subquery()
             return func.coalesce(text, literal_column("''"))
 
         def build() -> Select[Any]:
@@ -132,13 +131,12 @@ class EitherQuery(Generic[T]):
         self._decode = decoder(record)
 
     def __call__(self, connection: Connection, **values: Value) -> list[T] | None:
-        try:
-            [(text,)] = self._together.run_raw(connection, values)
-        except Exception as error:
-            if not _is_too_big(error):
-                raise
+        [(text,)] = self._together.run_raw(connection, values)
+        if text is None:
             return None
-        return None if text is None else self._decode(text)
+        if is_marked(text):
+            raise TooLarge
+        return self._decode(text)
 
 
 class PlainQuery(Generic[T]):
@@ -161,18 +159,30 @@ class PlainQuery(Generic[T]):
 
 
 def as_objects(
-    statement: Select[Any] | CompoundSelect[Any], *, together: bool = True
+    statement: Select[Any] | CompoundSelect[Any],
+    *,
+    guard: Guard | None = None,
+    encoded: bool = False,
 ) -> Select[Any]:
     """Wrap a SELECT so that it gives one text: its rows as JSON objects, with commas
-    between them; or, not together, a text for each row."""
+    between them.
+
+    :param guard: applied to each column.
+    :param encoded: as bytes.
+    """
     rows = statement.subquery("rows")
+    columns = [*rows.c] if guard is None else [guard(each) for each in rows.c]
     template = ",".join(f'"{each.name}":%s' for each in rows.c)
     one = Formatted(
-        literal_column(f"'{{{template}}}'"), *(_as_json(each) for each in rows.c)
+        literal_column(f"'{{{template}}}'"), *(_as_json(each) for each in columns)
     )
-    if not together:
-        return select(one).select_from(rows)
-    return select(Joined(one, literal_column("','"))).select_from(rows)
+    text: ColumnElement[Any] = Joined(one, literal_column("','"))
+    return select(Encoded(text) if encoded else text).select_from(rows)
+
+
+def is_marked(text: str) -> bool:
+    """Tell whether a cell was too large."""
+    return MARK in text or _MARK_QUOTED in text
 
 
 def object_of(columns: Mapping[str, ColumnElement[Any]]) -> ColumnElement[str]:
@@ -185,17 +195,17 @@ def object_of(columns: Mapping[str, ColumnElement[Any]]) -> ColumnElement[str]:
     return type_coerce(one, JsonText)
 
 
-def decoder(record: type[T]) -> Callable[[str | None], list[T]]:
+def decoder(record: type[T]) -> Callable[[str | bytes | None], list[T]]:
     """Return the function that decodes JSON objects of ``record``.
 
     Not strict, because times arrive as numbers.
     """
     decode = msgspec.json.Decoder(list[record], strict=False).decode  # type: ignore[valid-type]
 
-    def decode_rows(text: str | None) -> list[T]:
+    def decode_rows(text: str | bytes | None) -> list[T]:
         if text is None:
             return []
-        text = f"[{text}]"
+        text = f"[{text}]" if isinstance(text, str) else b"[%b]" % text
         try:
             return decode(text)
         except msgspec.ValidationError:
@@ -257,9 +267,3 @@ def _quotient(value: ColumnElement[int], by: ColumnElement[int]) -> Any:
     # a row, with the GIL.
     # Grouped, because || binds more tightly than SQLAlchemy knows.
     return Grouping(value.op("/", precedence=8)(by))
-
-
-def _is_too_big(error: Exception) -> bool:
-    """Tell whether a result was beyond the longest text SQLite makes, 10**9 bytes."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF == 18  # SQLITE_TOOBIG

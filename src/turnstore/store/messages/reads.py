@@ -27,11 +27,12 @@ from sqlalchemy import (
 
 from turnstore.records import Message
 from turnstore.sql import codec
+from turnstore.sql.bounded import BoundedQuery
 from turnstore.sql.dialects import Joined
 from turnstore.sql.query import Query, as_micros, object_of
 from turnstore.sql.schema import compactions, messages, session_heads, sessions
 from turnstore.store.heads import of_session
-from turnstore.store.history import SOURCES_COUNT, History
+from turnstore.store.history import SOURCES_COUNT, History, find_sources
 from turnstore.store.selects import MESSAGE, MESSAGE_COLUMNS, SESSION_IS
 
 R = TypeVar("R")
@@ -128,20 +129,25 @@ def branch_single_statement(
 ) -> list[Message] | None:
     """Return the messages from the root to one, None for the active one; None for a
     fork, or where one statement is not enough."""
-    answer = _BRANCH.with_extra(connection, session=session_id, message=message_id)
-    if answer is None:
+    found = _BRANCH.single_statement(connection, session=session_id, message=message_id)
+    if found is None:
         return None
-    found, (sources, rows) = answer
+    sources, rows = found.extra
     if sources:
         return None
-    of_session(connection, session_id, found)
-    return marked(found, _DECODE_COMPACTIONS(f"[{rows or ''}]"))
+    of_session(connection, session_id, found.rows)
+    return marked(found.rows, _DECODE_COMPACTIONS(f"[{rows or ''}]"))
 
 
 def branch_snapshot(
     connection: Connection, session_id: str, message_id: str | None
 ) -> list[Message]:
-    """As ``branch_single_statement``, out of the whole history. For a snapshot."""
+    """As ``branch_single_statement``, of a fork out of its whole history. For a
+    snapshot."""
+    if not find_sources(connection, session_id):
+        branch = _BRANCH(connection, session=session_id, message=message_id)
+        of_session(connection, session_id, branch)
+        return marked(branch, read_compactions(connection, session_id))
     if message_id is None:
         message_id = connection.execute(
             _ACTIVE_ID, {"session": session_id}
@@ -275,7 +281,7 @@ _chain = _chain.union_all(
         ),
     )
 )
-_BRANCH: Final = Query(
+_BRANCH: Final = BoundedQuery(
     MESSAGE.join(
         _chain,
         and_(

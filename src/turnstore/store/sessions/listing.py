@@ -9,20 +9,31 @@ from typing import Any, Final
 
 import msgspec
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Select,
     Subquery,
     case,
     func,
+    literal_column,
     select,
 )
 
 from turnstore.errors import InvalidArgument
 from turnstore.records import Page, Session
 from turnstore.sql import codec
+from turnstore.sql.bounded import READ_BYTES, bytes_of, guarded
+from turnstore.sql.column_types import JsonText
 from turnstore.sql.compiled import Compiled
-from turnstore.sql.query import EitherQuery, Query, as_micros, object_of
+from turnstore.sql.query import (
+    EitherQuery,
+    Guard,
+    Query,
+    TooLarge,
+    as_micros,
+    object_of,
+)
 from turnstore.sql.schema import session_heads, sessions
 from turnstore.store.selects import SESSION
 from turnstore.store.sessions.filters import CompiledFilter, Condition
@@ -39,6 +50,7 @@ from turnstore.store.sessions.plans import (
     parameter,
     places,
 )
+from turnstore.store.sessions.reads import sessions_by_key
 
 STATEMENTS_KEPT_MAX: Final = 128
 """Forms of filter, order and plan whose statements are kept, of each step: about 100 KB
@@ -83,12 +95,12 @@ def place_of(cursor: str, order: Order) -> Keyset:
 
 
 class _Listed(msgspec.Struct):
-    """A session of a page, and its place."""
+    """A session of a page, and its place. None: it is read by its key."""
 
     value: int
     created_at: int
     session_key: int
-    session: Session
+    session: Session | None = None
 
     @property
     def place(self) -> Keyset:
@@ -99,6 +111,7 @@ class PageShape(msgspec.Struct, frozen=True):
     """What the statements of a page depend on, whatever the values.
 
     :param limit: one more than is asked for, which tells whether there is a next page.
+    :param has_sessions: False for a page of places alone.
     """
 
     conditions: tuple[Condition, ...]
@@ -106,19 +119,61 @@ class PageShape(msgspec.Struct, frozen=True):
     limit: int
     has_offset: bool = False
     is_later: bool = False
+    has_sessions: bool = True
 
 
-def read_page(
-    connection: Connection,
-    wanted: CompiledFilter,
-    order: Order,
-    *,
-    limit: int,
-    offset: int,
-    after: Keyset | None,
+class WantedPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Which page of which sessions."""
+
+    filter: CompiledFilter
+    order: Order
+    limit: int
+    offset: int
+    after: Keyset | None
+
+
+def page_single_statement(
+    connection: Connection, wanted: WantedPage
+) -> Page[Session] | None:
+    """Return a page; None where its sessions are too large to be read at a time."""
+    try:
+        found = _find(connection, wanted, has_sessions=True)
+    except TooLarge:
+        return None
+    return _page_of(wanted, found, [each.session for each in found if each.session])
+
+
+def page_snapshot(connection: Connection, wanted: WantedPage) -> Page[Session]:
+    """As ``page_single_statement``, however large they are. For a snapshot."""
+    found = _find(connection, wanted, has_sessions=False)
+    listed = sessions_by_key(connection, [each.session_key for each in found])
+    return _page_of(wanted, found, [listed[each.session_key] for each in found])
+
+
+def _page_of(
+    wanted: WantedPage, found: list[_Listed], listed: list[Session]
 ) -> Page[Session]:
-    form = PageShape(wanted.conditions, order, limit + 1, offset > 0, after is not None)
-    values = {**wanted.values, **after_values(after), "offset": offset}
+    limit = wanted.limit
+    cursor = None
+    if len(found) > limit:
+        cursor = cursor_of(wanted.order, found[limit - 1].place)
+    return Page(items=listed[:limit], next_cursor=cursor)
+
+
+def _find(
+    connection: Connection, page: WantedPage, *, has_sessions: bool
+) -> list[_Listed]:
+    """Return the sessions of a page, and one more if there is a next page."""
+    wanted, order, limit, offset = page.filter, page.order, page.limit, page.offset
+    form = PageShape(
+        wanted.conditions,
+        order,
+        limit + 1,
+        offset > 0,
+        page.after is not None,
+        has_sessions,
+    )
+    values = {**wanted.values, **after_values(page.after), "offset": offset}
     values["rows_max"] = min(limit + 1 + offset, codec.INTEGER_MAX)
     found: list[_Listed] | None = None
     condition = _to_gather(connection, wanted, order)
@@ -127,13 +182,7 @@ def read_page(
         # snapshot in common with the look that chose the condition.
         kept = _either_page(connection.dialect.name, condition, form)
         found = kept(connection, **values)
-    if found is None:
-        found = _page(form)(connection, **values)
-    page = found[:limit]
-    return Page(
-        items=[each.session for each in page],
-        next_cursor=cursor_of(order, page[-1].place) if len(found) > limit else None,
-    )
+    return _page(form)(connection, **values) if found is None else found
 
 
 def count_matches(connection: Connection, wanted: CompiledFilter) -> int:
@@ -193,13 +242,14 @@ def _either_page(
     gathered = gather(condition, form.order, dialect)
     found = places(form.conditions, form.order, gathered, is_later=form.is_later)
     walked = _walked(form) if dialect == "sqlite" else None
-    return EitherQuery(gathered.are_few, _records(found, form), walked, _Listed)
+    guard = _guard(form)
+    return EitherQuery(gathered.are_few, _records(found, form), walked, _Listed, guard)
 
 
 @lru_cache(STATEMENTS_KEPT_MAX)
 def _page(form: PageShape) -> Query[_Listed]:
     """Pages along an index or by a walk."""
-    return Query(_walked(form), _Listed)
+    return Query(_walked(form), _Listed, _guard(form))
 
 
 def _walked(form: PageShape) -> Select[Any]:
@@ -236,8 +286,10 @@ def _records(found: Select[Any], form: PageShape) -> Select[Any]:
     columns: list[ColumnElement[Any]] = [
         as_micros(page.c[name]).label(name) for name in LABELS
     ]
+    if form.has_sessions:
+        columns.append(guarded(_SESSION.label("session"), _bytes_max(form), _SIZE))
     return (
-        select(*columns, _SESSION.label("session"))
+        select(*columns)
         .select_from(page)
         .join(sessions, sessions.c.session_key == page.c.session_key)
         .join(session_heads, session_heads.c.session_key == page.c.session_key)
@@ -245,4 +297,18 @@ def _records(found: Select[Any], form: PageShape) -> Select[Any]:
     )
 
 
+def _bytes_max(form: PageShape) -> ColumnElement[int]:
+    """Return the most bytes of a session: its columns are one half, metadata the
+    other."""
+    return literal_column(str(READ_BYTES // form.limit // 2), BigInteger)
+
+
+def _guard(form: PageShape) -> Guard:
+    bytes_max = _bytes_max(form)
+    return lambda each: guarded(each, bytes_max) if each.key == "session" else each
+
+
+_SIZE: Final = bytes_of(
+    *(each for each in sessions.c if isinstance(each.type, JsonText))
+)
 _SESSION: Final = object_of(dict(SESSION.selected_columns.items()))
