@@ -39,19 +39,16 @@ from sqlalchemy import (
 from turnstore.options import MIB
 from turnstore.sql.column_types import JsonText
 from turnstore.sql.compiled import Compiled
-from turnstore.sql.dialects import Bytes, Joined, OrNull
+from turnstore.sql.dialects import Bytes, Greatest, Joined, OrNull, Unindexed
 from turnstore.sql.fragments import FRAGMENT_BYTES, decode_elements
-from turnstore.sql.query import CHUNK_ROWS, MARK, Guard, as_objects, decoder, is_marked
+from turnstore.sql.query import CHUNK_ROWS, MARK, Guard, as_objects, decoder
 
 T = TypeVar("T")
 
 READ_BYTES: Final = 8 * MIB
 """The most JSON that is read at a time, apart from a single row."""
-WHOLE_CHARS: Final = MIB
+WHOLE_BYTES: Final = MIB
 """The longest text of rows that one call decodes."""
-_CELL_BYTES_MAX: Final[ColumnElement[int]] = bindparam(
-    "cell_bytes_max", type_=BigInteger
-)
 _split: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -75,7 +72,7 @@ class BoundedQuery(Generic[T]):
         is given, a guard, to each column that may be large.
     :param extra: scalar subqueries that each portion has too.
     :param computed: the names of JSON columns that are computed and may be large.
-    :param bytes_max: of a portion.
+    :param rows_max: a SELECT of how many rows there can be, if that is known.
     """
 
     def __init__(
@@ -85,13 +82,20 @@ class BoundedQuery(Generic[T]):
         extra: Sequence[ColumnElement[Any]] = (),
         *,
         computed: Collection[str] = (),
+        rows_max: Select[Any] | None = None,
     ) -> None:
         self._statement = statement
         self._computed = computed
-        self._together = Compiled(lambda: self._objects(guard).add_columns(*extra))
+        self._rows_max = rows_max
+        self._together = Compiled(
+            lambda: self._objects(self._guard).add_columns(*extra)
+        )
         self._sizes = Compiled(self._sizes_of_rows)
         self._rows = Compiled(
             lambda: self._objects(_as_it_is, encoded=True).add_columns(*extra)
+        )
+        self._alone = Compiled(
+            lambda: as_objects(self._applied(_as_it_is), encoded=True)
         )
         self._record = record
         self._decode = decoder(record)
@@ -110,8 +114,13 @@ class BoundedQuery(Generic[T]):
         return rows
 
     def one(self, connection: Connection, **values: Any) -> T | None:
-        """Return the first row, if there is one."""
-        return next(iter(self.portion(connection, 1, **values).rows), None)
+        """Return the row of a statement that gives one at most."""
+        [(text,)] = self._alone.run_raw(connection, values)
+        if text is None:
+            return None
+        if len(text) > WHOLE_BYTES:
+            return off_loop(connection, lambda: self._decode_one(text))[0]
+        return self._decode(text)[0]
 
     def single_statement(
         self, connection: Connection, limit: int | None = None, **values: Any
@@ -171,10 +180,31 @@ class BoundedQuery(Generic[T]):
             encoded=encoded,
         )
 
+    def _guard(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        return guarded(column, self._cell_bytes_max) if _is_large(column) else column
+
     def _guard_computed(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         if column.key not in self._computed:
             return column
-        return guarded(column, _CELL_BYTES_MAX)
+        return guarded(column, self._cell_bytes_max)
+
+    @cached_property
+    def _cell_bytes_max(self) -> ColumnElement[int]:
+        """An equal share of the bytes: of each cell of the rows that are asked for, or
+        of those that there can be."""
+        given = bindparam("cell_bytes_max", type_=BigInteger)
+        if self._rows_max is None:
+            return given
+        [rows_max] = self._rows_max.selected_columns
+        bytes_max = literal_column(str(READ_BYTES // self._cells), BigInteger)
+        share = bytes_max.op("/")(Greatest(rows_max, literal_column("1")))
+        greater = Greatest(given, share)
+        # Evaluated once, not for each row.
+        return self._rows_max.with_only_columns(greater).scalar_subquery()
+
+    @cached_property
+    def _cells(self) -> int:
+        return max(1, len(self._large_columns) + len(self._computed))
 
     def _sizes_of_rows(self) -> Select[Any]:
         rows = _limited(self._applied(_as_it_is))
@@ -192,14 +222,13 @@ class BoundedQuery(Generic[T]):
     ) -> Portion[T] | None:
         """Read rows without a large cell; None if there is one."""
         values = {"rows_skipped": 0, **values, "rows_max": limit}
-        cells = max(1, len(self._large_columns) + len(self._computed))
-        values["cell_bytes_max"] = READ_BYTES // (limit * cells)
+        values["cell_bytes_max"] = READ_BYTES // (limit * self._cells)
         [(text, *extra)] = self._together.run_raw(connection, values)
         if text is None:
             return Portion([], extra, goes_on=False)
-        if is_marked(text):
+        if MARK in text:
             return None
-        if len(text) > WHOLE_CHARS:
+        if len(text) > WHOLE_BYTES:
             rows = off_loop(connection, lambda: self._decode_each(text.encode()))
         else:
             rows = self._decode(text)
@@ -229,8 +258,11 @@ class BoundedQuery(Generic[T]):
         [(text, *extra)] = self._rows.run_raw(connection, values)
         if text is None:
             return Portion([], extra, goes_on=False)
-        decode = self._decode_one if wanted == 1 else self._decode_each
-        rows = off_loop(connection, lambda: decode(text))
+        if len(text) <= WHOLE_BYTES:
+            rows = self._decode(text)
+        else:
+            decode = self._decode_one if wanted == 1 else self._decode_each
+            rows = off_loop(connection, lambda: decode(text))
         return Portion(rows, extra, goes_on=is_cut or len(rows) == wanted)
 
     # Decoding
@@ -261,22 +293,11 @@ class BoundedQuery(Generic[T]):
             return self._decode(text)  # which says what is wrong with it
 
 
-def guard(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Return a column, with the mark in place of what is larger than the parameter
-    ``cell_bytes_max``."""
-    return guarded(column, _CELL_BYTES_MAX) if _is_large(column) else column
-
-
 def guarded(
-    column: ColumnElement[Any],
-    bytes_max: ColumnElement[int],
-    size: ColumnElement[int] | None = None,
+    column: ColumnElement[Any], bytes_max: ColumnElement[int]
 ) -> ColumnElement[Any]:
-    """Return a JSON column, with the mark in place of what is too large.
-
-    :param size: of the values, where it is told without making them.
-    """
-    size = _bytes(column) if size is None else size
+    """Return a JSON column, with the mark in place of what is too large."""
+    size = _bytes(column)
     mark: ColumnElement[str] = literal_column(f"'{MARK}'")
     either = case((size > bytes_max, mark), else_=type_coerce(column, Text))
     return type_coerce(either, JsonText).label(column.key)
@@ -311,7 +332,12 @@ def _bytes(column: ColumnElement[Any]) -> ColumnElement[int]:
 
 
 def _limited(statement: Select[Any]) -> Select[Any]:
-    return statement.limit(bindparam("rows_max")).offset(bindparam("rows_skipped"))
+    # A bare parameter in LIMIT has SQLite plan the statement again each time.
+    rows_max, rows_skipped = (
+        Unindexed(bindparam(name, type_=BigInteger))
+        for name in ("rows_max", "rows_skipped")
+    )
+    return statement.limit(rows_max).offset(rows_skipped)
 
 
 def _fitting(sizes: Sequence[int]) -> int:

@@ -57,11 +57,9 @@ Guard: TypeAlias = Callable[[ColumnElement[Any]], ColumnElement[Any]]
 CHUNK_ROWS: Final = 2_048
 """Rows of a step of a long read."""
 
-MARK: Final = "\x1a"
-"""Stands for a cell that is too large: no JSON has this character. ``bounded`` has the
-statements that give it."""
-_MARK_QUOTED: Final = "\\u001a"
-"""The mark in JSON that is kept as text, which may have it by itself."""
+MARK: Final = "\uffff"
+"""Stands for a cell that is too large. Any text may have it: it says that rows may be
+too large, and they are read by their sizes then. ``bounded`` has the statements."""
 
 # From the year 2106 on a float of seconds is too coarse to tell microseconds apart.
 _FLOAT_MICROS_MAX: Final = 2**32 * 1_000_000 - 1
@@ -93,7 +91,7 @@ class Query(Generic[T]):
 
     def __call__(self, connection: Connection, **values: Value) -> list[T]:
         [(text,)] = self._together.run_raw(connection, values)
-        if text is not None and self._is_guarded and is_marked(text):
+        if text is not None and self._is_guarded and MARK in text:
             raise TooLarge
         return self._decode(text)
 
@@ -134,7 +132,7 @@ class EitherQuery(Generic[T]):
         [(text,)] = self._together.run_raw(connection, values)
         if text is None:
             return None
-        if is_marked(text):
+        if MARK in text:
             raise TooLarge
         return self._decode(text)
 
@@ -178,11 +176,6 @@ def as_objects(
     )
     text: ColumnElement[Any] = Joined(one, literal_column("','"))
     return select(Encoded(text) if encoded else text).select_from(rows)
-
-
-def is_marked(text: str) -> bool:
-    """Tell whether a cell was too large."""
-    return MARK in text or _MARK_QUOTED in text
 
 
 def object_of(columns: Mapping[str, ColumnElement[Any]]) -> ColumnElement[str]:

@@ -38,7 +38,7 @@ from turnstore.sql.bulk import copying, is_in
 from turnstore.sql.compiled import Value
 from turnstore.sql.dialects import Greatest
 from turnstore.sql.query import CHUNK_ROWS, Query
-from turnstore.sql.schema import events, fork_sources, messages, sessions
+from turnstore.sql.schema import events, fork_sources, messages, session_heads, sessions
 from turnstore.store.selects import SESSION_IS
 
 T = TypeVar("T")
@@ -100,12 +100,15 @@ class History(Generic[T]):
         ).order_by(seq.desc() if newest else seq)
         key = table.c.session_key
         # By value, or PostgreSQL may sort all rows of a session, or read the table.
+        head = session_heads.c[f"{kind}_head"] - bindparam("after", type_=BigInteger)
+        there = select(head).join(sessions, _HEAD_OF_SESSION).where(SESSION_IS)
         self._own = BoundedQuery(
             wanted.select_from(
                 table.join(sessions, sessions.c.session_key == key)
             ).where(key == _KEY_OF_SESSION),
             record,
             extra=(SOURCES_COUNT, *extra),
+            rows_max=there,
         )
         self._of_source = BoundedQuery(
             wanted.select_from(table.join(sessions, SESSION_IS)).where(
@@ -293,6 +296,7 @@ def _read(
 _KEY_OF_SESSION: Final = (
     select(sessions.c.session_key).where(SESSION_IS).scalar_subquery()
 )
+_HEAD_OF_SESSION: Final = session_heads.c.session_key == sessions.c.session_key
 _of_session = and_(fork_sources.c.session_key == sessions.c.session_key, SESSION_IS)
 _columns = select(*(fork_sources.c[name] for name in Source.__struct_fields__))
 _SOURCES: Final = Query(

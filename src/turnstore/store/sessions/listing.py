@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -23,8 +24,7 @@ from sqlalchemy import (
 from turnstore.errors import InvalidArgument
 from turnstore.records import Page, Session
 from turnstore.sql import codec
-from turnstore.sql.bounded import READ_BYTES, bytes_of, guarded
-from turnstore.sql.column_types import JsonText
+from turnstore.sql.bounded import READ_BYTES, guarded
 from turnstore.sql.compiled import Compiled
 from turnstore.sql.query import (
     EitherQuery,
@@ -94,17 +94,22 @@ def place_of(cursor: str, order: Order) -> Keyset:
     return value, created_at, key
 
 
-class _Listed(msgspec.Struct):
-    """A session of a page, and its place. None: it is read by its key."""
+class _Place(msgspec.Struct):
+    """Where a session stands in the order of a page."""
 
     value: int
     created_at: int
     session_key: int
-    session: Session | None = None
 
     @property
     def place(self) -> Keyset:
         return self.value, self.created_at, self.session_key
+
+
+class _Listed(_Place):
+    """A session of a page, and its place."""
+
+    session: Session
 
 
 class PageShape(msgspec.Struct, frozen=True):
@@ -137,52 +142,51 @@ def page_single_statement(
 ) -> Page[Session] | None:
     """Return a page; None where its sessions are too large to be read at a time."""
     try:
-        found = _find(connection, wanted, has_sessions=True)
+        found: list[_Listed] = _find(connection, wanted, has_sessions=True)
     except TooLarge:
         return None
-    return _page_of(wanted, found, [each.session for each in found if each.session])
+    listed = [each.session for each in found[: wanted.limit]]
+    return Page(items=listed, next_cursor=_next_cursor(wanted, found))
 
 
 def page_snapshot(connection: Connection, wanted: WantedPage) -> Page[Session]:
     """As ``page_single_statement``, however large they are. For a snapshot."""
-    found = _find(connection, wanted, has_sessions=False)
-    listed = sessions_by_key(connection, [each.session_key for each in found])
-    return _page_of(wanted, found, [listed[each.session_key] for each in found])
+    found: list[_Place] = _find(connection, wanted, has_sessions=False)
+    keys = [each.session_key for each in found[: wanted.limit]]
+    listed = sessions_by_key(connection, keys)
+    return Page(
+        items=[listed[key] for key in keys], next_cursor=_next_cursor(wanted, found)
+    )
 
 
-def _page_of(
-    wanted: WantedPage, found: list[_Listed], listed: list[Session]
-) -> Page[Session]:
-    limit = wanted.limit
-    cursor = None
-    if len(found) > limit:
-        cursor = cursor_of(wanted.order, found[limit - 1].place)
-    return Page(items=listed[:limit], next_cursor=cursor)
+def _next_cursor(wanted: WantedPage, found: Sequence[_Place]) -> str | None:
+    if len(found) <= wanted.limit:
+        return None
+    return cursor_of(wanted.order, found[wanted.limit - 1].place)
 
 
-def _find(
-    connection: Connection, page: WantedPage, *, has_sessions: bool
-) -> list[_Listed]:
+def _find(connection: Connection, page: WantedPage, *, has_sessions: bool) -> list[Any]:
     """Return the sessions of a page, and one more if there is a next page."""
-    wanted, order, limit, offset = page.filter, page.order, page.limit, page.offset
+    wanted, order = page.filter, page.order
     form = PageShape(
         wanted.conditions,
         order,
-        limit + 1,
-        offset > 0,
+        page.limit + 1,
+        page.offset > 0,
         page.after is not None,
         has_sessions,
     )
-    values = {**wanted.values, **after_values(page.after), "offset": offset}
-    values["rows_max"] = min(limit + 1 + offset, codec.INTEGER_MAX)
-    found: list[_Listed] | None = None
+    values = {**wanted.values, **after_values(page.after), "offset": page.offset}
+    values["rows_max"] = min(page.limit + 1 + page.offset, codec.INTEGER_MAX)
     condition = _to_gather(connection, wanted, order)
     if condition is not None:
         # Whether few match is found out in the step that reads them, so it needs no
         # snapshot in common with the look that chose the condition.
         kept = _either_page(connection.dialect.name, condition, form)
         found = kept(connection, **values)
-    return _page(form)(connection, **values) if found is None else found
+        if found is not None:
+            return found
+    return _page(form)(connection, **values)
 
 
 def count_matches(connection: Connection, wanted: CompiledFilter) -> int:
@@ -232,7 +236,7 @@ def _look(dialect: str, conditions: tuple[Condition, ...]) -> Compiled:
 @lru_cache(STATEMENTS_KEPT_MAX)
 def _either_page(
     dialect: str, condition: Condition, form: PageShape
-) -> EitherQuery[_Listed]:
+) -> EitherQuery[Any]:
     """Return the pages that gather a condition's matches.
 
     If there are many, SQLite falls back to a walk in the same statement. PostgreSQL
@@ -243,13 +247,15 @@ def _either_page(
     found = places(form.conditions, form.order, gathered, is_later=form.is_later)
     walked = _walked(form) if dialect == "sqlite" else None
     guard = _guard(form)
-    return EitherQuery(gathered.are_few, _records(found, form), walked, _Listed, guard)
+    return EitherQuery(
+        gathered.are_few, _records(found, form), walked, _record(form), guard
+    )
 
 
 @lru_cache(STATEMENTS_KEPT_MAX)
-def _page(form: PageShape) -> Query[_Listed]:
+def _page(form: PageShape) -> Query[Any]:
     """Pages along an index or by a walk."""
-    return Query(_walked(form), _Listed, _guard(form))
+    return Query(_walked(form), _record(form), _guard(form))
 
 
 def _walked(form: PageShape) -> Select[Any]:
@@ -287,7 +293,7 @@ def _records(found: Select[Any], form: PageShape) -> Select[Any]:
         as_micros(page.c[name]).label(name) for name in LABELS
     ]
     if form.has_sessions:
-        columns.append(guarded(_SESSION.label("session"), _bytes_max(form), _SIZE))
+        columns.append(_SESSION.label("session"))
     return (
         select(*columns)
         .select_from(page)
@@ -297,18 +303,14 @@ def _records(found: Select[Any], form: PageShape) -> Select[Any]:
     )
 
 
-def _bytes_max(form: PageShape) -> ColumnElement[int]:
-    """Return the most bytes of a session: its columns are one half, metadata the
-    other."""
-    return literal_column(str(READ_BYTES // form.limit // 2), BigInteger)
+def _record(form: PageShape) -> type[_Place]:
+    return _Listed if form.has_sessions else _Place
 
 
 def _guard(form: PageShape) -> Guard:
-    bytes_max = _bytes_max(form)
+    # Behind the making of a session: the sizes of its columns cost more than that.
+    bytes_max = literal_column(str(READ_BYTES // form.limit), BigInteger)
     return lambda each: guarded(each, bytes_max) if each.key == "session" else each
 
 
-_SIZE: Final = bytes_of(
-    *(each for each in sessions.c if isinstance(each.type, JsonText))
-)
 _SESSION: Final = object_of(dict(SESSION.selected_columns.items()))

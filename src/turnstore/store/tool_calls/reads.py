@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, bindparam
+from sqlalchemy import Connection, bindparam, select
 
 from turnstore.records import ToolCall
 from turnstore.sql.bounded import BoundedQuery
 from turnstore.sql.query import Query
-from turnstore.sql.schema import IS_OPEN, tool_calls
+from turnstore.sql.schema import IS_OPEN, session_heads, sessions, tool_calls
 from turnstore.store.heads import of_session
 from turnstore.store.selects import SESSION_IS, TOOL_CALL
 
@@ -51,6 +51,12 @@ class _Id(msgspec.Struct):
 
 _ALL: Final = TOOL_CALL.where(SESSION_IS).order_by(tool_calls.c.seq)
 
+_COUNT: Final = (
+    select(session_heads.c.tool_call_count)
+    .join(sessions, sessions.c.session_key == session_heads.c.session_key)
+    .where(SESSION_IS)
+)
+
 _OF_OPEN: Final = _ALL.where(IS_OPEN)
 
 _GET: Final = BoundedQuery(_ALL.where(tool_calls.c.id == bindparam("id")), ToolCall)
@@ -59,13 +65,13 @@ FIND: Final = BoundedQuery(
     _ALL.where(tool_calls.c.call_id == bindparam("call_id")), ToolCall
 )
 
-LIST: Final = BoundedQuery(_ALL, ToolCall)
+LIST: Final = BoundedQuery(_ALL, ToolCall, rows_max=_COUNT)
 
 LIST_STATUS: Final = BoundedQuery(
-    _ALL.where(tool_calls.c.status == bindparam("status")), ToolCall
+    _ALL.where(tool_calls.c.status == bindparam("status")), ToolCall, rows_max=_COUNT
 )
 
-OPEN: Final = BoundedQuery(_OF_OPEN, ToolCall)
+OPEN: Final = BoundedQuery(_OF_OPEN, ToolCall, rows_max=_COUNT)
 
 _ANY_OPEN: Final = Query(
     _OF_OPEN.with_only_columns(tool_calls.c.id).limit(1),
