@@ -59,8 +59,8 @@ class _Fragments:
         """The containers that the next fragment goes on with, outermost first."""
 
     def decode(self) -> list[Json] | None:
-        """Return the elements; None if an object has a key twice, in which case the
-        place where a fragment ends can't be told."""
+        """Return the elements; None if this is no JSON, or if an object has a key
+        twice, in which case the place where a fragment ends can't be told."""
         at, end = 0, len(self._text)
         while at < end:
             upto, brackets = self._cut(at)
@@ -69,7 +69,7 @@ class _Fragments:
             if not self._add(fragment, brackets, is_last=is_last):
                 return None
             at = upto
-        return self._elements
+        return None if self._text.endswith(b",") else self._elements
 
     def _cut(self, start: int) -> tuple[int, bytes]:
         """Return the end of the fragment at a place, behind a comma or at the end of
@@ -105,6 +105,9 @@ class _Fragments:
 
     def _add(self, fragment: bytes, brackets: bytes, *, is_last: bool) -> bool:
         closed, opened = _unmatched(brackets)
+        stays_open = len(self._open) - closed + len(opened)
+        if closed >= len(self._open) or (is_last and stays_open > 1):
+            return False
         begun = self._open[: len(self._open) - closed]
         prefix = [
             "[" if isinstance(each, list) else f'{{"{_BEGUN}":' for each in self._open
