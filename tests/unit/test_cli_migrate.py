@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from alembic import command
 from alembic.config import Config
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from sqlalchemy import create_engine
 
 from turnstore import InvalidArgument, SessionStore
@@ -138,11 +138,16 @@ def test_options_that_do_not_go_together(options: list[str]) -> None:
     assert runner.invoke(app, ["migrate", *options]).exit_code == 2
 
 
+def printed_by(result: Result) -> str:
+    """Standard output, without the answer that some releases of click repeat there."""
+    return result.stdout.strip(" yn\n")
+
+
 @pytest.mark.parametrize("into", [[], ["--into", "sqlite:///{}/new.db"]])
 def test_only_postgresql_is_distributed(into: list[str], tmp_path: Path) -> None:
     given = [each.format(tmp_path) for each in into]
     result = runner.invoke(app, ["migrate", "--distribute", *given], input="y\n")
-    assert (result.exit_code, result.stdout) == (2, "")
+    assert (result.exit_code, printed_by(result)) == (2, "")
     assert "only PostgreSQL with the extension citus" in result.stderr
     assert os.listdir(tmp_path) == []
 
@@ -150,7 +155,7 @@ def test_only_postgresql_is_distributed(into: list[str], tmp_path: Path) -> None
 def test_distributing_is_said_not_to_work_before_anything_is_done() -> None:
     command = ["migrate", "--distribute", "--into", "postgresql://127.0.0.1:1/none"]
     result = runner.invoke(app, command, input="n\n")
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert (result.exit_code, printed_by(result)) == (1, "")
     first = result.stderr.splitlines()[0]
     assert "experimental" in first and "does not work yet" in first
     printed = runner.invoke(app, [*command, "--sql"])
