@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import msgspec
@@ -84,12 +83,8 @@ class InputTable(Generic[R]):
 
         def placed(guard: Guard) -> Select[Any]:
             whole = object_of({each.name: guard(each) for each in columns})
-            is_place = and_(key == at_key, seq == at_seq)
-            return (
-                select(key, seq, whole.label("record"))
-                .join(places, is_place)
-                .order_by(key, seq)
-            )
+            found = select(key, seq, whole.label("record")).order_by(key, seq)
+            return found.join(places, and_(key == at_key, seq == at_seq))
 
         self.at_places = BoundedQuery(
             placed,
@@ -227,8 +222,8 @@ class UserInput(ABC, Generic[R]):
     async def _read(self, query: BoundedQuery[R], session_id: str) -> Records[R]:
         name = codec.check_id(session_id, "session_id")
         return await self._backend.read_single_statement(
-            partial(_read_single_statement, query=query, session_id=name),
-            partial(_read_snapshot, query=query, session_id=name),
+            lambda connection: _read_single_statement(connection, query, name),
+            lambda connection: _read_snapshot(connection, query, name),
         )
 
 
@@ -335,13 +330,10 @@ def _at_places(
     connection: Connection, form: InputTable[Any], rows: Sequence[Sequence[Value]]
 ) -> Iterator[Any]:
     """Return what rows were stored as, in their order."""
-    places = [(row[0], row[1]) for row in rows]
-    encoded = msgspec.json.encode(places).decode()
-    found = form.at_places(connection, len(places), places=encoded)
-    records: dict[Any, Any] = {
-        (each.session_key, each.seq): each.record for each in found
-    }
-    return (records[place] for place in places)
+    places: list[Any] = [(row[0], row[1]) for row in rows]
+    found = form.at_places(connection, len(places), places=codec.pairs(places))
+    records: dict[Any, Any] = {(each.session_key, each.seq): each for each in found}
+    return (records[place].record for place in places)
 
 
 def _error_of(
