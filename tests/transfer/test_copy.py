@@ -17,10 +17,10 @@ from turnstore import (
     SessionStore,
     StoreOptions,
 )
+from turnstore.sql.bounded import READ_BYTES
 from turnstore.transfer import copy_store
 from turnstore.transfer.copy.spool import SpooledRows
 from turnstore.transfer.copy.walk import GROUP_SESSIONS
-from turnstore.transfer.pages import PAGE_BYTES
 from turnstore.transfer.rows import EVENTS
 
 pytestmark = pytest.mark.anyio
@@ -171,7 +171,7 @@ async def test_rows_come_in_pages_of_bounded_bytes(
     await store.events.append_many("s", [NewEvent(type="t", data=1)] * 5_000)
     report = await copy_store(store, target)
     assert (report.problems, report.rows["events"]) == ((), 5_008)
-    assert max(sizes) <= PAGE_BYTES + 3_000_002
+    assert max(sizes) <= READ_BYTES
     assert await target.events.list("s") == await store.events.list("s")
 
 

@@ -9,8 +9,9 @@ from sqlalchemy import Connection, Text, select, type_coerce
 
 from turnstore import NewEvent, SessionStore
 from turnstore.sql import schema
+from turnstore.sql.bounded import READ_BYTES
 from turnstore.transfer.copy.spool import SpooledRows, read_rows
-from turnstore.transfer.pages import PAGE_BYTES, Pages
+from turnstore.transfer.pages import Pages
 from turnstore.transfer.rows import (
     EVENTS,
     FORK_SOURCES,
@@ -84,7 +85,7 @@ def test_the_digest_of_rows_never_changes() -> None:
 @pytest.fixture
 async def filled(store: SessionStore) -> SessionStore:
     """Sessions with events that end pages by their bytes, and by their number."""
-    text = "x" * (PAGE_BYTES // 3)
+    text = "x" * (READ_BYTES // 3)
     sessions: dict[str, list[Any]] = {
         "none": [],
         "few": [1, 2],
@@ -102,7 +103,6 @@ async def filled(store: SessionStore) -> SessionStore:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("bytes_max", [PAGE_BYTES, None])
 @pytest.mark.parametrize(
     "wanted",
     [
@@ -113,9 +113,9 @@ async def filled(store: SessionStore) -> SessionStore:
     ],
 )
 async def test_pages_give_each_row_once_and_in_order(
-    filled: SessionStore, wanted: list[str], bytes_max: int | None
+    filled: SessionStore, wanted: list[str]
 ) -> None:
-    pages = Pages(EVENTS, bytes_max=bytes_max)
+    pages = Pages(EVENTS)
 
     def read(connection: Connection) -> tuple[list[Any], list[Any]]:
         keys = _keys(connection, wanted)
@@ -138,8 +138,8 @@ async def test_a_page_is_bounded_in_bytes(filled: SessionStore) -> None:
         [key] = _keys(connection, ["large"])
         return [len(rows) for rows in pages.of_one(connection, key)]
 
-    # The row that reaches the bound is the last one.
-    assert await filled.engine.read(sizes, snapshot=True) == [3, 3, 2]
+    # A third of the bound and its quotes: a third one would be beyond it.
+    assert await filled.engine.read(sizes, snapshot=True) == [2, 2, 2, 2]
 
 
 @pytest.mark.anyio

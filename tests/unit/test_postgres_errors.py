@@ -41,9 +41,10 @@ STATES = {
 class Driver(Exception):
     """An error as the server makes it; the text says nothing true."""
 
-    def __init__(self, sqlstate: str) -> None:
+    def __init__(self, sqlstate: str, source: str | None = None) -> None:
         super().__init__("deadlock detected, disk full and duplicate key")
         self.sqlstate = sqlstate
+        self.server_source_filename = source
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -53,6 +54,16 @@ def test_each_state(state: str) -> None:
     assert type(translated) is STATES[state]
     assert translated.__cause__ is cause
     assert state in str(translated)
+
+
+def test_a_text_too_long_for_an_index_is_told_from_an_answer_too_long() -> None:
+    indexed = translate(Driver("54000", "nbtutils.c"))
+    assert type(indexed) is errors.InvalidArgument
+    assert "index" in str(indexed)
+    answer = translate(Driver("54000", "stringinfo.c"))
+    assert type(answer) is errors.BackendError
+    assert "index" not in str(answer)
+    assert "1 GB" in str(answer)
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 import pytest
@@ -65,24 +63,7 @@ def connection() -> Iterator[Connection]:
     engine.dispose()
 
 
-@pytest.fixture
-def short(connection: Connection) -> Connection:
-    """One whose longest text is one of the rows, and not all of them."""
-    driver: Any = connection.connection.driver_connection
-    driver.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 1_000)
-    return connection
-
-
-def test_rows_too_long_for_one_text_are_read_apart(short: Connection) -> None:
-    assert Query(SELECT_ROWS, Row)(short) == ROWS
-    assert Query(SELECT_ROWS, Row, [literal_column("1")]).with_extra(short) is None
-
-
 def test_rows_are_read_where_a_condition_holds(connection: Connection) -> None:
     none = SELECT_ROWS.where(false())
     assert EitherQuery(true(), SELECT_ROWS, none, Row)(connection) == ROWS
     assert EitherQuery(false(), SELECT_ROWS, none, Row)(connection) == []
-
-
-def test_rows_are_not_read_apart_from_their_condition(short: Connection) -> None:
-    assert EitherQuery(true(), SELECT_ROWS, SELECT_ROWS, Row)(short) is None

@@ -163,6 +163,12 @@ class Bytes(FunctionElement[int]):
     type = BigInteger()
 
 
+class Encoded(FunctionElement[bytes]):
+    """A text as bytes, in UTF-8."""
+
+    inherit_cache = True
+
+
 class Position(FunctionElement[int]):
     """Where a text has another one, from 1; 0 where it has not."""
 
@@ -288,9 +294,9 @@ spelt(
     lambda _, *parts: f"greatest({', '.join(parts)})",
 )
 spelt(
-    Bytes,
-    lambda _, text: f"length(CAST({text} AS BLOB))",
-    lambda _, text: f"octet_length({text})",
+    Encoded,
+    lambda _, text: f"CAST({text} AS BLOB)",
+    lambda _, text: f"convert_to({text}, 'UTF8')",
 )
 spelt(
     Position,
@@ -299,6 +305,23 @@ spelt(
 )
 spelt(Both, lambda _, *parts: ", ".join(parts), lambda _, *parts: ", ".join(parts))
 spelt(Unindexed, lambda _, value: f"+{value}", lambda _, value: value)
+
+
+@compiles(Bytes, "postgresql")
+def _octet_length(element: Any, compiler: Any, **options: Any) -> str:
+    [text] = element.clauses
+    return f"octet_length({compiler.process(text, **options)})"
+
+
+@compiles(Bytes, "sqlite")
+def _octet_length_or_cast(element: Any, compiler: Any, **options: Any) -> str:
+    # From 3.43 on SQLite has a function that reads the size of a large text without
+    # the text.
+    version = getattr(compiler.dialect.dbapi, "sqlite_version_info", (0,))
+    if version >= (3, 43):
+        return _octet_length(element, compiler, **options)
+    [text] = element.clauses
+    return f"length(CAST({compiler.process(text, **options)} AS BLOB))"
 
 
 @compiles(ValuesList, "sqlite")

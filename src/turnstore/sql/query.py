@@ -14,9 +14,9 @@ SQLite (PostgreSQL has ``string_agg`` and ``format``)::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import product
-from typing import Any, Final, Generic, NoReturn, TypeVar
+from typing import Any, Final, Generic, NoReturn, TypeAlias, TypeVar
 
 import msgspec
 from sqlalchemy import (
@@ -40,6 +40,7 @@ from turnstore.sql.column_types import JsonText, Micros
 from turnstore.sql.compiled import Compiled, Value
 from turnstore.sql.damage import corrupt, may_be_damage
 from turnstore.sql.dialects import (
+    Encoded,
     Formatted,
     Joined,
     Moment,
@@ -50,31 +51,42 @@ from turnstore.sql.dialects import (
 )
 
 T = TypeVar("T")
+Guard: TypeAlias = Callable[[ColumnElement[Any]], ColumnElement[Any]]
+"""Returns a column, perhaps with the mark in place of large values."""
 
 CHUNK_ROWS: Final = 2_048
 """Rows of a step of a long read."""
+
+MARK: Final = "\uffff"
+"""Stands for a cell that is too large. Any text may have it: it says that rows may be
+too large, and they are read by their sizes then. ``bounded`` has the statements."""
 
 # From the year 2106 on a float of seconds is too coarse to tell microseconds apart.
 _FLOAT_MICROS_MAX: Final = 2**32 * 1_000_000 - 1
 
 
+class TooLarge(Exception):
+    """Rows are too large to be read at a time."""
+
+
 class Query(Generic[T]):
-    """A SELECT whose rows become records of one type, by column name.
+    """A SELECT of few or narrow rows, which become records of one type, by column name.
 
-    Compiled once; call it with the values of its bind parameters.
+    Compiled once; call it with the values of its bind parameters. ``BoundedQuery`` is
+    for rows that may be large.
 
-    :param extra: scalar subqueries that ``with_extra`` gives too.
+    :param guard: applied to each column; where it gives the mark, ``TooLarge`` is
+        raised.
     """
 
     def __init__(
         self,
         statement: Select[*tuple[Any, ...]] | CompoundSelect[Any],
         record: type[T],
-        extra: Sequence[ColumnElement[Any]] = (),
+        guard: Guard | None = None,
     ) -> None:
-        self._together = Compiled(lambda: as_objects(statement))
-        self._extra = Compiled(lambda: as_objects(statement).add_columns(*extra))
-        self._apart = Compiled(lambda: as_objects(statement, together=False))
+        self._together = Compiled(lambda: as_objects(statement, guard=guard))
+        self._is_guarded = guard is not None
         self._decode = decoder(record)
         self._statement = statement
 
@@ -82,39 +94,24 @@ class Query(Generic[T]):
         """:raises DatabaseCorrupt: a row is damaged."""
         try:
             [(text,)] = self._together.run_raw(connection, values)
+            if text is not None and self._is_guarded and MARK in text:
+                raise TooLarge
             return self._decode(text)
         except Exception as error:
-            if not _is_too_big(error):
-                _raise_damage(connection, self._statement, values, error)
-        try:
-            rows = self._apart.run_raw(connection, values)
-            return [record for (row,) in rows for record in self._decode(row)]
-        except Exception as error:
-            return _raise_damage(connection, self._statement, values, error)
+            return raise_damage(connection, self._statement, values, error)
 
     def one(self, connection: Connection, **values: Value) -> T | None:
         return next(iter(self(connection, **values)), None)
-
-    def with_extra(
-        self, connection: Connection, **values: Value
-    ) -> tuple[list[T], Sequence[Any]] | None:
-        """Read the rows and the extra values in one step; None where the rows are too
-        long for one text or one of them is damaged, perhaps one that is not wanted."""
-        try:
-            [(text, *extra)] = self._extra.run_raw(connection, values)
-            return self._decode(text), extra
-        except Exception as error:
-            if _is_too_big(error) or may_be_damage(connection, error):
-                return None
-            raise
 
 
 class EitherQuery(Generic[T]):
     """One of two SELECTs of the same records, by a condition that the same step finds
     out.
 
-    Gives None where the other one is not given and would be read, or where the rows are
-    too long for one text or damaged.
+    Gives None where the other one is not given and would be read, or where a row is
+    damaged.
+
+    :param guard: as for ``Query``.
     """
 
     def __init__(
@@ -123,9 +120,10 @@ class EitherQuery(Generic[T]):
         statement: Select[*tuple[Any, ...]],
         otherwise: Select[*tuple[Any, ...]] | None,
         record: type[T],
+        guard: Guard | None = None,
     ) -> None:
         def text_of(each: Select[Any]) -> ColumnElement[str]:
-            text = as_objects(each).scalar_subquery()
+            text = as_objects(each, guard=guard).scalar_subquery()
             return func.coalesce(text, literal_column("''"))
 
         def build() -> Select[Any]:
@@ -139,9 +137,13 @@ class EitherQuery(Generic[T]):
     def __call__(self, connection: Connection, **values: Value) -> list[T] | None:
         try:
             [(text,)] = self._together.run_raw(connection, values)
-            return None if text is None else self._decode(text)
+            if text is None:
+                return None
+            if MARK in text:
+                raise TooLarge
+            return self._decode(text)
         except Exception as error:
-            if _is_too_big(error) or may_be_damage(connection, error):
+            if may_be_damage(connection, error):
                 return None
             raise
 
@@ -179,22 +181,29 @@ class PlainQuery(Generic[T]):
                 found.append(record(*row))
             return found
         except Exception as error:
-            return _raise_damage(connection, self._statement, values, error)
+            return raise_damage(connection, self._statement, values, error)
 
 
 def as_objects(
-    statement: Select[Any] | CompoundSelect[Any], *, together: bool = True
+    statement: Select[Any] | CompoundSelect[Any],
+    *,
+    guard: Guard | None = None,
+    encoded: bool = False,
 ) -> Select[Any]:
     """Wrap a SELECT so that it gives one text: its rows as JSON objects, with commas
-    between them; or, not together, a text for each row."""
+    between them.
+
+    :param guard: applied to each column.
+    :param encoded: as bytes.
+    """
     rows = statement.subquery("rows")
+    columns = [*rows.c] if guard is None else [guard(each) for each in rows.c]
     template = ",".join(f'"{each.name}":%s' for each in rows.c)
     one = Formatted(
-        literal_column(f"'{{{template}}}'"), *(_as_json(each) for each in rows.c)
+        literal_column(f"'{{{template}}}'"), *(_as_json(each) for each in columns)
     )
-    if not together:
-        return select(one).select_from(rows)
-    return select(Joined(one, literal_column("','"))).select_from(rows)
+    text: ColumnElement[Any] = Joined(one, literal_column("','"))
+    return select(Encoded(text) if encoded else text).select_from(rows)
 
 
 def object_of(columns: Mapping[str, ColumnElement[Any]]) -> ColumnElement[str]:
@@ -207,17 +216,17 @@ def object_of(columns: Mapping[str, ColumnElement[Any]]) -> ColumnElement[str]:
     return type_coerce(one, JsonText)
 
 
-def decoder(record: type[T]) -> Callable[[str | None], list[T]]:
+def decoder(record: type[T]) -> Callable[[str | bytes | None], list[T]]:
     """Return the function that decodes JSON objects of ``record``.
 
     Not strict, because times arrive as numbers.
     """
     decode = msgspec.json.Decoder(list[record], strict=False).decode  # type: ignore[valid-type]
 
-    def decode_rows(text: str | None) -> list[T]:
+    def decode_rows(text: str | bytes | None) -> list[T]:
         if text is None:
             return []
-        text = f"[{text}]"
+        text = f"[{text}]" if isinstance(text, str) else b"[%b]" % text
         try:
             return decode(text)
         except msgspec.DecodeError:
@@ -230,7 +239,7 @@ def decoder(record: type[T]) -> Callable[[str | None], list[T]]:
     return decode_rows
 
 
-def _raise_damage(
+def raise_damage(
     connection: Connection,
     statement: Select[Any] | CompoundSelect[Any],
     values: Mapping[str, Value],
@@ -296,9 +305,3 @@ def _quotient(value: ColumnElement[int], by: ColumnElement[int]) -> Any:
     # a row, with the GIL.
     # Grouped, because || binds more tightly than SQLAlchemy knows.
     return Grouping(value.op("/", precedence=8)(by))
-
-
-def _is_too_big(error: Exception) -> bool:
-    """Tell whether a result was beyond the longest text SQLite makes, 10**9 bytes."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF == 18  # SQLITE_TOOBIG

@@ -11,7 +11,7 @@ gets its own copy of what it shows, and names no source any longer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Generic, Literal, TypeVar
 
@@ -33,11 +33,12 @@ from sqlalchemy import (
 )
 
 from turnstore.sql import codec
+from turnstore.sql.bounded import BoundedQuery, Portion
 from turnstore.sql.bulk import copying, is_in
 from turnstore.sql.compiled import Value
 from turnstore.sql.dialects import Greatest
 from turnstore.sql.query import CHUNK_ROWS, Query
-from turnstore.sql.schema import events, fork_sources, messages, sessions
+from turnstore.sql.schema import events, fork_sources, messages, session_heads, sessions
 from turnstore.store.selects import SESSION_IS
 
 T = TypeVar("T")
@@ -91,26 +92,25 @@ class History(Generic[T]):
         if first is not None:
             # One bound, as only one leads an index.
             after = Greatest(after, first - 1)
-        wanted = (
-            columns.where(
-                SESSION_IS,
-                seq > after,
-                seq < bindparam("before"),
-                *where,
-            )
-            .order_by(seq.desc() if newest else seq)
-            .limit(bindparam("limit"))
-        )
+        wanted = columns.where(
+            SESSION_IS,
+            seq > after,
+            seq < bindparam("before"),
+            *where,
+        ).order_by(seq.desc() if newest else seq)
         key = table.c.session_key
         # By value, or PostgreSQL may sort all rows of a session, or read the table.
-        self._own = Query(
+        head = session_heads.c[f"{kind}_head"] - bindparam("after", type_=BigInteger)
+        there = select(head).join(sessions, _HEAD_OF_SESSION).where(SESSION_IS)
+        self._own = BoundedQuery(
             wanted.select_from(
                 table.join(sessions, sessions.c.session_key == key)
             ).where(key == _KEY_OF_SESSION),
             record,
             extra=(SOURCES_COUNT, *extra),
+            rows_max=there,
         )
-        self._of_source = Query(
+        self._of_source = BoundedQuery(
             wanted.select_from(table.join(sessions, SESSION_IS)).where(
                 key == bindparam("source")
             ),
@@ -120,15 +120,21 @@ class History(Generic[T]):
     def single_statement(
         self, connection: Connection, limit: int | None, **values: Value
     ) -> tuple[list[T], Sequence[Any]] | None:
-        """Read in one statement; None where it takes more: of a fork, or many rows."""
-        wanted = CHUNK_ROWS if limit is None else min(limit, CHUNK_ROWS)
-        answer = self._own.with_extra(connection, **values, limit=wanted)
-        if answer is None:
+        """Read in one statement; None where it takes more: of a fork, or where there
+        are many rows or large ones."""
+        found = self._own.single_statement(connection, limit, **values)
+        if found is None:
             return None
-        found, (sources, *extra) = answer
-        if sources or (len(found) == wanted and wanted != limit):
-            return None
-        return found, extra
+        sources, *extra = found.extra
+        return None if sources else (found.rows, extra)
+
+    def portion(
+        self, connection: Connection, limit: int, **values: Any
+    ) -> Portion[T] | None:
+        """Read the first rows, as many as fit into a portion; None of a fork."""
+        found = self._own.portion(connection, limit, **values)
+        sources, *extra = found.extra
+        return None if sources else Portion(found.rows, extra, found.goes_on)
 
     def snapshot(
         self,
@@ -140,7 +146,37 @@ class History(Generic[T]):
         before: int,
         **values: Value,
     ) -> list[T]:
-        """Read all, in steps of ``CHUNK_ROWS``. For a snapshot."""
+        """Read all, portion by portion. For a snapshot."""
+        return self._read_pieces(
+            connection, limit, session, after, before, values, is_whole=True
+        ).rows
+
+    def snapshot_portion(
+        self,
+        connection: Connection,
+        limit: int,
+        *,
+        session: str,
+        after: int,
+        before: int,
+        **values: Value,
+    ) -> Portion[T]:
+        """As ``portion``, of a fork too, without ``extra``. For a snapshot."""
+        return self._read_pieces(
+            connection, limit, session, after, before, values, is_whole=False
+        )
+
+    def _read_pieces(
+        self,
+        connection: Connection,
+        limit: int | None,
+        session: str,
+        after: int,
+        before: int,
+        values: Mapping[str, Any],
+        *,
+        is_whole: bool,
+    ) -> Portion[T]:
         pieces: list[tuple[int | None, int, int]] = [
             (each.source_key, *each.range_of(self._kind))
             for each in find_sources(connection, session)
@@ -149,14 +185,20 @@ class History(Generic[T]):
         records: list[T] = []
         for source, low, high in reversed(pieces) if self._newest else pieces:
             query = self._own if source is None else self._of_source
-            records += _read(
-                partial(query, connection, session=session, source=source, **values),
+            found = _read(
+                partial(
+                    query.portion, connection, session=session, source=source, **values
+                ),
                 None if limit is None else limit - len(records),
                 after=max(after, low),
                 before=min(before, high + 1),
                 newest=self._newest,
+                is_whole=is_whole,
             )
-        return records
+            records += found.rows
+            if found.goes_on or (records and not is_whole):
+                return Portion(records, (), goes_on=True)
+        return Portion(records, (), goes_on=False)
 
 
 def shown(table: Table) -> ColumnElement[bool]:
@@ -228,33 +270,33 @@ def _ranges(sources: list[tuple[int, Source]], kind: Kind) -> list[dict[str, int
 
 
 def _read(
-    query: Callable[..., list[T]],
+    portion: Callable[..., Portion[T]],
     limit: int | None,
     *,
     after: int,
     before: int,
     newest: bool,
-) -> list[T]:
+    is_whole: bool,
+) -> Portion[T]:
     records: list[T] = []
-    wanted = CHUNK_ROWS
     while limit is None or len(records) < limit:
-        if limit is not None:
-            wanted = min(wanted, limit - len(records))
-        chunk = query(after=after, before=before, limit=wanted)
-        records += chunk
-        if len(chunk) < wanted:
-            break
-        last: Any = chunk[-1]
+        wanted = CHUNK_ROWS if limit is None else limit - len(records)
+        found = portion(limit=wanted, after=after, before=before)
+        records += found.rows
+        if not found.goes_on or not is_whole:
+            return Portion(records, (), found.goes_on)
+        last: Any = records[-1]
         if newest:
             before = last.seq
         else:
             after = last.seq
-    return records
+    return Portion(records, (), goes_on=True)
 
 
 _KEY_OF_SESSION: Final = (
     select(sessions.c.session_key).where(SESSION_IS).scalar_subquery()
 )
+_HEAD_OF_SESSION: Final = session_heads.c.session_key == sessions.c.session_key
 _of_session = and_(fork_sources.c.session_key == sessions.c.session_key, SESSION_IS)
 _columns = select(*(fork_sources.c[name] for name in Source.__struct_fields__))
 _SOURCES: Final = Query(

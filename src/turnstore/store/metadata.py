@@ -15,6 +15,7 @@ from turnstore.engine.commands import Command, Outcome
 from turnstore.errors import SessionNotFound
 from turnstore.options import StoreOptions
 from turnstore.sql import codec
+from turnstore.sql.bounded import BoundedQuery
 from turnstore.sql.bulk import Insert, pairs
 from turnstore.sql.compiled import Compiled
 from turnstore.sql.query import Query
@@ -85,8 +86,11 @@ class Metadata:
         :raises SessionNotFound, InvalidArgument: no such session, or this can't be an
             id.
         """
-        work = partial(_all, session_id=codec.check_id(session_id, "session_id"))
-        return await self._backend.read(work)
+        name = codec.check_id(session_id, "session_id")
+        return await self._backend.read_single_statement(
+            partial(_all_single_statement, session_id=name),
+            partial(_all_snapshot, session_id=name),
+        )
 
 
 class MetadataRow(msgspec.Struct, gc=False):
@@ -178,9 +182,13 @@ class _Head(Head):
 
 
 class _Pair(msgspec.Struct):
-    session_key: int
     key: str
     value: str
+
+
+class _Place(msgspec.Struct):
+    session_key: int
+    key: str
 
 
 def _get(connection: Connection, session_id: str, key: str) -> str | None:
@@ -188,8 +196,21 @@ def _get(connection: Connection, session_id: str, key: str) -> str | None:
     return None if found is None else found.value
 
 
-def _all(connection: Connection, session_id: str) -> dict[str, str]:
-    found = of_session(connection, session_id, _ALL(connection, session=session_id))
+def _all_single_statement(
+    connection: Connection, session_id: str
+) -> dict[str, str] | None:
+    found = _ALL.single_statement(connection, session=session_id)
+    return None if found is None else _by_key(connection, session_id, found.rows)
+
+
+def _all_snapshot(connection: Connection, session_id: str) -> dict[str, str]:
+    return _by_key(connection, session_id, _ALL(connection, session=session_id))
+
+
+def _by_key(
+    connection: Connection, session_id: str, found: list[_Pair]
+) -> dict[str, str]:
+    of_session(connection, session_id, found)
     # Here, as databases sort text differently.
     return {each.key: each.value for each in sorted(found, key=lambda each: each.key)}
 
@@ -199,26 +220,26 @@ def _check_key(key: str) -> str:
 
 
 _HEADS: Final = Heads(_Head)
-_PAIRS: Final = select(
-    session_metadata.c.session_key, session_metadata.c.key, session_metadata.c.value
+_OF_SESSION: Final = (
+    select(session_metadata.c.key, session_metadata.c.value)
+    .join(sessions, sessions.c.session_key == session_metadata.c.session_key)
+    .where(SESSION_IS)
+    .order_by(session_metadata.c.key)
 )
-_OF_SESSION: Final = _PAIRS.join(
-    sessions, sessions.c.session_key == session_metadata.c.session_key
-).where(SESSION_IS)
-_ALL: Final = Query(_OF_SESSION, _Pair)
-_GET: Final = Query(
+_ALL: Final = BoundedQuery(_OF_SESSION, _Pair)
+_GET: Final = BoundedQuery(
     _OF_SESSION.where(session_metadata.c.key == bindparam("key")), _Pair
 )
 _places, _session_key, _key = pairs(bindparam("places"))
 _FIND: Final = Query(
-    _PAIRS.join(
+    select(session_metadata.c.session_key, session_metadata.c.key).join(
         _places,
         and_(
             session_metadata.c.session_key == _session_key,
             session_metadata.c.key == _key,
         ),
     ),
-    _Pair,
+    _Place,
 )
 _DELETE: Final = Compiled(
     delete(session_metadata).where(

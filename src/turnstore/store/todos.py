@@ -15,8 +15,8 @@ from turnstore.errors import SessionNotFound
 from turnstore.options import StoreOptions
 from turnstore.records import Json
 from turnstore.sql import codec
+from turnstore.sql.bounded import BoundedQuery
 from turnstore.sql.bulk import Update
-from turnstore.sql.query import Query
 from turnstore.sql.schema import sessions
 from turnstore.store.heads import Head, Heads
 from turnstore.store.selects import SESSION_IS
@@ -91,4 +91,4 @@ def _get(connection: Connection, session_id: str) -> Json:
 
 _HEADS: Final = Heads(Head)
 _UPDATE: Final = Update(sessions, [sessions.c.session_key], [sessions.c.todo])
-_GET: Final = Query(select(sessions.c.todo).where(SESSION_IS), _Todo)
+_GET: Final = BoundedQuery(select(sessions.c.todo).where(SESSION_IS), _Todo)

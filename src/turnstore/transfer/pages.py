@@ -18,6 +18,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Select,
     Text,
     bindparam,
     func,
@@ -28,21 +29,17 @@ from sqlalchemy import (
 )
 
 from turnstore.errors import DatabaseCorrupt
-from turnstore.options import MIB
 from turnstore.sql import codec
+from turnstore.sql.bounded import BoundedQuery
 from turnstore.sql.bulk import is_in
 from turnstore.sql.cells import problem
 from turnstore.sql.column_types import JsonText, Micros
 from turnstore.sql.compiled import Compiled, Value
-from turnstore.sql.dialects import Bytes
-from turnstore.sql.query import CHUNK_ROWS, Query, object_of
+from turnstore.sql.query import CHUNK_ROWS, Guard, Query, object_of
 from turnstore.sql.schema import session_heads, sessions
 from turnstore.transfer.rows import Stored, StoredTable
 
 R = TypeVar("R", bound=Stored)
-
-PAGE_BYTES: Final = 8 * MIB
-_LIMIT_MIN: Final = 16
 
 
 class Pages(Generic[R]):
@@ -50,8 +47,6 @@ class Pages(Generic[R]):
 
     :param where: further conditions, whose parameters are given with each call.
     :param group: the column that rows are grouped by, if not ``session_key``.
-    :param bytes_max: a page ends with the row whose text reaches this. None bounds
-        pages in rows only, which takes half the time.
     """
 
     def __init__(
@@ -59,7 +54,6 @@ class Pages(Generic[R]):
         stored: StoredTable[R],
         *where: ColumnElement[bool],
         group: Column[Any] | None = None,
-        bytes_max: int | None = PAGE_BYTES,
     ) -> None:
         group = stored.table.c.session_key if group is None else group
         order = stored.order
@@ -70,20 +64,19 @@ class Pages(Generic[R]):
             for each in stored.columns
             if isinstance(each.type, JsonText)
         ]
-        self._bytes_max = bytes_max
         self._start = {f"after{at}": _lowest(each) for at, each in enumerate(order)}
         starts = [
             bindparam(name, type_=each.type)
             for name, each in zip(self._start, order, strict=True)
         ]
         among = is_in(group, bindparam("keys"))
-        self._many = _page(stored, (group, *order), bytes_max, among, *where)
+        self._many = _page(stored, (group, *order), among, *where)
         if len(order) == 1:
             where = (*where, order[0] > starts[0])
         elif order:
             where = (*where, tuple_(*order) > tuple_(*starts))
         is_of_one = group == bindparam("key")
-        self._one = _page(stored, order or (group,), bytes_max, is_of_one, *where)
+        self._one = _page(stored, order or (group,), is_of_one, *where)
 
     def of_one(
         self, connection: Connection, key: Value, after: int | None = None, **given: Any
@@ -105,12 +98,12 @@ class Pages(Generic[R]):
         """
         rest = sorted(keys)
         while len(rest) > 1:
-            page = self._many(connection, keys=codec.array(rest), limit=CHUNK_ROWS)
-            for key, some in groupby(page, lambda each: each.mark0):
+            page = self._many.portion(connection, CHUNK_ROWS, keys=codec.array(rest))
+            for key, some in groupby(page.rows, lambda each: each.mark0):
                 yield key, self._sound([each.row for each in some])
-            if not self._goes_on(page, CHUNK_ROWS):
+            if not page.goes_on or not page.rows:
                 return
-            last = page[-1]
+            last = page.rows[-1]
             if self._start:
                 start = self._marks_of(last, first=1)
                 for rows in self._rest_of(connection, last.mark0, start, {}):
@@ -124,21 +117,16 @@ class Pages(Generic[R]):
         self,
         connection: Connection,
         key: Value,
-        start: Mapping[str, Value],
-        given: Mapping[str, Value],
+        start: Mapping[str, Any],
+        given: Mapping[str, Any],
     ) -> Iterator[list[R]]:
-        limit = CHUNK_ROWS
         while True:
-            page = self._one(connection, key=key, limit=limit, **start, **given)
-            if page:
-                yield self._sound([each.row for each in page])
-            if not self._start or not self._goes_on(page, limit):
+            page = self._one.portion(connection, CHUNK_ROWS, key=key, **start, **given)
+            if page.rows:
+                yield self._sound([each.row for each in page.rows])
+            if not self._start or not page.goes_on or not page.rows:
                 return
-            start = self._marks_of(page[-1], first=0)
-            # The database measures the rows that it cuts off: ask for fewer of them.
-            limit = CHUNK_ROWS
-            if len(page) < limit:
-                limit = min(limit, max(_LIMIT_MIN, 2 * len(page)))
+            start = self._marks_of(page.rows[-1], first=0)
 
     def _sound(self, rows: list[R]) -> list[R]:
         """Return rows whose JSON, which is read as text here, decodes.
@@ -158,16 +146,6 @@ class Pages(Generic[R]):
                     )
         return rows
 
-    def _goes_on(self, page: Sequence[Any], limit: int) -> bool:
-        """Whether there may be rows after a page."""
-        if len(page) == limit:
-            return True
-        return (
-            self._bytes_max is not None
-            and bool(page)
-            and page[-1].upto_bytes >= self._bytes_max
-        )
-
     def _marks_of(self, row: Any, *, first: int) -> dict[str, Value]:
         """Return the parameters for the page after a row, from its marks.
 
@@ -180,74 +158,26 @@ class Pages(Generic[R]):
 
 
 def _page(
-    stored: StoredTable[Any],
-    order: Sequence[Column[Any]],
-    bytes_max: int | None,
-    *where: ColumnElement[bool],
-) -> Query[Any]:
-    """Return the query of one page.
-
-    Each record has the marks that the page is ordered by, the bytes of the page up to
-    this row, and the row. For a table with the columns ``seq`` and ``data``::
-
-        SELECT mark0, upto_bytes, printf(…, seq, data) AS row FROM (
-            SELECT *, sum(size_bytes) OVER (ORDER BY mark0) AS upto_bytes FROM (
-                SELECT seq AS mark0, seq, data, length(data) AS size_bytes
-                FROM … WHERE session_key = :key AND seq > :after0
-                ORDER BY seq LIMIT :limit))
-        WHERE upto_bytes - size_bytes < 8388608 ORDER BY mark0
-
-    Without ``bytes_max`` the rows are not measured, and ``upto_bytes`` is 0.
-    """
+    stored: StoredTable[Any], order: Sequence[Column[Any]], *where: ColumnElement[bool]
+) -> BoundedQuery[Any]:
+    """Return the query of pages, each of whose records has the marks that the page is
+    ordered by, and the row."""
     marks = [f"mark{at}" for at in range(len(order))]
-    size: ColumnElement[int] = literal_column("0", BigInteger)
-    if bytes_max is not None:
-        size = _size(stored)
-    page = (
-        select(
-            *(each.label(mark) for each, mark in zip(order, marks, strict=True)),
-            *(_as_stored(each).label(f"c_{each.name}") for each in stored.columns),
-            size.label("size_bytes"),
-        )
-        .where(*where)
-        .order_by(*order)
-        .limit(bindparam("limit"))
-        .subquery("page")
-    )
-    upto: ColumnElement[int] = page.c.size_bytes
-    if bytes_max is not None:
-        by = [page.c[mark] for mark in marks]
-        total = func.sum(page.c.size_bytes, type_=BigInteger).over(order_by=by)
-        page = select(page, total.label("upto_bytes")).subquery("measured")
-        upto = page.c.upto_bytes
-    values = {each.name: page.c[f"c_{each.name}"] for each in stored.columns}
-    by = [page.c[mark] for mark in marks]
-    row = object_of(values).label("row")
-    statement = select(*by, upto.label("upto_bytes"), row).order_by(*by)
-    if bytes_max is not None:
-        before = upto - page.c.size_bytes
-        statement = statement.where(before < literal_column(str(bytes_max)))
+
+    def build(guard: Guard) -> Select[Any]:
+        row = object_of({each.name: _as_stored(guard(each)) for each in stored.columns})
+        labelled = [each.label(name) for each, name in zip(order, marks, strict=True)]
+        return select(*labelled, row.label("row")).where(*where).order_by(*order)
+
     kinds = [
-        (mark, str if isinstance(each.type, Text) else int)
-        for mark, each in zip(marks, order, strict=True)
+        (name, str if isinstance(each.type, Text) else int)
+        for name, each in zip(marks, order, strict=True)
     ]
-    record = msgspec.defstruct(
-        "PageRow", [*kinds, ("upto_bytes", int), ("row", stored.record)], gc=False
-    )
-    return Query(statement, record)
+    record = msgspec.defstruct("PageRow", [*kinds, ("row", stored.record)], gc=False)
+    return BoundedQuery(build, record)
 
 
-def _size(stored: StoredTable[Any]) -> ColumnElement[int]:
-    """Return the expression for the bytes of a row's texts."""
-    size: ColumnElement[int] = literal_column("0")
-    for each in stored.columns:
-        if isinstance(each.type, Text | JsonText):
-            text = type_coerce(each, Text)
-            size = size + func.coalesce(Bytes(text), literal_column("0"))
-    return size
-
-
-def _as_stored(column: Column[Any]) -> ColumnElement[Any]:
+def _as_stored(column: ColumnElement[Any]) -> ColumnElement[Any]:
     if isinstance(column.type, JsonText):
         return type_coerce(column, Text)
     if isinstance(column.type, Micros):

@@ -25,10 +25,7 @@ _BY_STATE: Final[dict[str, tuple[type[StoreError], str]]] = {
     "40P01": (DatabaseBusy, "another transaction was in the way"),
     "42501": (ReadOnlyStore, "the user may not do this"),
     "53100": (DiskFull, "the server's disk is full"),
-    "54000": (
-        InvalidArgument,
-        "a text is too long for an index (2,600 bytes), or an answer for 1 GB",
-    ),
+    "54000": (InvalidArgument, "a text is too long for an index (2,600 bytes)"),
     "55P03": (DatabaseBusy, "another transaction holds the lock"),
     "57014": (BackendUnavailable, "the statement was cancelled by the server"),
     "58030": (BackendUnavailable, "the server's disk fails"),
@@ -50,6 +47,10 @@ _DISAGREES: Final = (
     "with --repair"
 )
 """Of a constraint: the heads that commands count on from do not fit the rows."""
+_TOO_LONG: Final = "54000"
+_MAKES_TEXT: Final = "stringinfo.c"
+"""The server's source that says, by the code of a text that is too long for an index,
+that a text would be too long for the server itself: a row that it was to give."""
 _LOST_STATES: Final = frozenset(
     (
         # Behind a pooler, a standby that is asked for a writing transaction. Also a
@@ -104,6 +105,8 @@ def translate(error: Exception) -> Exception:
         return _caused(DatabaseCorrupt(f"{_DISAGREES} ({state})", table=""), error)
     found = _BY_STATE.get(state) or _BY_CLASS.get(state[:2])
     kind, reason = found or (BackendError, "the server refused a statement")
+    if state == _TOO_LONG and _source_of(error) == _MAKES_TEXT:
+        kind, reason = BackendError, "a row is longer than the server gives, 1 GB"
     told = kind(f"{reason} ({state})")
     is_of_several = any(isinstance(each, NoHostWillDo) for each in _chain(error))
     if state[:2] in _LASTING and not is_of_several:
@@ -164,6 +167,12 @@ def _states(error: BaseException) -> Iterator[str]:
         state = getattr(each, "sqlstate", None)
         if isinstance(state, str):
             yield state
+
+
+def _source_of(error: BaseException) -> str | None:
+    """Return the name of the server's source file that an error comes from."""
+    names = (getattr(each, "server_source_filename", None) for each in _chain(error))
+    return next((name for name in names if name is not None), None)
 
 
 def _caused(error: StoreError, cause: BaseException) -> StoreError:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from functools import partial
-from typing import Final, Unpack
+from typing import Any, Final, Unpack
 
 from turnstore.engine.backend import Backend
 from turnstore.errors import InvalidArgument
@@ -19,6 +20,8 @@ from turnstore.store.events.reads import (
     OF_TYPES,
     list_single_statement,
     list_snapshot,
+    page_single_statement,
+    page_snapshot,
     read_head,
 )
 from turnstore.store.events.writes import ROW_BYTES, DeleteEvents
@@ -142,26 +145,41 @@ class Events:
     ) -> AsyncIterator[Event]:
         """Iterate over the events after a ``seq`` that are there, page by page.
 
+        A page has at most ``page_size`` events and 8 MiB of JSON, or one event that
+        is larger.
+
         By ``seq``, each page from one snapshot. An error or a cancellation ends the
         iterator, which then looks like its end: go on with a new one, after the last
         ``seq`` it gave.
 
-        Memory is bounded by the page; nothing is held between pages, so what is
+        Memory is bounded by a page; nothing is held between pages, so what is
         appended meanwhile is seen too and an abandoned iterator costs nothing.
 
         :param after: exclusive; 0 means from the start.
-        :param page_size: 1 to 10,000 events read at a time.
+        :param page_size: 1 to 10,000 events, the most that are read at a time.
         :raises SessionNotFound: no such session, or deleted meanwhile.
         :raises InvalidArgument: a value is out of bounds; raised by the iteration.
         """
         page_size = codec.check_integer(page_size, "page_size", 1, PAGE_SIZE_MAX)
-        while True:
-            page = await self.list(session_id, after=after, limit=page_size)
-            for event in page:
-                yield event
-            if len(page) < page_size:
-                return
-            after = page[-1].seq
+        values: dict[str, Any] = {
+            "session": codec.check_id(session_id, "session_id"),
+            "before": codec.INTEGER_MAX,
+        }
+        after = codec.check_integer(after, "after", 0)
+        goes_on = True
+        while goes_on:
+            values["after"] = after
+            page = await self._backend.read_single_statement(
+                partial(page_single_statement, limit=page_size, values=values),
+                partial(page_snapshot, limit=page_size, values=values),
+            )
+            goes_on = page.goes_on
+            # Nothing of a page is kept while the next one is read.
+            waiting = deque(page.rows)
+            del page
+            while waiting:
+                after = waiting[0].seq
+                yield waiting.popleft()
 
     def follow(
         self, session_id: str, *, after: int = 0, idle_timeout_s: float | None = None
@@ -176,7 +194,8 @@ class Events:
         another one gets ``StoreError``.
 
         A slow reader does not slow writers down: what is beyond 1,024 events in
-        memory is read from the database later, in pages of 500.
+        memory is read from the database later, in pages of at most 500 events and
+        8 MiB of JSON.
 
         :param after: exclusive; 0 means from the start.
         :param idle_timeout_s: seconds, at most a year. 0 gives what is there and ends;

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, bindparam, select
 
 from turnstore.errors import SessionNotFound
 from turnstore.records import Event
+from turnstore.sql.bounded import Portion
 from turnstore.sql.bulk import is_in
 from turnstore.sql.query import PlainQuery
 from turnstore.sql.schema import events, session_heads, sessions
@@ -26,6 +27,27 @@ def list_single_statement(
     if answer is None:
         return None
     return of_session(connection, values["session"], answer[0])
+
+
+def page_single_statement(
+    connection: Connection, limit: int, values: dict[str, Any]
+) -> Portion[Event] | None:
+    found = ALL.portion(connection, limit, **values)
+    return None if found is None else _page(connection, values, found)
+
+
+def page_snapshot(
+    connection: Connection, limit: int, values: dict[str, Any]
+) -> Portion[Event]:
+    found = ALL.snapshot_portion(connection, limit, **values)
+    return _page(connection, values, found)
+
+
+def _page(
+    connection: Connection, values: dict[str, Any], found: Portion[Event]
+) -> Portion[Event]:
+    of_session(connection, values["session"], found.rows)
+    return found
 
 
 def list_snapshot(

@@ -21,8 +21,8 @@ from turnstore.engine.commands import Command, Outcome
 from turnstore.errors import InvalidArgument, PendingToolCalls, SessionNotFound
 from turnstore.records import Compaction, Json, Message, Role
 from turnstore.sql import codec
+from turnstore.sql.bounded import BoundedQuery
 from turnstore.sql.bulk import Insert
-from turnstore.sql.query import Query
 from turnstore.sql.schema import (
     IS_OPEN,
     compactions,
@@ -217,7 +217,9 @@ _is_summary = and_(
     messages.c.seq >= bindparam("first"),
     messages.c.summary_of == bindparam("seq"),
 )
-_SUMMARIES: Final = Query(MESSAGE.where(_is_summary).order_by(messages.c.seq), Message)
+_SUMMARIES: Final = BoundedQuery(
+    MESSAGE.where(_is_summary).order_by(messages.c.seq), Message
+)
 _DELETE_SUMMARIES: Final = delete(messages).where(_is_summary)
 _DELETE_COMPACTION: Final = delete(compactions).where(
     compactions.c.session_key == bindparam("key"),

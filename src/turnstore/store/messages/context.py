@@ -10,8 +10,8 @@ from sqlalchemy import Connection, bindparam, literal_column, or_, select
 from turnstore.errors import MessageNotFound
 from turnstore.records import Message, ToolCall, ToolCallStatus
 from turnstore.sql import codec
+from turnstore.sql.bounded import BoundedQuery
 from turnstore.sql.bulk import is_in
-from turnstore.sql.query import Query
 from turnstore.sql.schema import session_heads, sessions, tool_calls
 from turnstore.store.heads import find_keys
 from turnstore.store.messages.arrangement import Arrangement
@@ -93,7 +93,7 @@ _ACTIVE: Final = Active(
     extra=[ACTIVE_ID.scalar_subquery(), _ENDED_COUNT.scalar_subquery()],
 )
 _calls: Final[Any] = bindparam("calls")
-_ENDED_CALLS: Final = Query(
+_ENDED_CALLS: Final = BoundedQuery(
     TOOL_CALL.where(
         SESSION_IS,
         tool_calls.c.status.in_([literal_column(f"'{each}'") for each in ENDED]),

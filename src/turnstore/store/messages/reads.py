@@ -31,11 +31,12 @@ from sqlalchemy import (
 
 from turnstore.records import Message
 from turnstore.sql import codec
+from turnstore.sql.bounded import BoundedQuery
 from turnstore.sql.dialects import Joined
 from turnstore.sql.query import Query, as_micros, object_of
 from turnstore.sql.schema import compactions, messages, session_heads, sessions
 from turnstore.store.heads import of_session
-from turnstore.store.history import SOURCES_COUNT, History
+from turnstore.store.history import SOURCES_COUNT, History, find_sources
 from turnstore.store.selects import MESSAGE, MESSAGE_COLUMNS, SESSION_IS
 
 R = TypeVar("R")
@@ -159,24 +160,31 @@ def branch_single_statement(
 ) -> list[Message] | None:
     """Return messages by seq; None for a fork, or where one statement is not
     enough."""
-    answer = _BRANCH.with_extra(
+    found = _BRANCH.single_statement(
         connection,
         session=wanted.session_id,
         message=wanted.message_id,
         count=wanted.count,
     )
-    if answer is None:
+    if found is None:
         return None
-    found, (sources, rows) = answer
+    sources, rows = found.extra
     if sources:
         return None
-    of_session(connection, wanted.session_id, found)
-    return marked(found, _DECODE_COMPACTIONS(f"[{rows or ''}]"))
+    of_session(connection, wanted.session_id, found.rows)
+    return marked(found.rows, _DECODE_COMPACTIONS(f"[{rows or ''}]"))
 
 
 def branch_snapshot(connection: Connection, wanted: Branch) -> list[Message]:
-    """As ``branch_single_statement``, out of the whole history. For a snapshot."""
+    """As ``branch_single_statement``, of a fork out of its whole history. For a
+    snapshot."""
     session_id, message_id = wanted.session_id, wanted.message_id
+    if not find_sources(connection, session_id):
+        branch = _BRANCH(
+            connection, session=session_id, message=message_id, count=wanted.count
+        )
+        of_session(connection, session_id, branch)
+        return marked(branch, read_compactions(connection, session_id))
     if message_id is None:
         message_id = connection.execute(
             ACTIVE_ID, {"session": session_id}
@@ -321,7 +329,7 @@ _chain = _chain.union_all(
         ),
     )
 )
-_BRANCH: Final = Query(
+_BRANCH: Final = BoundedQuery(
     MESSAGE.join(
         _chain,
         and_(

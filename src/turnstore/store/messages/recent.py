@@ -21,7 +21,8 @@ from sqlalchemy import (
     tuple_,
 )
 
-from turnstore.sql.query import Query, as_micros
+from turnstore.sql.bounded import BoundedQuery
+from turnstore.sql.query import as_micros
 from turnstore.sql.schema import messages, sessions
 
 
@@ -43,20 +44,22 @@ def texts_single_statement(
 
     :param root: only of sessions with this project root.
     """
-    found = _NEWEST(connection, count=count, root=root)
-    texts = _texts(found)
-    return None if len(texts) < len(found) == count else texts
+    found = _NEWEST.single_statement(connection, count, root=root)
+    if found is None:
+        return None
+    texts = _texts(found.rows)
+    return None if len(texts) < len(found.rows) == count else texts
 
 
 def texts_snapshot(connection: Connection, count: int, root: str | None) -> list[str]:
     """As ``texts_single_statement``, whatever it takes. For a snapshot."""
-    found = _NEWEST(connection, count=count, root=root)
+    found = _NEWEST(connection, count, root=root)
     wanted, step, texts = count, found, _texts(found)
     while len(texts) < count and len(step) == wanted:
         wanted, last = wanted * 2, found[-1]
         step = _OLDER(
             connection,
-            count=wanted,
+            wanted,
             root=root,
             at=last.created_at_us,
             key=last.session_key,
@@ -94,8 +97,7 @@ _TEXTS: Final = (
         or_(_ROOT.is_(None), sessions.c.project_root == _ROOT),
     )
     .order_by(*(each.desc() for each in _PLACE))
-    .limit(bindparam("count"))
 )
-_NEWEST: Final = Query(_TEXTS, _Said)
+_NEWEST: Final = BoundedQuery(_TEXTS, _Said)
 _LAST: Final = [bindparam(name, type_=BigInteger) for name in ("at", "key", "seq")]
-_OLDER: Final = Query(_TEXTS.where(tuple_(*_PLACE) < tuple_(*_LAST)), _Said)
+_OLDER: Final = BoundedQuery(_TEXTS.where(tuple_(*_PLACE) < tuple_(*_LAST)), _Said)

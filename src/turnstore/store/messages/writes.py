@@ -18,6 +18,7 @@ from turnstore.errors import (
 )
 from turnstore.records import Message, Role, Usage
 from turnstore.sql import codec
+from turnstore.sql.bounded import BoundedQuery
 from turnstore.sql.bulk import Insert, pairs
 from turnstore.sql.query import Query
 from turnstore.sql.schema import fork_sources, messages, session_heads
@@ -347,7 +348,7 @@ _FIND: Final = Query(
     ),
     _Found,
 )
-_AT_SEQ: Final = Query(
+_AT_SEQ: Final = BoundedQuery(
     MESSAGE.where(
         messages.c.session_key == bindparam("key"), messages.c.seq == bindparam("seq")
     ),

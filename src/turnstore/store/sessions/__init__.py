@@ -30,10 +30,12 @@ from turnstore.store.sessions.fork import ForkSession
 from turnstore.store.sessions.leases.lease import Lease
 from turnstore.store.sessions.leases.renewals import Renewals
 from turnstore.store.sessions.listing import (
+    WantedPage,
     count_matches,
     order_of,
+    page_single_statement,
+    page_snapshot,
     place_of,
-    read_page,
 )
 from turnstore.store.sessions.reads import get_session, load_session
 from turnstore.store.sessions.writes import DeleteSession
@@ -167,15 +169,17 @@ class Sessions:
         offset = codec.check_integer(offset, "offset", 0)
         if cursor is not None and offset:
             raise InvalidArgument("give either a cursor or an offset")
-        work = partial(
-            read_page,
-            wanted=wanted(filter),
+        page = WantedPage(
+            filter=wanted(filter),
             order=order,
             limit=limit,
             offset=offset,
             after=None if cursor is None else place_of(cursor, order),
         )
-        return await self._backend.read(work)
+        return await self._backend.read_single_statement(
+            partial(page_single_statement, wanted=page),
+            partial(page_snapshot, wanted=page),
+        )
 
     async def count(
         self,

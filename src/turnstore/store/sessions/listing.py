@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import base64
 import binascii
-from functools import lru_cache, partial
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Select,
     Subquery,
     case,
     func,
+    literal_column,
     select,
 )
 
 from turnstore.errors import DatabaseCorrupt, InvalidArgument
 from turnstore.records import Page, Session
 from turnstore.sql import codec
+from turnstore.sql.bounded import READ_BYTES, guarded
 from turnstore.sql.compiled import Compiled
-from turnstore.sql.query import EitherQuery, Query, as_micros, object_of
+from turnstore.sql.query import (
+    EitherQuery,
+    Guard,
+    Query,
+    TooLarge,
+    as_micros,
+    object_of,
+)
 from turnstore.sql.schema import session_heads, sessions
 from turnstore.store.selects import SESSION
 from turnstore.store.sessions.filters import CompiledFilter, Condition
@@ -39,6 +50,7 @@ from turnstore.store.sessions.plans import (
     parameter,
     places,
 )
+from turnstore.store.sessions.reads import sessions_by_key
 from turnstore.values import shown
 
 STATEMENTS_KEPT_MAX: Final = 128
@@ -84,24 +96,29 @@ def place_of(cursor: str, order: Order) -> Keyset:
     return value, created_at, key
 
 
-class _Listed(msgspec.Struct):
-    """A session of a page, and its place."""
+class _Place(msgspec.Struct):
+    """Where a session stands in the order of a page."""
 
     value: int
     created_at: int
     session_key: int
-    session: Session
 
     @property
     def place(self) -> Keyset:
         return self.value, self.created_at, self.session_key
 
 
+class _Listed(_Place):
+    """A session of a page, and its place."""
+
+    session: Session
+
+
 class PageShape(msgspec.Struct, frozen=True):
     """What the statements of a page depend on, whatever the values.
 
-    :param limit: mostly one more than is asked for, which tells whether there is a next
-        page.
+    :param limit: one more than is asked for, which tells whether there is a next page.
+    :param has_sessions: False for a page of places alone.
     """
 
     conditions: tuple[Condition, ...]
@@ -109,58 +126,74 @@ class PageShape(msgspec.Struct, frozen=True):
     limit: int
     has_offset: bool = False
     is_later: bool = False
+    has_sessions: bool = True
 
 
-def read_page(
-    connection: Connection,
-    wanted: CompiledFilter,
-    order: Order,
-    *,
-    limit: int,
-    offset: int,
-    after: Keyset | None,
-) -> Page[Session]:
-    read = partial(_read, connection, wanted, order, offset=offset, after=after)
+class WantedPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Which page of which sessions."""
+
+    filter: CompiledFilter
+    order: Order
+    limit: int
+    offset: int
+    after: Keyset | None
+
+
+def page_single_statement(
+    connection: Connection, wanted: WantedPage
+) -> Page[Session] | None:
+    """Return a page; None where its sessions are too large to be read at a time, or
+    where one is damaged, perhaps the one after the page."""
     try:
-        found = read(limit + 1)
+        found: list[_Listed] = _find(connection, wanted, has_sessions=True)
+    except TooLarge:
+        return None
     except DatabaseCorrupt as error:
         if error.table is None:
             raise
-        # Perhaps of the session after the page, which only tells that there is one.
-        found = read(limit)
-        return Page(
-            items=[each.session for each in found],
-            next_cursor=cursor_of(order, found[-1].place) if found else None,
-        )
-    page = found[:limit]
+        return None
+    listed = [each.session for each in found[: wanted.limit]]
+    return Page(items=listed, next_cursor=_next_cursor(wanted, found))
+
+
+def page_snapshot(connection: Connection, wanted: WantedPage) -> Page[Session]:
+    """As ``page_single_statement``, however large they are. For a snapshot."""
+    found: list[_Place] = _find(connection, wanted, has_sessions=False)
+    keys = [each.session_key for each in found[: wanted.limit]]
+    listed = sessions_by_key(connection, keys)
     return Page(
-        items=[each.session for each in page],
-        next_cursor=cursor_of(order, page[-1].place) if len(found) > limit else None,
+        items=[listed[key] for key in keys], next_cursor=_next_cursor(wanted, found)
     )
 
 
-def _read(
-    connection: Connection,
-    wanted: CompiledFilter,
-    order: Order,
-    limit: int,
-    *,
-    offset: int,
-    after: Keyset | None,
-) -> list[_Listed]:
-    form = PageShape(wanted.conditions, order, limit, offset > 0, after is not None)
-    values = {**wanted.values, **after_values(after), "offset": offset}
-    values["rows_max"] = min(limit + offset, codec.INTEGER_MAX)
-    found: list[_Listed] | None = None
+def _next_cursor(wanted: WantedPage, found: Sequence[_Place]) -> str | None:
+    if len(found) <= wanted.limit:
+        return None
+    return cursor_of(wanted.order, found[wanted.limit - 1].place)
+
+
+def _find(connection: Connection, page: WantedPage, *, has_sessions: bool) -> list[Any]:
+    """Return the sessions of a page, and one more if there is a next page."""
+    wanted, order = page.filter, page.order
+    form = PageShape(
+        wanted.conditions,
+        order,
+        page.limit + 1,
+        page.offset > 0,
+        page.after is not None,
+        has_sessions,
+    )
+    values = {**wanted.values, **after_values(page.after), "offset": page.offset}
+    values["rows_max"] = min(page.limit + 1 + page.offset, codec.INTEGER_MAX)
     condition = _to_gather(connection, wanted, order)
     if condition is not None:
         # Whether few match is found out in the step that reads them, so it needs no
         # snapshot in common with the look that chose the condition.
         kept = _either_page(connection.dialect.name, condition, form)
         found = kept(connection, **values)
-    if found is None:
-        found = _page(form)(connection, **values)
-    return found
+        if found is not None:
+            return found
+    return _page(form)(connection, **values)
 
 
 def count_matches(connection: Connection, wanted: CompiledFilter) -> int:
@@ -210,7 +243,7 @@ def _look(dialect: str, conditions: tuple[Condition, ...]) -> Compiled:
 @lru_cache(STATEMENTS_KEPT_MAX)
 def _either_page(
     dialect: str, condition: Condition, form: PageShape
-) -> EitherQuery[_Listed]:
+) -> EitherQuery[Any]:
     """Return the pages that gather a condition's matches.
 
     If there are many, SQLite falls back to a walk in the same statement. PostgreSQL
@@ -220,13 +253,16 @@ def _either_page(
     gathered = gather(condition, form.order, dialect)
     found = places(form.conditions, form.order, gathered, is_later=form.is_later)
     walked = _walked(form) if dialect == "sqlite" else None
-    return EitherQuery(gathered.are_few, _records(found, form), walked, _Listed)
+    guard = _guard(form)
+    return EitherQuery(
+        gathered.are_few, _records(found, form), walked, _record(form), guard
+    )
 
 
 @lru_cache(STATEMENTS_KEPT_MAX)
-def _page(form: PageShape) -> Query[_Listed]:
+def _page(form: PageShape) -> Query[Any]:
     """Pages along an index or by a walk."""
-    return Query(_walked(form), _Listed)
+    return Query(_walked(form), _record(form), _guard(form))
 
 
 def _walked(form: PageShape) -> Select[Any]:
@@ -263,13 +299,25 @@ def _records(found: Select[Any], form: PageShape) -> Select[Any]:
     columns: list[ColumnElement[Any]] = [
         as_micros(page.c[name]).label(name) for name in LABELS
     ]
+    if form.has_sessions:
+        columns.append(_SESSION.label("session"))
     return (
-        select(*columns, _SESSION.label("session"))
+        select(*columns)
         .select_from(page)
         .join(sessions, sessions.c.session_key == page.c.session_key)
         .join(session_heads, session_heads.c.session_key == page.c.session_key)
         .order_by(*form.order.directed(list(page.c)))
     )
+
+
+def _record(form: PageShape) -> type[_Place]:
+    return _Listed if form.has_sessions else _Place
+
+
+def _guard(form: PageShape) -> Guard:
+    # Behind the making of a session: the sizes of its columns cost more than that.
+    bytes_max = literal_column(str(READ_BYTES // form.limit), BigInteger)
+    return lambda each: guarded(each, bytes_max) if each.key == "session" else each
 
 
 _SESSION: Final = object_of(dict(SESSION.selected_columns.items()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from sqlalchemy import Connection, bindparam
@@ -13,8 +13,8 @@ from turnstore.records import (
     ToolCall,
 )
 from turnstore.sql import codec
+from turnstore.sql.bounded import BoundedQuery
 from turnstore.sql.bulk import is_in
-from turnstore.sql.query import Query
 from turnstore.sql.schema import (
     sessions,
     tool_calls,
@@ -38,9 +38,11 @@ def load_session(connection: Connection, session_id: str) -> SessionState | None
     )
 
 
-_SESSION: Final = Query(SESSION.where(SESSION_IS), Session)
+_SESSION: Final = BoundedQuery(
+    SESSION.where(SESSION_IS), Session, computed=["metadata"]
+)
 
-_TOOL_CALLS: Final = Query(
+_TOOL_CALLS: Final = BoundedQuery(
     TOOL_CALL.where(SESSION_IS).order_by(tool_calls.c.seq), ToolCall
 )
 
@@ -49,10 +51,24 @@ def read_sessions(
     connection: Connection, keys: Mapping[str, int]
 ) -> dict[str, Session]:
     """Return sessions by id, as they are now in this transaction."""
-    found = _SESSIONS(connection, keys=codec.array(keys.values()))
+    if not keys:
+        return {}
+    found = _SESSIONS(connection, len(keys), keys=codec.array(keys.values()))
     return {each.id: each for each in found}
 
 
-_SESSIONS: Final = Query(
-    SESSION.where(is_in(sessions.c.session_key, bindparam("keys"))), Session
+def sessions_by_key(
+    connection: Connection, keys: Collection[int]
+) -> dict[int, Session]:
+    """Return sessions that exist, by key. For a snapshot."""
+    found = _SESSIONS(connection, keys=codec.array(keys))
+    return dict(zip(sorted(keys), found, strict=True))
+
+
+_SESSIONS: Final = BoundedQuery(
+    SESSION.where(is_in(sessions.c.session_key, bindparam("keys"))).order_by(
+        sessions.c.session_key
+    ),
+    Session,
+    computed=["metadata"],
 )

@@ -10,8 +10,8 @@ from turnstore.engine.backend import Backend
 from turnstore.options import StoreOptions
 from turnstore.records import Json, ToolCall, ToolCallStatus
 from turnstore.sql import codec
+from turnstore.sql.bounded import BoundedQuery
 from turnstore.sql.compiled import Value
-from turnstore.sql.query import Query
 from turnstore.store.signatures import takes
 from turnstore.store.tool_calls.arguments import (
     TOOL_CALL_BYTES,
@@ -23,13 +23,14 @@ from turnstore.store.tool_calls.arguments import (
     update_tool_call,
 )
 from turnstore.store.tool_calls.reads import (
-    ANY_OPEN,
     FIND,
     LIST,
     LIST_STATUS,
     OPEN,
     get_tool_call,
-    list_tool_calls,
+    has_open_calls,
+    list_single_statement,
+    list_snapshot,
 )
 from turnstore.store.tool_calls.writes import InterruptToolCalls
 
@@ -145,7 +146,8 @@ class ToolCalls:
         :raises SessionNotFound, InvalidArgument: no such session, or a value is out of
             bounds.
         """
-        return bool(await self._read(ANY_OPEN, session_id))
+        name = codec.check_id(session_id, "session_id")
+        return await self._backend.read(partial(has_open_calls, session_id=name))
 
     async def interrupt(self, session_id: str) -> list[ToolCall]:
         """Close what a crashed runtime left open; return what was closed, oldest first.
@@ -175,12 +177,10 @@ class ToolCalls:
         return await self._read(LIST_STATUS, session_id, status=wanted)
 
     async def _read(
-        self, query: Query[ToolCall], session_id: str, **values: Value
+        self, query: BoundedQuery[ToolCall], session_id: str, **values: Value
     ) -> Calls:
-        work = partial(
-            list_tool_calls,
-            query=query,
-            session_id=codec.check_id(session_id, "session_id"),
-            values=values,
+        name = codec.check_id(session_id, "session_id")
+        return await self._backend.read_single_statement(
+            partial(list_single_statement, query=query, session_id=name, values=values),
+            partial(list_snapshot, query=query, session_id=name, values=values),
         )
-        return await self._backend.read(work)

@@ -20,6 +20,7 @@ from turnstore.errors import (
 )
 from turnstore.records import ToolCall, ToolCallStatus
 from turnstore.sql import codec
+from turnstore.sql.bounded import BoundedQuery
 from turnstore.sql.bulk import Insert, Update, is_in, pairs
 from turnstore.sql.compiled import Value
 from turnstore.sql.query import Query
@@ -332,7 +333,7 @@ def _read(
     """Return tool calls by session id and own id, as they are now."""
     if not places:
         return {}
-    found = _READ(connection, places=codec.pairs(places))
+    found = _READ(connection, len(places), places=codec.pairs(places))
     return {(each.session_id, each.id): each for each in found}
 
 
@@ -361,7 +362,7 @@ _FIND: Final = Query(
     .join(tool_calls, _is_place),
     _State,
 )
-_READ: Final = Query(
+_READ: Final = BoundedQuery(
     TOOL_CALL.join(_places, _is_place).order_by(
         tool_calls.c.session_key, tool_calls.c.seq
     ),

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import msgspec
 from sqlalchemy import (
     Column,
-    ColumnElement,
     Connection,
+    Select,
     Table,
     and_,
     bindparam,
@@ -28,9 +27,10 @@ from turnstore.errors import InvalidArgument, SessionNotFound, ToolCallNotFound
 from turnstore.options import StoreOptions
 from turnstore.records import Json
 from turnstore.sql import codec
+from turnstore.sql.bounded import BoundedQuery
 from turnstore.sql.bulk import InsertValues, Update, is_in, pairs
 from turnstore.sql.compiled import Value
-from turnstore.sql.query import Query, object_of
+from turnstore.sql.query import Guard, Query, object_of
 from turnstore.sql.schema import sessions
 from turnstore.store.heads import Head, Heads, of_session
 from turnstore.store.selects import SESSION_IS
@@ -78,19 +78,23 @@ class InputTable(Generic[R]):
             .where(SESSION_IS)
             .order_by(seq)
         )
-        self.list = Query(of_session, record)
-        self.pending = Query(of_session.where(value.is_(None)), record)
+        self.list = BoundedQuery(of_session, record)
+        self.pending = BoundedQuery(of_session.where(value.is_(None)), record)
         places, at_key, at_seq = pairs(bindparam("places"), key.type, seq.type)
-        whole = object_of({each.name: each for each in columns}).label("record")
-        placed: list[ColumnElement[Any]] = [key, seq, whole]
-        self.at_places = Query(
-            select(*placed).join(places, and_(key == at_key, seq == at_seq)),
+
+        def placed(guard: Guard) -> Select[Any]:
+            whole = object_of({each.name: guard(each) for each in columns})
+            found = select(key, seq, whole.label("record")).order_by(key, seq)
+            return found.join(places, and_(key == at_key, seq == at_seq))
+
+        self.at_places = BoundedQuery(
+            placed,
             _Placed[record],  # type: ignore[valid-type]
         )
-        places, at_key, at_name = pairs(bindparam("places"))
+        names, of_key, of_name = pairs(bindparam("places"))
         self.counts = Query(
             select(key, name.label("name"), func.count().label("count"))
-            .join(places, and_(key == at_key, name == at_name))
+            .join(names, and_(key == of_key, name == of_name))
             .group_by(key, name),
             _Count,
         )
@@ -211,11 +215,12 @@ class UserInput(ABC, Generic[R]):
                 )
         return several
 
-    async def _read(self, query: Query[R], session_id: str) -> Records[R]:
-        work = partial(
-            _read, query=query, session_id=codec.check_id(session_id, "session_id")
+    async def _read(self, query: BoundedQuery[R], session_id: str) -> Records[R]:
+        name = codec.check_id(session_id, "session_id")
+        return await self._backend.read_single_statement(
+            lambda connection: _read_single_statement(connection, query, name),
+            lambda connection: _read_snapshot(connection, query, name),
         )
-        return await self._backend.read(work)
 
 
 class StoreInput(Command[list[Any]], frozen=True):
@@ -321,13 +326,10 @@ def _at_places(
     connection: Connection, form: InputTable[Any], rows: Sequence[Sequence[Value]]
 ) -> Iterator[Any]:
     """Return what rows were stored as, in their order."""
-    places = [(row[0], row[1]) for row in rows]
-    encoded = msgspec.json.encode(places).decode()
-    found = form.at_places(connection, places=encoded)
-    records: dict[Any, Any] = {
-        (each.session_key, each.seq): each.record for each in found
-    }
-    return (records[place] for place in places)
+    places: list[Any] = [(row[0], row[1]) for row in rows]
+    found = form.at_places(connection, len(places), places=codec.pairs(places))
+    records: dict[Any, Any] = {(each.session_key, each.seq): each for each in found}
+    return (records[place].record for place in places)
 
 
 def _error_of(
@@ -393,7 +395,16 @@ def _answer(
     ]
 
 
-def _read(connection: Connection, query: Query[R], session_id: str) -> list[R]:
+def _read_single_statement(
+    connection: Connection, query: BoundedQuery[R], session_id: str
+) -> list[R] | None:
+    found = query.single_statement(connection, session=session_id)
+    return None if found is None else of_session(connection, session_id, found.rows)
+
+
+def _read_snapshot(
+    connection: Connection, query: BoundedQuery[R], session_id: str
+) -> list[R]:
     return of_session(connection, session_id, query(connection, session=session_id))
 
 

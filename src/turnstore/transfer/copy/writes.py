@@ -10,11 +10,11 @@ from sqlalchemy import Connection, bindparam, delete
 from turnstore.engine.commands import Command, Outcome, Touched
 from turnstore.errors import SessionExists, SessionNotFound
 from turnstore.sql import codec
+from turnstore.sql.bounded import READ_BYTES
 from turnstore.sql.query import CHUNK_ROWS
 from turnstore.sql.schema import sessions
 from turnstore.store.heads import find_keys
 from turnstore.transfer.copy.spool import SpooledRows
-from turnstore.transfer.pages import PAGE_BYTES
 from turnstore.transfer.rows import (
     FORK_SOURCES,
     IMPORTS,
@@ -119,7 +119,7 @@ def _insert(
     for key, rows in given:
         for chunk, size_bytes in rows.chunks(table):
             if waiting and (
-                len(waiting) >= CHUNK_ROWS or waiting_bytes + size_bytes > PAGE_BYTES
+                len(waiting) >= CHUNK_ROWS or waiting_bytes + size_bytes > READ_BYTES
             ):
                 table.insert(connection, waiting)
                 waiting, waiting_bytes = [], 0

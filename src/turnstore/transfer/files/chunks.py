@@ -156,11 +156,11 @@ def _shown(connection: Connection, rows: SessionRows, kind: str) -> Iterator[Any
 
 
 _PAGES: Final = {
-    name: Pages(table, bytes_max=None)
+    name: Pages(table)
     for name, table in PARTS.items()
     if name not in ("idempotency_keys", "usage")
 }
 _SHOWN: Final[dict[str, Pages[Any]]] = {
-    "message": Pages(MESSAGES, messages.c.seq <= bindparam("upto"), bytes_max=None),
-    "event": Pages(EVENTS, events.c.seq <= bindparam("upto"), bytes_max=None),
+    "message": Pages(MESSAGES, messages.c.seq <= bindparam("upto")),
+    "event": Pages(EVENTS, events.c.seq <= bindparam("upto")),
 }

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Text, bindparam, select, type_coerce
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    bindparam,
+    select,
+    type_coerce,
+)
 
 from turnstore.records import Json
-from turnstore.sql.query import Query
+from turnstore.sql.bounded import BoundedQuery
+from turnstore.sql.query import Guard, Query
 from turnstore.sql.schema import imports, sessions, source_rows
 from turnstore.transfer.files.system import SchemaEntry
 
@@ -84,30 +93,45 @@ IS_AT: Final = (
     source_rows.c.position == bindparam("position"),
 )
 """The condition for the rows of ``kept_in``."""
-_row = type_coerce(source_rows.c.row, Text).label("row")
+
+
+def _row(guard: Guard) -> ColumnElement[str]:
+    return type_coerce(guard(source_rows.c.row), Text).label("row")
+
+
+def _chunks(guard: Guard) -> Select[Any]:
+    return (
+        select(source_rows.c.row_key, source_rows.c.table_name, _row(guard))
+        .where(
+            source_rows.c.session_key.is_(None),
+            source_rows.c.batch == bindparam("batch"),
+            source_rows.c.row_key > bindparam("after"),
+        )
+        .order_by(source_rows.c.row_key)
+        .limit(1)
+    )
+
+
+def _patches(guard: Guard) -> Select[Any]:
+    return (
+        select(_row(guard))
+        .join(sessions, sessions.c.session_key == source_rows.c.session_key)
+        .where(
+            sessions.c.id == bindparam("id"),
+            source_rows.c.system == bindparam("system"),
+        )
+    )
+
+
 _FILES: Final = Query(
     select(imports.c.batch, type_coerce(imports.c.about, Text).label("about"))
     .where(imports.c.system == bindparam("system"))
     .order_by(imports.c.created_at.desc(), imports.c.batch),
     KnownFile,
 )
-_CHUNKS: Final = Query(
-    select(source_rows.c.row_key, source_rows.c.table_name, _row)
-    .where(
-        source_rows.c.session_key.is_(None),
-        source_rows.c.batch == bindparam("batch"),
-        source_rows.c.row_key > bindparam("after"),
-    )
-    .order_by(source_rows.c.row_key)
-    .limit(1),
-    KeptChunk,
-)
-_AT: Final = Query(select(_row).where(*IS_AT), _Row)
-_PATCH: Final = Query(
-    select(_row)
-    .join(sessions, sessions.c.session_key == source_rows.c.session_key)
-    .where(
-        sessions.c.id == bindparam("id"), source_rows.c.system == bindparam("system")
-    ),
+_CHUNKS: Final = BoundedQuery(_chunks, KeptChunk)
+_AT: Final = BoundedQuery(
+    lambda guard: select(_row(guard)).where(*IS_AT).order_by(source_rows.c.row_key),
     _Row,
 )
+_PATCH: Final = BoundedQuery(_patches, _Row)

@@ -217,7 +217,7 @@ class Follower:
             self._lose(session_id)
             if page.session_key is not None:
                 subscription.touch(session_id)  # among all, it is another one
-        elif page.is_full:
+        elif page.goes_on:
             subscription.behind[session_id] = None
 
     def _lose(self, session_id: str) -> None:

@@ -27,15 +27,18 @@ import asyncio
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from turnstore.engine.backend import Backend
 from turnstore.engine.commands import Command, Outcome, Published
 from turnstore.errors import OutcomeUnknown, StoreClosed, StoreError
-from turnstore.options import StoreOptions
+from turnstore.options import MIB, StoreOptions
 from turnstore.records import Event
 from turnstore.store.events.following import reads
 from turnstore.store.events.following.subscription import Subscription
+
+PASSED_ON_BYTES: Final = MIB
+"""The most JSON of a batch that is decoded in the event loop."""
 
 
 class Followers:
@@ -55,6 +58,7 @@ class Followers:
         self._polling: asyncio.TimerHandle | asyncio.Task[None] | None = None
         self._version: Hashable = None
         self._must_poll_again = False
+        self._passed_on_bytes = 0  # of the batch that was committed last
 
     def add(self, subscription: Subscription) -> weakref.ref[Subscription]:
         self._forget_dropped()
@@ -104,6 +108,7 @@ class Followers:
     ) -> None:
         """Pass a batch on. Without outcomes it failed, perhaps after its commit."""
         self._forget_dropped()
+        self._passed_on_bytes = 0
         if outcomes is None:
             for subscription in _alive(self._known):
                 subscription.look_again()
@@ -123,11 +128,20 @@ class Followers:
         size_bytes: int,
         make: Callable[[], Sequence[Event]],
     ) -> None:
-        """Pass events on. They are made once, and not at all where nobody follows."""
+        """Pass events on. They are made once, and not at all where nobody follows.
+
+        Making them holds the event loop up: what is beyond ``PASSED_ON_BYTES`` of a
+        batch is read from the database, which does not.
+        """
         events: Sequence[Event] = ()
+        is_small = self._passed_on_bytes + size_bytes <= PASSED_ON_BYTES
         for subscription in self._followers_of(session_id):
-            if subscription.expects(session_id, session_key, seqs, size_bytes):
-                events = events or make()
+            if not is_small:
+                subscription.touch(session_id)
+            elif subscription.expects(session_id, session_key, seqs, size_bytes):
+                if not events:
+                    events = make()
+                    self._passed_on_bytes += size_bytes
                 subscription.push(session_id, events, size_bytes)
 
     def touched(self, session_id: str) -> None:

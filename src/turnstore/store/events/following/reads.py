@@ -41,10 +41,7 @@ class Page(msgspec.Struct):
 
     session_key: int | None
     events: list[Event]
-
-    @property
-    def is_full(self) -> bool:
-        return len(self.events) == PAGE_EVENTS
+    goes_on: bool
 
 
 class _Block(msgspec.Struct, gc=False):
@@ -79,7 +76,8 @@ def list_heads(connection: Connection, block: int) -> list[SessionHead]:
 
 
 async def read_page(backend: Backend, session_id: str, after: int) -> Page:
-    """Read the first ``PAGE_EVENTS`` after a seq, with those of a fork's sources."""
+    """Read the first events after a seq, with those of a fork's sources: at most
+    ``PAGE_EVENTS`` and as many as fit into a portion."""
     return await backend.read_single_statement(
         partial(_page_single_statement, session_id=session_id, after=after),
         partial(_page_snapshot, session_id=session_id, after=after),
@@ -89,28 +87,29 @@ async def read_page(backend: Backend, session_id: str, after: int) -> Page:
 def _page_single_statement(
     connection: Connection, session_id: str, after: int
 ) -> Page | None:
-    answer = _EVENTS.single_statement(
+    found = _EVENTS.portion(
         connection,
         PAGE_EVENTS,
         session=session_id,
         after=after,
         before=codec.INTEGER_MAX,
     )
-    if answer is None:
+    if found is None:
         return None
-    found, [session_key] = answer
-    return Page(session_key, found)
+    [session_key] = found.extra
+    return Page(session_key, found.rows, found.goes_on)
 
 
 def _page_snapshot(connection: Connection, session_id: str, after: int) -> Page:
-    found = _EVENTS.snapshot(
+    found = _EVENTS.snapshot_portion(
         connection,
         PAGE_EVENTS,
         session=session_id,
         after=after,
         before=codec.INTEGER_MAX,
     )
-    return Page(find_keys(connection, [session_id]).get(session_id), found)
+    key = find_keys(connection, [session_id]).get(session_id)
+    return Page(key, found.rows, found.goes_on)
 
 
 _COLUMNS: Final = select(
