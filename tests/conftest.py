@@ -100,7 +100,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "cancellations and the histories",
     )
     parser.addoption(
-        "--soak-s", type=float, default=3.0, help="how long tests/load/test_soak.py runs"
+        "--soak-s",
+        type=float,
+        default=3.0,
+        help="how long tests/load/test_soak.py runs",
     )
 
 

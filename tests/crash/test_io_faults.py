@@ -55,7 +55,9 @@ def test_a_call_that_fails(
     with scenarios(shim.environment) as running:
         order = partial(running.run, scenario=scenario, durability="full")
         found = failures(points(order, shim, tmp_path, scenario, sqlite_template))
-        drawn = rng.sample(found, min(len(found), rounds if rounds <= 5 else 20 * rounds))
+        drawn = rng.sample(
+            found, min(len(found), rounds if rounds <= 5 else 20 * rounds)
+        )
         for number, fault in enumerate(drawn):
             folder = tmp_path / f"fault {number}"
             prepare(folder, scenario, sqlite_template)

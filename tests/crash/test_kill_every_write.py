@@ -17,7 +17,7 @@ import pytest
 
 from tests.support import faults
 from tests.support.ledger import Ledger, verify
-from tests.support.points import CHATS, KILLED, SCENARIOS, Point, points, prepare
+from tests.support.points import CHATS, KILLED, SCENARIOS, points, prepare
 from tests.support.scenarios import scenarios
 from turnstore import SessionStore, transfer
 from turnstore.transfer.report import ImportReport

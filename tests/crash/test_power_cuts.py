@@ -10,7 +10,7 @@ import os
 import random
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -37,7 +37,8 @@ def cut(
 ) -> None:
     def strike(pid: int) -> None:
         disk.cut_power()
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it may have failed and ended by itself
+            os.kill(pid, signal.SIGKILL)
 
     run = running.run(
         ledger,
@@ -48,7 +49,7 @@ def cut(
         lines=rng.choice([rng.randrange(2, 60), rng.randrange(60, 1_500)]),
         strike=strike,
     )
-    assert run.status == -signal.SIGKILL
+    assert run.status in (-signal.SIGKILL, 3), run.failures
     disk.unmount()
     disk.mount()
 

@@ -71,9 +71,7 @@ KINDS: Final[dict[str, tuple[Write, Counter[str]]]] = {
         Counter(message=2),
     ),
     "large event": (
-        lambda store, session, mark: store.events.append(
-            session, mark, "x" * 200_000
-        ),
+        lambda store, session, mark: store.events.append(session, mark, "x" * 200_000),
         Counter(type=1),
     ),
     "turn": (one_turn, Counter(message=1, tool_call=1, event=1)),
@@ -159,9 +157,10 @@ class Ledger:
             elif entry.outcome == "done":
                 assert may_lose_last, f"lost: {note}"
                 lost.append(entry)
-        first_lost = min((each.ended_at or 0 for each in lost), default=self.lines + 1)
-        out_of_order = [each for each in present if each.began_at > first_lost]
-        assert out_of_order == [], "lost in the middle"
+        first_lost = min((each.ended_at or 0 for each in lost), default=None)
+        if first_lost is not None:
+            out_of_order = [each for each in present if each.began_at > first_lost]
+            assert out_of_order == [], "lost in the middle"
         return len(lost)
 
     def settle(self, found: dict[str, Counter[str]]) -> None:

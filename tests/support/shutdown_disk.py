@@ -57,7 +57,9 @@ def why_not() -> str | None:
     """Tell why there are no power cuts here."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         return "needs root, to mount a disk"
-    missing = [each for each in ("mkfs.ext4", "mount", "umount") if not shutil.which(each)]
+    missing = [
+        each for each in ("mkfs.ext4", "mount", "umount") if not shutil.which(each)
+    ]
     return f"needs {', '.join(missing)}" if missing else None
 
 

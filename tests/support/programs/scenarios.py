@@ -122,6 +122,18 @@ async def every_write(scenario: Scenario) -> None:
                 await asyncio.gather(*workers, maintain(store, number))
 
 
+async def some_writes(scenario: Scenario) -> None:
+    """Write every kind from several tasks, as other processes do to the same sessions."""
+    rng = scenario.rng
+
+    async def work(store: SessionStore, session: str) -> None:
+        for _ in range(6):
+            await scenario.write(store, session, rng.choice([*KINDS]))
+
+    async with scenario.store() as store:
+        await asyncio.gather(*(work(store, f"s{at}") for at in range(WORKERS)))
+
+
 async def append(scenario: Scenario) -> None:
     async with scenario.store() as store:
         await scenario.filled(store)
@@ -188,7 +200,7 @@ async def chat_import(scenario: Scenario) -> None:
 SCENARIOS: Final[dict[str, Callable[[Scenario], Any]]] = {
     each.__name__: each
     for each in (
-        every_write, append, checkpoint, migration, backup, close, chat_import
+        every_write, some_writes, append, checkpoint, migration, backup, close, chat_import
     )
 }  # fmt: skip
 
@@ -199,8 +211,9 @@ def run(order: dict[str, Any]) -> None:
     except StoreError as error:
         say("failed", "", type(error).__name__)
         os._exit(3)
-    except BaseException:
+    except BaseException as error:
         traceback.print_exc()
+        say("failed", "", f"untyped {error!r}")
         os._exit(4)
     os._exit(0)
 
