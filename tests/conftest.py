@@ -103,7 +103,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--soak-s",
         type=float,
         default=3.0,
-        help="how long tests/load/test_soak.py runs",
+        help="seconds of tests/load/test_soak.py",
     )
 
 

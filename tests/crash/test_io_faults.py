@@ -1,7 +1,7 @@
 """An error at every n-th call on a file, once and from then on.
 
-Each write is acknowledged and present, or refused by a typed error and absent; where a
-commit itself failed it says so (``OutcomeUnknown``). The file opens again, and is whole.
+Each write is acknowledged and present, or refused by a typed error and absent; where
+a commit itself failed it says so (``OutcomeUnknown``). The file opens again, whole.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ pytestmark = [
     pytest.mark.crash,
     pytest.mark.skipif(faults.WHY_NOT is not None, reason=str(faults.WHY_NOT)),
 ]
+
+
+FAILURES_OF_A_ROUND = 30
 
 
 async def problems(path: Path) -> list[str]:
@@ -49,15 +52,13 @@ def test_a_call_that_fails(
     rounds: int,
     sqlite_template: bytes,
 ) -> None:
-    """A few failures of each scenario; with ``--crash-rounds=100`` up to 2,000 of them,
-    which is all."""
+    """Two failures of each scenario by default, all with ``--crash-rounds=100``."""
     shim = faults.Faults.make(tmp_path)
     with scenarios(shim.environment) as running:
         order = partial(running.run, scenario=scenario, durability="full")
         found = failures(points(order, shim, tmp_path, scenario, sqlite_template))
-        drawn = rng.sample(
-            found, min(len(found), rounds if rounds <= 5 else 20 * rounds)
-        )
+        count = 2 if rounds <= 5 else FAILURES_OF_A_ROUND * rounds
+        drawn = rng.sample(found, min(len(found), count))
         for number, fault in enumerate(drawn):
             folder = tmp_path / f"fault {number}"
             prepare(folder, scenario, sqlite_template)

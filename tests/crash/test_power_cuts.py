@@ -1,7 +1,7 @@
 """Power cuts under load, by a file system that loses what was not synchronized.
 
-``durability="full"``: nothing acknowledged is lost. ``"normal"``: the newest may be, and
-then all that began after the first lost write had been acknowledged.
+``durability="full"``: nothing acknowledged is lost. ``"normal"``: the newest writes may
+be, with all that began once the first lost one had been acknowledged.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Steady work for ``--soak-s`` seconds: memory, descriptors, threads and log stay flat."""
+"""Steady work for ``--soak-s`` seconds: memory, descriptors, threads, log stay flat."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ async def sample(store: SessionStore, path: Path) -> Sample:
         process.num_fds() if hasattr(process, "num_fds") else 0,
         threading.active_count(),
         (await store.statistics()).wal_bytes,
-        path.stat().st_size,
+        os.stat(path).st_size,
     )
 
 

@@ -54,7 +54,7 @@ VALUES: Final[dict[str, Any]] = {
     "answers": {"q": 1},
     "older_than_days": 0,
 }
-"""By the name of a parameter; ``session_id``, ``id`` and ``path`` come from the test."""
+"""By the name of a parameter; ``session_id``, ``id``, ``path`` come from the test."""
 
 OWN: Final[dict[str, dict[str, Any]]] = {
     "sessions.create": {"title": "t"},

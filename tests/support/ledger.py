@@ -19,7 +19,7 @@ from tests.support.patience import patient
 from turnstore import NewEvent, NewMessage, SessionStore
 
 WORKERS: Final = 8
-"""Tasks of a child that write at the same time, each to its session ``s0``, ``s1``, …"""
+"""Tasks of a child that write at the same time, each to one of ``s0``, ``s1``, …"""
 
 Outcome = Literal["unknown", "done", "failed"]
 Write = Callable[[SessionStore, str, str], Awaitable[Any]]

@@ -54,8 +54,8 @@ class Scenarios:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps(order, default=str) + "\n")
         self._process.stdin.flush()
-        run, pid, heard = Run(0), 0, 0
-        for line in self._process.stdout:
+        run, pid = Run(0), 0
+        for heard, line in enumerate(self._process.stdout, 1):
             said, first, second = line.rstrip("\n").split("\t")
             if said == "pid":
                 pid = int(first)
@@ -68,7 +68,6 @@ class Scenarios:
                 run.copies.append(Path(second))
             else:
                 ledger.hear(line)
-            heard += 1
             # The child's first line may come before the parent's.
             if lines is not None and heard >= lines and pid:
                 lines = None

@@ -1,7 +1,7 @@
 """A client of a history: calls one store and says when each call began and ended.
 
-Arguments: URL, name, sessions, seed, calls of each session. Writes one JSON line for each call, with
-times of the machine's monotonic clock, which all processes share.
+Arguments: URL, name, sessions, seed, calls of each session. Writes one JSON line for
+each call, with times of the machine's monotonic clock, which all processes share.
 """
 
 from __future__ import annotations

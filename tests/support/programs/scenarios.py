@@ -1,8 +1,8 @@
 """A process that forks a child for each line on stdin, which runs a scenario.
 
-A line is a JSON object: ``scenario``, ``path``, ``durability``, ``seed``, and ``fault``:
-null, or the arguments of ``Faults.fail``, set where the scenario says so. On stdout:
-``pid``, the ledger's lines, what the scenario counts, ``end`` with the exit status.
+A line is a JSON object: ``scenario``, ``path``, ``durability``, ``seed``, and
+``fault``: null, or the arguments of ``Faults.fail``, set where the scenario says so. On
+stdout: ``pid``, the ledger's lines, ``failed``, ``copied``, ``end`` with the status.
 A fork takes a hundredth of what a new interpreter takes; the parent opens no store.
 """
 
@@ -123,7 +123,7 @@ async def every_write(scenario: Scenario) -> None:
 
 
 async def some_writes(scenario: Scenario) -> None:
-    """Write every kind from several tasks, as other processes do to the same sessions."""
+    """Write every kind from several tasks, as other processes do to the sessions."""
     rng = scenario.rng
 
     async def work(store: SessionStore, session: str) -> None:
@@ -200,9 +200,16 @@ async def chat_import(scenario: Scenario) -> None:
 SCENARIOS: Final[dict[str, Callable[[Scenario], Any]]] = {
     each.__name__: each
     for each in (
-        every_write, some_writes, append, checkpoint, migration, backup, close, chat_import
+        every_write,
+        some_writes,
+        append,
+        checkpoint,
+        migration,
+        backup,
+        close,
+        chat_import,
     )
-}  # fmt: skip
+}
 
 
 def run(order: dict[str, Any]) -> None:
