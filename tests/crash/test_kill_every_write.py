@@ -33,6 +33,7 @@ async def problems(path: Path) -> list[str]:
         return await store.admin.check()
 
 
+@pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("durability", ["normal", "full"])
 def test_killed_at_a_random_moment(
     durability: str, tmp_path: Path, rng: random.Random, rounds: int
@@ -64,6 +65,7 @@ def test_killed_at_a_random_moment(
     assert acknowledged > rounds
 
 
+@pytest.mark.timeout(3_600)
 @pytest.mark.skipif(faults.WHY_NOT is not None, reason=str(faults.WHY_NOT))
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_killed_at_a_call_on_a_file(
@@ -73,7 +75,7 @@ def test_killed_at_a_call_on_a_file(
     rounds: int,
     sqlite_template: bytes,
 ) -> None:
-    """Without ``--crash-rounds``, a few of the moments; with it, up to all of them."""
+    """At one moment for each round, until it has been at all of them."""
     shim = faults.Faults.make(tmp_path)
     with scenarios(shim.environment) as running:
         order = partial(running.run, scenario=scenario, durability="full")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -75,6 +76,9 @@ def test_power_cuts_under_load(
             if number % CUTS_OF_A_FILE == 0:
                 ledger = Ledger()
                 folder = disk.mounted / f"{number}"
+                # The one before would fill the disk.
+                for before in disk.mounted.glob("*0"):
+                    shutil.rmtree(before)
                 folder.mkdir()
                 os.sync()
             cut(disk, running, ledger, folder / "store.db", durability, rng)

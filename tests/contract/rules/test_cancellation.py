@@ -31,7 +31,7 @@ pytestmark = pytest.mark.anyio
 When = Literal["suspended", "ready"]
 TURNS_MAX = 60
 AWAITS_MAX = 30
-RANDOM_OF_FIVE_ROUNDS = 2
+RANDOM_OF_A_ROUND = 3
 READERS = 1
 
 
@@ -140,6 +140,7 @@ class Trial:
         assert after.reader_waits == before.reader_waits
 
 
+@pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("name", every_name())
 async def test_a_cancelled_method(
     name: str,
@@ -159,7 +160,7 @@ async def test_a_cancelled_method(
         n = 1
         while n <= AWAITS_MAX and await trial.at_await(n, when):
             n += 1
-    for _ in range(rounds // 5 * RANDOM_OF_FIVE_ROUNDS):
+    for _ in range(2 if rounds <= 5 else RANDOM_OF_A_ROUND * rounds):
         await trial.at_turn(rng.randrange(TURNS_MAX))
     await trial.nothing_is_left(tasks)
     assert set(threading.enumerate()) <= threads
