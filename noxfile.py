@@ -99,7 +99,7 @@ def proofs(session: nox.Session) -> None:
         "tests/crash",
         "tests/load",
         "tests/properties/test_histories.py",
-        "tests/contract/rules/test_cancellation.py",
+        "tests/load/test_every_cancellation.py",
     ):
         session.run("pytest", each, *long, *session.posargs)
 

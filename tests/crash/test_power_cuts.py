@@ -37,6 +37,7 @@ def cut(
     rng: random.Random,
 ) -> None:
     def strike(pid: int) -> None:
+        ledger.is_cut = True
         disk.cut_power()
         with suppress(ProcessLookupError):  # it may have failed and ended by itself
             os.kill(pid, signal.SIGKILL)
@@ -51,6 +52,7 @@ def cut(
         strike=strike,
     )
     assert run.status in (-signal.SIGKILL, 3), run.failures
+    ledger.is_cut = False
     disk.unmount()
     disk.mount()
 

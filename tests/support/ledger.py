@@ -111,6 +111,9 @@ class Ledger:
     entries: dict[str, Entry] = field(default_factory=dict)
     lines: int = 0
     errors: Counter[str] = field(default_factory=Counter)
+    is_cut: bool = False
+    """The power is being cut: what is said from now on may have raced with it, as the
+    kernel lets a synchronization succeed that the cut has overtaken."""
 
     def hear(self, line: str) -> None:
         said, mark, what = line.rstrip("\n").split("\t")
@@ -121,6 +124,8 @@ class Ledger:
             return
         entry = self.entries[mark]
         assert entry.outcome == "unknown"
+        if self.is_cut and said == "done":
+            return
         if said == "done":
             entry.outcome = "done"
         else:

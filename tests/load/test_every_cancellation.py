@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import pytest
 
-from tests.contract.ways import OpenStore
 from tests.support.every_method import (
     call_of,
     every_name,
@@ -23,7 +22,7 @@ from tests.support.every_method import (
     rows,
     settled,
 )
-from tests.support.patience import LIMIT_S, until
+from tests.support.patience import LIMIT_S, patient, until
 from turnstore import SessionStore
 
 pytestmark = pytest.mark.anyio
@@ -144,12 +143,18 @@ class Trial:
 @pytest.mark.parametrize("name", every_name())
 async def test_a_cancelled_method(
     name: str,
-    open_store: OpenStore,
+    made_store: Path,
     tmp_path: Path,
     rng: random.Random,
     rounds: int,
 ) -> None:
-    store = await open_store(readers=READERS)
+    async with SessionStore(made_store, patient(readers=READERS)) as store:
+        await cancel(store, name, tmp_path, rng, rounds)
+
+
+async def cancel(
+    store: SessionStore, name: str, tmp_path: Path, rng: random.Random, rounds: int
+) -> None:
     tasks = asyncio.all_tasks()
     trial = Trial(store, name, tmp_path)
     await trial.begin()
