@@ -85,9 +85,23 @@ def postgres(session: nox.Session) -> None:
 
 @nox.session
 def crash(session: nox.Session) -> None:
-    """Is every acknowledged write there after a kill? Many rounds."""
+    """Is every acknowledged write there after a kill, a power cut, a failed call?"""
     install(session, "test")
     session.run("pytest", "tests/crash", "--crash-rounds=100", *session.posargs)
+
+
+@nox.session
+def proofs(session: nox.Session) -> None:
+    """The long forms of docs/proofs.md: about an hour on two cores."""
+    install(session, "test")
+    long = ("-n0", "-rA", "--crash-rounds=100", "--soak-s=300")
+    for each in (
+        "tests/crash",
+        "tests/load",
+        "tests/properties/test_histories.py",
+        "tests/load/test_every_cancellation.py",
+    ):
+        session.run("pytest", each, *long, *session.posargs)
 
 
 @nox.session

@@ -70,6 +70,8 @@ QUICK = (
 NOT_QUICK = ("sqlite_memory", "postgres", "again")
 """Marks of the contract on other ways than to a file."""
 
+ROUNDS = 5
+
 _DATABASE_FILES = (".db", ".db-wal", ".db-shm")
 _raw_opens: list[str] = []
 
@@ -92,7 +94,17 @@ sys.addaudithook(_watch_opens)
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, help="seed of the random tests")
     parser.addoption(
-        "--crash-rounds", type=int, default=5, help="kills of each crash test"
+        "--crash-rounds",
+        type=int,
+        default=ROUNDS,
+        help="how much the tests of tests/crash and tests/load do, and the storms of "
+        "cancellations and the histories",
+    )
+    parser.addoption(
+        "--soak-s",
+        type=float,
+        default=3.0,
+        help="seconds of tests/load/test_soak.py",
     )
     parser.addoption(
         "--mutations", type=int, default=150, help="changed files of all systems"
@@ -135,6 +147,13 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 def rng(request: pytest.FixtureRequest) -> random.Random:
     """Random numbers that depend on ``--seed`` and the test's name only."""
     return random.Random(f"{request.config.option.seed} {request.node.name}")
+
+
+@pytest.fixture
+def rounds(request: pytest.FixtureRequest) -> int:
+    """How much a test of random or of many moments does."""
+    found: int = request.config.option.crash_rounds
+    return found
 
 
 @pytest.fixture(autouse=True)

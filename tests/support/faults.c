@@ -8,6 +8,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,13 +17,14 @@
 #include <unistd.h>
 
 enum { READ, WRITE, SYNC, TRUNCATE, OPERATIONS };
+enum { KILLED = -2 };
 
 struct plan {
     int64_t calls[OPERATIONS]; /* counted since the plan was made, on files that match */
     int64_t failed;            /* how many calls have failed */
     int64_t at;                /* the call that fails, from 1 */
     int32_t operation;         /* OPERATIONS: none */
-    int32_t what;              /* errno; 0: half of it; -1: nothing, without an error */
+    int32_t what;              /* errno; 0: half of it; -1: nothing, no error; -2: killed */
     int32_t for_ever;          /* calls after that fail too */
     char ending[508];          /* of the path of the files */
 };
@@ -59,6 +61,7 @@ static int fails(int operation, int handle) {
     if (plan->operation != operation || call < plan->at) return 0;
     if (call > plan->at && !plan->for_ever) return 0;
     __atomic_add_fetch(&plan->failed, 1, __ATOMIC_SEQ_CST);
+    if (plan->what == KILLED) raise(SIGKILL);
     return 1;
 }
 

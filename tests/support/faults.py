@@ -28,6 +28,8 @@ HALF: Final = 0
 """A call reads or writes half of what it is asked, which is no error."""
 NOTHING: Final = -1
 """A call reads nothing, as at the end of a file; or writes nothing."""
+KILLED: Final = -2
+"""The process is killed just before the call."""
 
 WHY_NOT: Final = (
     "needs the C compiler cc"
