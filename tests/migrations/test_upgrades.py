@@ -63,7 +63,7 @@ def insert(connection: Connection, table: str, **row: Any) -> None:
 def fill_0001(connection: Connection) -> None:
     insert(connection, "sessions", **SESSION, created_at=5)
     head = dict.fromkeys(COUNTERS, 0) | {"message_count": 2, "event_head": 1}
-    insert(connection, "session_heads", **HEAD, **head)
+    insert(connection, "session_heads", **HEAD, **head, active_message_id="m2")
     for seq, text in ((1, '"one"'), (2, '"two"')):
         insert(
             connection,
@@ -73,6 +73,7 @@ def fill_0001(connection: Connection) -> None:
             id=f"m{seq}",
             role="user",
             content=text,
+            parent_id="m1" if seq == 2 else None,
             created_at=5,
         )
     insert(connection, "events", session_key=1, seq=1, type="t", created_at=5)

@@ -28,7 +28,7 @@ json_values = st.recursive(
     max_leaves=40,
 )
 no_json = st.recursive(
-    st.sampled_from([math.nan, math.inf, -math.inf, "\ud800", b"", {1, 2}, object()]),
+    st.sampled_from([math.nan, math.inf, -math.inf, b"", {1, 2}, object()]),
     lambda inner: (
         st.lists(inner, min_size=1) | st.dictionaries(texts, inner, min_size=1)
     ),

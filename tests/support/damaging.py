@@ -22,7 +22,7 @@ from turnstore.engine.sqlite.library import library
 from turnstore.sql.column_types import JsonText, Micros
 from turnstore.sql.schema import metadata
 
-KEYS = ("session_key", "source_key", "row_key")
+KEYS = ("session_key", "source_key", "row_key", "token")
 """Integer keys, which other rows refer to: a row with another one is another row."""
 
 
@@ -139,6 +139,7 @@ async def fill(store: SessionStore, id: str) -> None:
     await store.questions.answer(id, {"q": "a"})
     await store.settings.store(id, [Setting(setting_key="k", setting_name="K")])
     await store.settings.answer(id, {"k": 1})
+    await store.sessions.lease(id, ttl_s=86_400).__aenter__()
 
 
 _SOURCE_ROW = (

@@ -15,7 +15,7 @@ from __future__ import annotations
 import operator
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
-from functools import cached_property, reduce
+from functools import cached_property, partial, reduce
 from itertools import accumulate
 from typing import Any, Final, Generic, TypeVar
 
@@ -95,13 +95,15 @@ class BoundedQuery(Generic[T]):
         self._statement = statement
         self._computed = computed
         self._rows_max = rows_max
-        self._together = Compiled(
-            lambda: self._objects(self._guard).add_columns(*extra)
-        )
+        # Without the further values, and with them.
+        self._together = [
+            Compiled(partial(self._objects, self._guard, each)) for each in ((), extra)
+        ]
         self._sizes = Compiled(self._sizes_of_rows)
-        self._rows = Compiled(
-            lambda: self._objects(_as_it_is, encoded=True).add_columns(*extra)
-        )
+        self._rows = [
+            Compiled(partial(self._objects, _as_it_is, each, encoded=True))
+            for each in ((), extra)
+        ]
         self._alone = Compiled(
             lambda: as_objects(self._applied(_as_it_is), encoded=True)
         )
@@ -118,7 +120,9 @@ class BoundedQuery(Generic[T]):
         rows: list[T] = []
         while limit is None or len(rows) < limit:
             wanted = CHUNK_ROWS if limit is None else limit - len(rows)
-            found = self.portion(connection, wanted, skip=len(rows), **values)
+            found = self.portion(
+                connection, wanted, skip=len(rows), has_extra=False, **values
+            )
             rows += found.rows
             if not found.goes_on:
                 break
@@ -160,21 +164,28 @@ class BoundedQuery(Generic[T]):
         return None if found.goes_on and len(found.rows) != limit else found
 
     def portion(
-        self, connection: Connection, limit: int, *, skip: int = 0, **values: Any
+        self,
+        connection: Connection,
+        limit: int,
+        *,
+        skip: int = 0,
+        has_extra: bool = True,
+        **values: Any,
     ) -> Portion[T]:
         """Return the first rows, at least one where there is one. They are from one
         statement.
 
         :param skip: how many rows are passed over.
+        :param has_extra: read the further values too.
         :raises DatabaseCorrupt: one of them is damaged.
         """
         limit = min(limit, CHUNK_ROWS)
         values["rows_skipped"] = skip
         try:
-            found = self._small(connection, limit, values)
+            found = self._small(connection, limit, values, has_extra)
             if found is None:
                 sizes = self._measure(connection, limit, values)
-                found = self._large(connection, sizes, limit, values)
+                found = self._large(connection, sizes, limit, values, has_extra)
         except Exception as error:
             values["rows_max"] = limit
             statement = _limited(self._applied(_as_it_is))
@@ -202,12 +213,18 @@ class BoundedQuery(Generic[T]):
             return statement.with_only_columns(*columns)
         return statement(guard)
 
-    def _objects(self, guard: Guard, *, encoded: bool = False) -> Select[Any]:
+    def _objects(
+        self,
+        guard: Guard,
+        extra: Sequence[ColumnElement[Any]],
+        *,
+        encoded: bool = False,
+    ) -> Select[Any]:
         return as_objects(
             _limited(self._applied(guard)),
             guard=None if encoded else self._guard_computed,
             encoded=encoded,
-        )
+        ).add_columns(*extra)
 
     def _guard(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         return guarded(column, self._cell_bytes_max) if _is_large(column) else column
@@ -247,12 +264,16 @@ class BoundedQuery(Generic[T]):
     # Steps of a portion
 
     def _small(
-        self, connection: Connection, limit: int, values: dict[str, Any]
+        self,
+        connection: Connection,
+        limit: int,
+        values: dict[str, Any],
+        has_extra: bool = True,
     ) -> Portion[T] | None:
         """Read rows without a large cell; None if there is one."""
         values = {"rows_skipped": 0, **values, "rows_max": limit}
         values["cell_bytes_max"] = READ_BYTES // (limit * self._cells)
-        [(text, *extra)] = self._together.run_raw(connection, values)
+        [(text, *extra)] = self._together[has_extra].run_raw(connection, values)
         if text is None:
             return Portion([], extra, goes_on=False)
         if MARK in text:
@@ -276,6 +297,7 @@ class BoundedQuery(Generic[T]):
         sizes: list[int],
         limit: int,
         values: dict[str, Any],
+        has_extra: bool = True,
     ) -> Portion[T]:
         """Read as many rows as fit. If all do, one more is asked for, which may have
         been added since they were measured."""
@@ -284,7 +306,7 @@ class BoundedQuery(Generic[T]):
         if not is_cut:
             wanted = min(wanted + 1, limit)
         values = {"rows_skipped": 0, **values, "rows_max": wanted}
-        [(text, *extra)] = self._rows.run_raw(connection, values)
+        [(text, *extra)] = self._rows[has_extra].run_raw(connection, values)
         if text is None:
             return Portion([], extra, goes_on=False)
         if len(text) <= WHOLE_BYTES:

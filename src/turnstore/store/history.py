@@ -187,7 +187,12 @@ class History(Generic[T]):
             query = self._own if source is None else self._of_source
             found = _read(
                 partial(
-                    query.portion, connection, session=session, source=source, **values
+                    query.portion,
+                    connection,
+                    session=session,
+                    source=source,
+                    has_extra=False,
+                    **values,
                 ),
                 None if limit is None else limit - len(records),
                 after=max(after, low),

@@ -11,6 +11,7 @@ import inspect
 import random
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,6 +127,9 @@ async def outcome(store: SessionStore, call: str, given: dict[str, Any]) -> Any:
         result = getattr(getattr(store, room), method)(**given)
         if inspect.isawaitable(result):
             return await result
+        if isinstance(result, AbstractAsyncContextManager):
+            async with result:
+                return None
         return await first_of(result)
     except Exception as error:
         return error

@@ -148,7 +148,7 @@ ENUMS: Final[dict[type[StrEnum], list[str]]] = {
         "failed",
         "interrupted",
     ],
-    Role: ["system", "user", "assistant", "tool"],
+    Role: ["system", "developer", "user", "assistant", "tool"],
     ToolCallStatus: [
         "pending",
         "approved",

@@ -160,7 +160,7 @@ async def test_appends_of_a_started_task_keep_call_order_unawaited(
 # 11. Strict in, lenient out
 
 
-@pytest.mark.parametrize("text", ["", "User", "developer", "unknown", 5, None])
+@pytest.mark.parametrize("text", ["", "User", "critic", "unknown", 5, None])
 async def test_unknown_enum_text_is_refused_on_write(
     store: SessionStore, session: Session, text: Any
 ) -> None:

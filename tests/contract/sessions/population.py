@@ -115,7 +115,7 @@ async def populate(store: SessionStore, rng: random.Random, count: int) -> None:
             provider=rng.choice(MAYBE),
             model=rng.choice(MAYBE),
             metadata=rng.choice(METADATA),
-            parent_session_id=rng.choice([None, "a", "s1"]),
+            parent_session_id=rng.choice([None, "a", "s1" if at != 1 else "a"]),
             status=rng.choice(STATUSES),
             created_at=rng.choice(HOURS) if at % 3 else None,
         )

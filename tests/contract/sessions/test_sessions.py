@@ -14,7 +14,6 @@ from tests.contract.statuses import ENDED, NOT_ENDED
 from tests.contract.ways import OpenStore
 from turnstore import (
     InvalidArgument,
-    PayloadInvalid,
     Question,
     Session,
     SessionExists,
@@ -111,7 +110,7 @@ async def test_text_that_can_not_be_encoded_is_refused(
     store: SessionStore, name: str
 ) -> None:
     given: Any = {name: {"a": "\ud800"} if name == "metadata" else "\ud800"}
-    with pytest.raises(PayloadInvalid):
+    with pytest.raises(InvalidArgument):
         await store.sessions.create(**given)
     assert await store.sessions.count() == 0
 

@@ -168,7 +168,7 @@ async def test_a_role_it_does_not_know_is_refused(
 ) -> None:
     """nocodo reads any other role as user."""
     with pytest.raises(InvalidArgument):
-        await store.messages.append("1", "developer", "text")
+        await store.messages.append("1", "critic", "text")
     assert await store.messages.list("1") == []
 
 

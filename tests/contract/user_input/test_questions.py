@@ -21,7 +21,7 @@ from turnstore import (
 question: Final = MADE["questions"]
 WRONG: Final[list[tuple[Any, type[Exception]]]] = [
     (Question(question_id="q", question=5), InvalidArgument),  # type: ignore[arg-type]
-    (Question(question_id="q", question="\ud800"), PayloadInvalid),
+    (Question(question_id="q", question="\ud800"), InvalidArgument),
     (question("q", description=5), InvalidArgument),
     (question("q", response_type=None), InvalidArgument),
     (question("q", default=object()), PayloadInvalid),

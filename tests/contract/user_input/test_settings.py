@@ -125,10 +125,9 @@ async def test_a_secret_value_is_in_no_log(
         [SECRET, {SECRET}],
         {SECRET: float("nan")},
         {SECRET: {SECRET: 1, 2: SECRET}},
-        f"{SECRET}\ud800",
         SECRET * 100,
     ],
-    ids=range(5),
+    ids=range(4),
 )
 async def test_a_refused_secret_value_is_in_no_error_and_no_log(
     open_store: OpenStore, caplog: pytest.LogCaptureFixture, wrong: Any

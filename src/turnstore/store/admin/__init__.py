@@ -99,7 +99,9 @@ class Admin:
             backup.
         :raises ReadOnlyStore: ``repair``, of a store that was opened ``read_only``.
         """
-        return await Checking(self._backend, is_repair=repair).run()
+        return await Checking(
+            self._backend, is_repair=codec.check_flag(repair, "repair")
+        ).run()
 
     async def vacuum(self) -> None:
         """Give free pages back to the file system, a few between other writes.

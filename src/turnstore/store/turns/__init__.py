@@ -38,6 +38,7 @@ from turnstore.store.tool_calls.arguments import (
     update_tool_call,
 )
 from turnstore.store.turns.command import Turn
+from turnstore.values import is_a, type_name
 
 Status = SessionStatus | str
 CallStatus = ToolCallStatus | str
@@ -284,8 +285,8 @@ class OpenTurn:
 
 
 def _token(lease: Lease, session_id: str) -> int:
-    if not isinstance(lease, Lease):
-        raise InvalidArgument(f"lease must be a Lease, got {type(lease).__name__}")
+    if not is_a(lease, Lease):
+        raise InvalidArgument(f"lease must be a Lease, got {type_name(lease)}")
     if lease.session_id != session_id:
         raise InvalidArgument(
             f"the lease is of session {lease.session_id!r}, the turn of {session_id!r}"

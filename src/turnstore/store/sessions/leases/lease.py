@@ -9,6 +9,7 @@ from typing import Final, Self
 
 from turnstore.engine.backend import Backend
 from turnstore.engine.cancellation import run_to_completion
+from turnstore.engine.loops import running_loop
 from turnstore.errors import StoreError
 from turnstore.store.sessions.leases.renewals import Renewals, Term
 from turnstore.store.sessions.leases.writes import (
@@ -99,7 +100,7 @@ class Lease:
         if self._is_used:
             raise StoreError("a lease is one block: make another one")
         self._is_used = True
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         # From before the database sets the time, so as not to end later than there.
         asked_s = loop.time()
         token = await self._backend.write(
