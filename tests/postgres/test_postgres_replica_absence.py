@@ -192,7 +192,7 @@ async def test_a_replica_that_was_promoted(
 async def test_what_lies_behind_a_lost_replica_is_told_without_secrets(
     database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    url = f"postgresql://user:secret@127.0.0.1:{free_port()}/x?password=secret"
+    url = f"postgresql://user@127.0.0.1:{free_port()}/x?password=secret"
     async with SessionStore(database, patient(read_url=url)) as store:
         assert await server(store) > 0
         assert "secret" not in repr(store.options)

@@ -42,7 +42,9 @@ async def test_everything_is_copied(
     report = await copy_store(store, target)
     assert report.problems == ()
     expected = await rows(store)
-    assert {name for name, listed in expected.items() if not listed} == set()
+    # Leases are not copied: their holders write to the source.
+    empty = {name for name, listed in expected.items() if not listed}
+    assert empty == {"session_leases"}
     assert await rows(target) == expected
     assert await records(target) == await records(store)
     added = {name: len(listed) for name, listed in expected.items()}

@@ -167,7 +167,7 @@ async def test_where_it_cannot_be_opened_read_only_a_copy_is_read(
 async def test_a_folder_is_no_file(store: SessionStore, tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="no SQLite database"):
         await import_file(store, tmp_path, "nocodo")
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(InvalidArgument, match="holds no file"):
         await import_file(store, tmp_path)
 
 

@@ -15,7 +15,7 @@ Statements are Core expressions. What each database spells in its own way is in
   one call.
 
 Rows that do not decode are read once more by ``damage``, which names the value that is
-wrong by what ``cells`` says that its column holds; a column of JSON is a
+wrong by the type of its column; a column of JSON is a
 ``json_column``. ``objects`` looks at tables, indexes and triggers when a store opens.
 
 A new column that callers give takes a ``Column`` in ``schema``, a script of

@@ -32,9 +32,9 @@ from turnstore.errors import DatabaseCorrupt
 from turnstore.sql import codec
 from turnstore.sql.bounded import BoundedQuery
 from turnstore.sql.bulk import is_in
-from turnstore.sql.cells import problem
 from turnstore.sql.column_types import JsonText, Micros
 from turnstore.sql.compiled import Compiled, Value
+from turnstore.sql.damage import problem
 from turnstore.sql.query import CHUNK_ROWS, Guard, Query, object_of
 from turnstore.sql.schema import session_heads, sessions
 from turnstore.transfer.rows import Stored, StoredTable

@@ -21,7 +21,9 @@ async def read_all(store: SessionStore) -> int:
             assert session.event_head == len(events)
             pending = await store.tool_calls.pending(session.id)
             assert session.pending_tool_calls == len(pending)
-            assert len(await store.messages.context(session.id)) <= len(listed)
+            seqs = {each.seq for each in listed}
+            context = await store.messages.context(session.id)
+            assert {each.seq for each in context} <= seqs
             assert len(await store.messages.branch(session.id)) <= len(listed)
             assert await store.usage.session(session.id) == session.usage
             count += 1

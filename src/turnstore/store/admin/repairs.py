@@ -31,9 +31,8 @@ from sqlalchemy.types import NullType
 
 from turnstore.engine.commands import Command, Outcome
 from turnstore.sql import codec
-from turnstore.sql.cells import storage_class
 from turnstore.sql.compiled import Compiled
-from turnstore.sql.damage import Damage
+from turnstore.sql.damage import Damage, storage_class
 from turnstore.sql.dialects import Raw, StorageClass
 from turnstore.sql.migrations import TITLE_INDEX
 from turnstore.sql.query import Query, as_micros

@@ -34,10 +34,9 @@ from turnstore.errors import DatabaseCorrupt
 from turnstore.options import MIB
 from turnstore.records import Json
 from turnstore.sql import codec
-from turnstore.sql.cells import storage_class
 from turnstore.sql.column_types import JsonText, Micros
 from turnstore.sql.compiled import Value
-from turnstore.sql.damage import Damage, find
+from turnstore.sql.damage import Damage, find, storage_class
 from turnstore.sql.dialects import Bytes, StorageClass
 from turnstore.sql.query import Query, as_micros
 from turnstore.sql.schema import metadata

@@ -66,6 +66,7 @@ def files_of(given: str | os.PathLike[str] | BinaryIO) -> list[ChatFile]:
 
     :param given: a path, or a binary file that is open.
     :raises OSError: there is no file.
+    :raises InvalidArgument: there is a folder without files.
     """
     if not isinstance(given, str | os.PathLike):
         return [ChatFile(name=str(getattr(given, "name", "<input>")), file=given)]
@@ -79,6 +80,8 @@ def files_of(given: str | os.PathLike[str] | BinaryIO) -> list[ChatFile]:
         found += [Path(folder, each) for each in names if not each.startswith(".")]
     # A pipe or a device would not end.
     files = [each for each in found if each.is_file()]
+    if not files:
+        raise InvalidArgument(f"the folder {path} holds no file to import")
     parts = sorted(each.relative_to(path).as_posix() for each in files)
     return [_at(path / each, each) for each in parts]
 
