@@ -167,8 +167,9 @@ async def test_where_it_cannot_be_opened_read_only_a_copy_is_read(
 async def test_a_folder_is_no_file(store: SessionStore, tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="no SQLite database"):
         await import_file(store, tmp_path, "nocodo")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(InvalidArgument, match="holds no file"):
-        await import_file(store, tmp_path)
+        await import_file(store, tmp_path / "empty")
 
 
 @pytest.mark.parametrize("batches", [1, 2, 3])

@@ -52,10 +52,11 @@ def test_import_prints_bad_lines_and_takes_the_rest(tmp_path: Path) -> None:
 
     assert result.exit_code == 1
     assert result.stdout == (
+        "Recognised: OpenAI chat format.\n"
         "1 session, 1 message, 0 tool calls, 1 event, 2 lines left out\n"
     )
     first, third = result.stderr.splitlines()
-    assert first.startswith(f"{path}:1: messages[0]: role must be one of")
+    assert first.startswith(f"{path}:1: messages[1]: not an object")
     assert third.startswith(f"{path}:3: not JSON")
     assert "\x1b" not in result.stderr
     kept = runner.invoke(app, ["sessions", "--from", url, "--json"]).stdout

@@ -52,6 +52,9 @@ class Backend(ABC):
             itself the wait for the others.
         """
 
+    def check_process(self) -> None:  # noqa: B027 - most engines open in any process
+        """:raises StoreError: no store can be opened in this process."""
+
     @abstractmethod
     async def close(self) -> None:
         """Finish queued writes within ``close_timeout_s``, then disconnect."""

@@ -120,6 +120,11 @@ def without_surrogates(text: str) -> str:
     return _SURROGATE.sub("\ufffd", paired(text))
 
 
+def is_key(text: str) -> bool:
+    """Tell whether a text may be stored as an id or a key."""
+    return "\x00" not in text and (text.isascii() or not _SURROGATE.search(text))
+
+
 def _escaped(surrogate: re.Match[str]) -> str:
     return f"\\u{ord(surrogate[0]):04x}"
 

@@ -133,6 +133,8 @@ class SessionStore:
             SQLite, this process was forked while a store was open.
         :raises StoreClosed: it was closed, perhaps meanwhile.
         """
+        self._backend.check_process()
+        running_loop()
         if self._state == "closed":
             raise StoreClosed("a closed store can't be opened again: make another one")
         if self._state != "new":

@@ -24,7 +24,7 @@ from weakref import ref
 
 from sqlalchemy import Connection
 
-from turnstore.engine.backend import IsReady, Prepare, is_not_ready
+from turnstore.engine.backend import IsReady, Prepare
 from turnstore.engine.base import INHERITED
 from turnstore.engine.cancellation import run_to_completion
 from turnstore.engine.commands import (
@@ -80,7 +80,7 @@ class SqliteBackend(SqliteMaintenance):
 
     # Opening and closing
 
-    async def open(self, prepare: Prepare, is_ready: IsReady = is_not_ready) -> None:
+    def check_process(self) -> None:
         # SQLite counts locks for each file and process. By the parent's counts a new
         # connection would take itself for a holder of locks that the child has not,
         # and another thread of the parent may have held its mutexes.
@@ -89,7 +89,6 @@ class SqliteBackend(SqliteMaintenance):
                 "this process was forked while a store was open: SQLite can't be used "
                 "in it; start it by spawn, or fork before a store is opened"
             )
-        await super().open(prepare, is_ready)
 
     async def _open(
         self, prepare: Prepare, is_ready: IsReady, loop: asyncio.AbstractEventLoop

@@ -74,6 +74,8 @@ def _ended_calls(
 ) -> list[ToolCall]:
     """Return the tool calls that have ended, of messages with calls of these ids,
     oldest first."""
+    # Ids in a payload may hold what those of rows can't.
+    calls = [each for each in calls if codec.is_key(each[1])]
     return _ENDED_CALLS(
         connection,
         session=session_id,
