@@ -102,6 +102,7 @@ def proofs(session: nox.Session) -> None:
         "tests/load/test_every_cancellation.py",
     ):
         session.run("pytest", each, *long, *session.posargs)
+    session.run("pytest", "-m", "long", *session.posargs)
 
 
 @nox.session

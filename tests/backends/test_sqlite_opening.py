@@ -372,3 +372,21 @@ async def test_statistics(store: SessionStore) -> None:
     assert after.queue_depth == 0
     assert after.wal_bytes > 0
     assert "SQLite 3." in after.library
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+async def test_a_name_of_the_schema_that_is_not_utf8(
+    store_path: Path, connect: Callable[[Path], Any], read_only: bool
+) -> None:
+    """SQLite's message, which names it, is not read by the driver."""
+    async with SessionStore(store_path):
+        pass
+    other = connect(store_path)
+    other.execute("PRAGMA writable_schema = 1")
+    other.execute(
+        "UPDATE sqlite_master SET name = CAST(x'f9' AS TEXT) "
+        "WHERE type = 'index' AND sql IS NOT NULL"
+    )
+    other.close()
+    with pytest.raises(DatabaseCorrupt, match="restore a backup"):
+        await SessionStore(store_path, StoreOptions(read_only=read_only)).open()

@@ -15,7 +15,10 @@ from tests.support.programs.large_reader import (
     missing,
 )
 
-pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(missing() is not None, reason=str(missing())),
+]
 
 
 @pytest.mark.parametrize("way", ["stream", "follow"])

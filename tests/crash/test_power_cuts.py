@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -28,6 +29,15 @@ pytestmark = [
 CUTS_OF_A_FILE = 10
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether every thread of a process is stopped, or has ended with it."""
+    states = []
+    for thread in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):  # it has ended since
+            states.append(thread.read_text().rpartition(")")[2].split()[0])
+    return all(state in "TtZX" for state in states)
+
+
 def cut(
     disk: ShutdownDisk,
     running: Scenarios,
@@ -37,7 +47,13 @@ def cut(
     rng: random.Random,
 ) -> None:
     def strike(pid: int) -> None:
-        ledger.is_cut = True
+        if rng.random() < 0.5:
+            # No synchronization races with the cut: whatever the child has said counts.
+            os.kill(pid, signal.SIGSTOP)
+            while not is_stopped(pid):
+                time.sleep(0.001)
+        else:
+            ledger.is_cut = True
         disk.cut_power()
         with suppress(ProcessLookupError):  # it may have failed and ended by itself
             os.kill(pid, signal.SIGKILL)

@@ -16,7 +16,7 @@ from tests.support.programs.large_reader import (
 )
 from turnstore import SessionStore
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
 
 @pytest.mark.skipif(missing() is not None, reason=str(missing()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import asyncpg
@@ -52,3 +53,25 @@ async def test_a_missing_tls_file_is_said_and_not_tried_again(
     url = f"{postgres.url()}?sslmode=verify-full&sslrootcert={tmp_path / 'no.pem'}"
     with pytest.raises(InvalidArgument, match=r"no\.pem"):
         await SessionStore(url).open()
+
+
+@pytest.mark.parametrize("path", ["elsewhere", "mine"])
+async def test_a_schema_that_is_not_seen_is_named(database: str, path: str) -> None:
+    """It is not in the search_path, or the user has no USAGE on it."""
+    async with SessionStore(database, MAKING):
+        pass
+    admin = await asyncpg.connect(database)
+    name = await admin.fetchval("SELECT current_database()")
+    user = f"user_{name}"
+    try:
+        await admin.execute("ALTER SCHEMA public RENAME TO mine")
+        await admin.execute("REVOKE ALL ON SCHEMA mine FROM PUBLIC")
+        await admin.execute(f'ALTER DATABASE "{name}" SET search_path = {path}')
+        await admin.execute(f'CREATE ROLE "{user}" LOGIN')
+        url = re.sub("//[^@/]*@", f"//{user}@", database)
+        for options in (StoreOptions(read_only=True), StoreOptions()):
+            with pytest.raises(InvalidArgument, match="of the store in schema mine"):
+                await SessionStore(url, options).open()
+    finally:
+        await admin.execute(f'DROP ROLE IF EXISTS "{user}"')
+        await admin.close()

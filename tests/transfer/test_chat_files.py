@@ -280,7 +280,8 @@ async def test_an_empty_folder_and_one_that_is_not_there(
     store: SessionStore, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    assert (await import_file(store, tmp_path / "empty", "chat")).sessions == 0
+    with pytest.raises(InvalidArgument, match="holds no file"):
+        await import_file(store, tmp_path / "empty", "chat")
     with pytest.raises(FileNotFoundError):
         await import_file(store, tmp_path / "missing", "chat")
 

@@ -13,7 +13,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, column, inspect, select, table
+from sqlalchemy import Connection, column, func, inspect, select, table
 
 from turnstore.errors import InvalidArgument, SchemaTooNew, SchemaTooOld, StoreError
 
@@ -22,6 +22,17 @@ TITLE_INDEX: Final = "session_titles"
 an index that needs an extension; it is not in ``schema.metadata``."""
 
 _VERSIONS: Final = table("alembic_version", column("version_num"))
+_RELATIONS: Final = table("pg_class", column("relname"), column("relnamespace"))
+_NAMESPACES: Final = table("pg_namespace", column("oid"), column("nspname"))
+_SCHEMAS: Final = (
+    select(_NAMESPACES.c.nspname)
+    .join(_RELATIONS, _RELATIONS.c.relnamespace == _NAMESPACES.c.oid)
+    .where(_RELATIONS.c.relname.in_([_VERSIONS.name, "session_heads"]))
+    .group_by(_NAMESPACES.c.nspname)
+    .having(func.count() == 2)
+    .order_by(_NAMESPACES.c.nspname)
+)
+"""The schemas that hold a store, whether the connection sees them or not."""
 # Alembic keeps its context in module globals: one upgrade at a time in a process.
 _ALEMBIC: Final = threading.Lock()
 
@@ -33,6 +44,7 @@ def prepare(connection: Connection, mode: Literal["auto", "check"]) -> None:
     processes that open at once one upgrades, and a failed upgrade leaves no trace.
 
     :raises SchemaTooOld: it needs an upgrade and the mode is ``"check"``.
+    :raises InvalidArgument: so does it, as the schema is not seen where it lies.
     :raises SchemaTooNew: a later release wrote it.
     """
     revision = current(connection)
@@ -44,12 +56,26 @@ def prepare(connection: Connection, mode: Literal["auto", "check"]) -> None:
             f"{newest()}: upgrade turnstore"
         )
     if mode == "check":
+        if revision is None and connection.dialect.name == "postgresql":
+            _check_hidden(connection)
         raise SchemaTooOld(
             f"the database has {f'schema {revision}' if revision else 'no schema'}, "
             f"this release needs {newest()}: run `turnstore migrate --into URL`, "
             f"or open it once with migrate='auto'"
         )
     _run_alembic("head", connection=connection)
+
+
+def _check_hidden(connection: Connection) -> None:
+    """:raises InvalidArgument: a store's tables lie in a schema that is not seen."""
+    found = connection.execute(_SCHEMAS).scalars().all()
+    if found:
+        raise InvalidArgument(
+            f"the connection does not see the tables of the store in schema "
+            f"{', '.join(found)}: put that schema first in the search_path of the role "
+            f"or database, and GRANT USAGE on it; or run `turnstore migrate --into "
+            f"URL` to make another store here"
+        )
 
 
 def is_current(connection: Connection) -> bool:

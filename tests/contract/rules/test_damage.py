@@ -4,8 +4,10 @@ every one and repairs set it aside."""
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from random import Random
 from typing import Any, Final
 
 import pytest
@@ -19,6 +21,8 @@ from turnstore.sql.schema import metadata
 
 pytestmark = pytest.mark.anyio
 
+ROUNDS_OF_ALL: Final = 20
+"""From so many ``--crash-rounds`` on every damage is tried, else a quarter of them."""
 TABLES: Final = [str(each.name) for each in metadata.sorted_tables]
 CALLS: Final = {
     name: call
@@ -78,6 +82,8 @@ async def test_damage_is_typed_told_and_set_aside(
     way: Way,
     open_shared: OpenStore,
     table: str,
+    rng: Random,
+    rounds: int,
     tmp_path: Path,
     file_bytes: Callable[[Path], bytes],
 ) -> None:
@@ -86,6 +92,8 @@ async def test_damage_is_typed_told_and_set_aside(
     content = file_bytes(way.url) if isinstance(way.url, Path) else b""
     faults: list[str] = []
     damages = [each for each in damaging.every(dialect) if each.table == table]
+    if rounds < ROUNDS_OF_ALL:
+        damages = rng.sample(damages, math.ceil(len(damages) / 4))
     for at, damage in enumerate(damages):
         if isinstance(way.url, Path):
             # A new file for each, as reading one that is open drops locks.

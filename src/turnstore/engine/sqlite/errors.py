@@ -20,6 +20,12 @@ _INTERNAL, _PERM, _ABORT, _BUSY, _LOCKED, _NOMEM = 2, 3, 4, 5, 6, 7
 _READONLY, _INTERRUPT, _IOERR, _CORRUPT, _FULL = 8, 9, 10, 11, 13
 _CANTOPEN, _PROTOCOL, _TOOBIG, _CONSTRAINT, _AUTH, _NOTADB = 14, 15, 18, 19, 23, 26
 
+_CANT_OPEN: Final = (
+    "the file can't be opened. Who can't write to its folder can't read it there: read "
+    "a copy that `turnstore backup` makes elsewhere"
+)
+NOT_UTF8_SCHEMA: Final = "a name of the schema is not UTF-8: restore a backup"
+
 _BY_CODE: dict[int, tuple[type[BackendError], str]] = {
     _PERM: (BackendUnavailable, "the file's permissions forbid it"),
     _BUSY: (DatabaseBusy, "another connection holds the lock"),
@@ -32,7 +38,7 @@ _BY_CODE: dict[int, tuple[type[BackendError], str]] = {
     _FULL: (DiskFull, "no space left: free some and call again"),
     _CANTOPEN: (
         BackendUnavailable,
-        "the file can't be opened (on a read-only file system it can't be read either)",
+        _CANT_OPEN,
     ),
     _PROTOCOL: (DatabaseBusy, "the locking protocol was contended"),
     _AUTH: (BackendUnavailable, "not authorized"),
@@ -59,6 +65,11 @@ def translate(error: Exception) -> Exception:
     driver = getattr(error, "orig", None) or error
     code = result_code(driver)
     if code is None:
+        if isinstance(driver, UnicodeDecodeError):
+            # The driver reads SQLite's message, which has a name of the schema in it.
+            damaged = DatabaseCorrupt(NOT_UTF8_SCHEMA)
+            damaged.__cause__ = driver
+            return damaged
         if type(driver) is library().module.OperationalError:
             return _caused(NOT_UTF8, driver)
         return error
