@@ -1,8 +1,8 @@
 """Whether the database objects are those of the schema, looked at when a store opens.
 
-A trigger of another program can drop or change rows that the store has acknowledged, a
-table under one of our names may be another one, and without its unique index a table
-takes an id twice. Other tables, and more indexes on ours, change nothing for the store.
+A trigger of another program can drop or change rows that the store has acknowledged,
+and a table under one of our names may be another one. Other tables, and more indexes on
+ours, change nothing for the store; without one of its indexes it is slower.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from turnstore.errors import DatabaseCorrupt
-from turnstore.sql.migrations import TITLE_INDEX, is_of
+from turnstore.sql.migrations import TITLE_INDEX
 from turnstore.sql.schema import metadata
 
 OUR_TRIGGERS: Final = frozenset(
@@ -35,7 +35,7 @@ _BEFORE_A_ROW: Final = 3
 
 
 def check_objects(connection: Connection) -> None:
-    """Check tables, columns, indexes and triggers of a database with the schema.
+    """Check tables, columns and triggers of a database with the schema.
 
     On PostgreSQL, whose users may have triggers that follow what is written, only those
     are refused that come before a row is written, and rules in place of a write.
@@ -57,7 +57,6 @@ def _check_sqlite(connection: Connection) -> None:
     columns: dict[str, set[str]] = {}
     for of, name in connection.execute(_COLUMNS):
         columns.setdefault(of, set()).add(name)
-    is_ours = is_of("sqlite")
     for each in metadata.sorted_tables:
         if each.name not in kinds.get("table", ()):
             raise _refused(each.name, f"table {each.name!r} is missing")
@@ -70,9 +69,6 @@ def _check_sqlite(connection: Connection) -> None:
                 f"table {each.name!r} has other columns: "
                 f"{', '.join([*missing, *sorted(more)])}",
             )
-        for index in each.indexes:
-            if is_ours(index, index.name, "index") and index.name not in kinds["index"]:
-                raise _refused(each.name, f"index {index.name!r} is missing")
     missing = sorted(OUR_TRIGGERS - kinds.get("trigger", set()))
     if missing:
         raise _refused("sessions", f"trigger {missing[0]!r} is missing")
