@@ -67,7 +67,9 @@ QUICK = (
     "test_public_api.py",
 )
 """What is marked ``quick``: what says most for its time."""
-NOT_QUICK = ("sqlite_memory", "postgres", "again")
+NOT_QUICK = ("sqlite_memory", "postgres", "again", "long")
+JUNK = os.path.join("contract", "rules", "test_junk.py")
+"""Arguments are checked before a database sees them: one way is enough by default."""
 """Marks of the contract on other ways than to a file."""
 
 ROUNDS = 5
@@ -107,7 +109,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="seconds of tests/load/test_soak.py",
     )
     parser.addoption(
-        "--mutations", type=int, default=150, help="changed files of all systems"
+        "--mutations", type=int, default=50, help="changed files of all systems"
     )
     parser.addoption("--mutation-round", type=int, help="the only one to repeat")
     parser.addoption("--lease-kills", type=int, help="killed holders of leases")
@@ -129,6 +131,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         is_elsewhere = any(map(item.get_closest_marker, NOT_QUICK))
         if path.startswith(QUICK) and not is_elsewhere:
             item.add_marker(pytest.mark.quick)
+        if path == JUNK and item.get_closest_marker("sqlite_memory") is None:
+            item.add_marker(pytest.mark.long)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
