@@ -57,9 +57,10 @@ QUICK = (
     "concurrency/test_write_cancellation.py",
     "backends/test_sqlite_faults.py",
     "backends/test_sqlite_opening.py",
-    "crash/",
+    "crash/test_kill.py",
     "migrations/test_upgrades.py",
-    "properties/",
+    "properties/test_event_log.py",
+    "properties/test_json.py",
     "transfer/test_koda.py",
     "transfer/test_nocodo.py",
     "postgres/test_postgres_lanes.py",
@@ -68,9 +69,12 @@ QUICK = (
 )
 """What is marked ``quick``: what says most for its time."""
 NOT_QUICK = ("sqlite_memory", "postgres", "again", "long")
-JUNK = os.path.join("contract", "rules", "test_junk.py")
+"""Marks of the contract on other ways than to a file, and of what takes long."""
+RULES = os.path.join("contract", "rules", "")
+DEAR = (f"{RULES}test_damage.py", f"{RULES}test_junk.py", f"{RULES}test_large_rows.py")
+"""What is not quick all the same."""
+JUNK = f"{RULES}test_junk.py"
 """Arguments are checked before a database sees them: one way is enough by default."""
-"""Marks of the contract on other ways than to a file."""
 
 ROUNDS = 5
 
@@ -129,7 +133,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         path = os.path.relpath(item.path, TESTS)
         is_elsewhere = any(map(item.get_closest_marker, NOT_QUICK))
-        if path.startswith(QUICK) and not is_elsewhere:
+        if path.startswith(QUICK) and path not in DEAR and not is_elsewhere:
             item.add_marker(pytest.mark.quick)
         if path == JUNK and item.get_closest_marker("sqlite_memory") is None:
             item.add_marker(pytest.mark.long)
