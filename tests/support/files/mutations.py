@@ -97,7 +97,7 @@ def chat_file(rng: random.Random, path: Path, sources: list[list[Any]]) -> None:
     if rng.random() < 0.6:
         data = of_bytes(rng, data)
     if rng.random() < 0.15:
-        data = gzip.compress(data, 1)
+        data = gzip.compress(data, 1, mtime=0)
         if rng.random() < 0.5:
             data = of_bytes(rng, data)
     path.write_bytes(data)
