@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.children import Child
+from tests.support.children import Child, starting
 from tests.support.clock import Clock
 from tests.support.patience import LIMIT_S, SLOWNESS, patient
 from turnstore import SessionStore
@@ -287,23 +287,10 @@ def file_bytes() -> Callable[[Path], bytes]:
 @pytest.fixture
 def start_python() -> Iterator[Callable[..., Child]]:
     """Start code in a child process, to talk to by its lines."""
-    children: list[Child] = []
-
-    def start(code: str, *arguments: object) -> Child:
-        child = subprocess.Popen(
-            [sys.executable, "-c", code, *map(str, arguments)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+    with starting() as start:
+        yield lambda code, *arguments: start(
+            [sys.executable, "-c", code, *map(str, arguments)]
         )
-        children.append(child)
-        return child
-
-    yield start
-    for child in children:
-        if child.poll() is None:
-            child.kill()
-        child.communicate()
 
 
 @pytest.fixture

@@ -314,6 +314,7 @@ class OutcomeUnknown(BackendError):
     one statement that writes and commits several appends of events: it may have been
     written or not.
 
+    On SQLite reads are refused until the disk works again and the outcome is settled.
     Read the session's head to learn which, or repeat the call with the same
     idempotency key. A server of PostgreSQL that goes on committing for longer than
     ``busy_timeout_s``, as its standby is away, does not show it in the head so far:

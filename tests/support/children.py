@@ -3,8 +3,34 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 Child = subprocess.Popen[str]
+
+
+@contextmanager
+def starting() -> Iterator[Callable[..., Child]]:
+    """Give what starts a child process; those that still run are killed at the end."""
+    children: list[Child] = []
+
+    def start(command: Sequence[str], folder: Path | None = None) -> Child:
+        child = subprocess.Popen(
+            command,
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        children.append(child)
+        return child
+
+    yield start
+    for child in children:
+        if child.poll() is None:
+            child.kill()
+        child.communicate()
 
 
 def line(child: Child) -> str:

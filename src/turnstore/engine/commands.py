@@ -16,7 +16,7 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
 from sqlalchemy import Connection
@@ -27,6 +27,13 @@ from turnstore.records import Event
 R = TypeVar("R")
 
 C = TypeVar("C", bound="Command[Any]")
+
+DISAGREES: Final = (
+    "rows do not agree with each other: `turnstore check` lists them, and mends them "
+    "with --repair"
+)
+"""What to say of a failed constraint: the heads that commands count on do not fit the
+rows."""
 
 Outcome: TypeAlias = Any
 """A command's result, ``Published`` with it, or the exception that its caller gets."""

@@ -160,8 +160,8 @@ class Pages(Generic[R]):
 def _page(
     stored: StoredTable[Any], order: Sequence[Column[Any]], *where: ColumnElement[bool]
 ) -> BoundedQuery[Any]:
-    """Return the query of pages, each of whose records has the marks that the page is
-    ordered by, and the row."""
+    """Return the query of pages. A record is a row, and the values that pages are
+    ordered by (``mark0``, ``mark1``, …)."""
     marks = [f"mark{at}" for at in range(len(order))]
 
     def build(guard: Guard) -> Select[Any]:

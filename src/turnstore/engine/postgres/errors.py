@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from turnstore.engine.commands import DISAGREES
 from turnstore.errors import (
     BackendError,
     BackendUnavailable,
@@ -42,11 +43,6 @@ _BY_CLASS: Final[dict[str, tuple[type[StoreError], str]]] = {
 }
 _BROKEN: Final = ("23502", "23503", "23505")
 """Constraints of the schema: not null, a foreign key, unique."""
-_DISAGREES: Final = (
-    "rows do not agree with each other: `turnstore check` lists them, and mends them "
-    "with --repair"
-)
-"""Of a constraint: the heads that commands count on from do not fit the rows."""
 _TOO_LONG: Final = "54000"
 _MAKES_TEXT: Final = "stringinfo.c"
 """The server's source that says, by the code of a text that is too long for an index,
@@ -102,7 +98,7 @@ def translate(error: Exception) -> Exception:
             )
         return error
     if state in _BROKEN:
-        return _caused(DatabaseCorrupt(f"{_DISAGREES} ({state})", table=""), error)
+        return _caused(DatabaseCorrupt(f"{DISAGREES} ({state})", table=""), error)
     found = _BY_STATE.get(state) or _BY_CLASS.get(state[:2])
     kind, reason = found or (BackendError, "the server refused a statement")
     if state == _TOO_LONG and _source_of(error) == _MAKES_TEXT:

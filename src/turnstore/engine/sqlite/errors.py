@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from turnstore.engine.commands import DISAGREES
 from turnstore.engine.sqlite.library import library
 from turnstore.errors import (
     BackendError,
@@ -46,11 +47,6 @@ _BY_CODE: dict[int, tuple[type[BackendError], str]] = {
 }
 
 
-DISAGREES: Final = (
-    "rows do not agree with each other: `turnstore check` lists them, and mends them "
-    "with --repair"
-)
-"""Of a constraint: the heads that commands count on from do not fit the rows."""
 NOT_UTF8: Final = "a text is not UTF-8: `turnstore check` names the row"
 """Of the one error of a read that the driver gives no code."""
 

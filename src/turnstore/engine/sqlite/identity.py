@@ -250,9 +250,9 @@ class Identity:
 
     def _raise_unknown(self) -> None:
         raise OutcomeUnknown(
-            f"{self._paths[0]}, or the log beside it, was removed or replaced during "
-            f"the commit: close the store, put the files back, open it again and read "
-            f"the head to learn whether it was written"
+            f"{self._paths[0]} or its -wal was removed or replaced during the commit: "
+            f"close the store, put the files back, open it again and read the head to "
+            f"learn whether it was written"
         )
 
 
