@@ -71,7 +71,12 @@ QUICK = (
 NOT_QUICK = ("sqlite_memory", "postgres", "again", "long")
 """Marks of the contract on other ways than to a file, and of what takes long."""
 RULES = os.path.join("contract", "rules", "")
-DEAR = (f"{RULES}test_damage.py", f"{RULES}test_junk.py", f"{RULES}test_large_rows.py")
+DEAR = (
+    f"{RULES}test_damage.py",
+    f"{RULES}test_junk.py",
+    f"{RULES}test_large_rows.py",
+    os.path.join("contract", "sessions", "test_listing_model.py"),
+)
 """What is not quick all the same."""
 JUNK = f"{RULES}test_junk.py"
 """Arguments are checked before a database sees them: one way is enough by default."""

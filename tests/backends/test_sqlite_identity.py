@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.support.children import Child, go, line
-from turnstore import DatabaseCorrupt, SessionStore, StoreOptions
+from turnstore import BackendUnavailable, DatabaseCorrupt, SessionStore, StoreOptions
 from turnstore.engine.sqlite.library import library
 
 pytestmark = pytest.mark.anyio
@@ -49,8 +49,12 @@ HARMS = {
 
 
 def harm(kind: str, folder: Path) -> None:
+    subprocess_in(folder, HARMS[kind][0])
+
+
+def subprocess_in(folder: Path, command: str) -> None:
     # In another process: closing a handle of the file here would drop SQLite's locks.
-    subprocess.run(["sh", "-c", HARMS[kind][0]], cwd=folder, check=True)
+    subprocess.run(["sh", "-c", command], cwd=folder, check=True)
 
 
 def files_with(text: str, folder: Path) -> bytes:
@@ -94,6 +98,19 @@ async def test_what_is_refused_is_written_nowhere(
             await store.admin.backup(tmp_path / "backup.db")
     assert files_with(REFUSED, tmp_path) == b""
     assert not (tmp_path / "backup.db").exists()
+
+
+async def test_a_name_that_can_not_be_looked_at_is_no_file_that_is_gone(
+    tmp_path: Path,
+) -> None:
+    async with SessionStore(tmp_path / "a.db") as store:
+        await fill(store, "s")
+        subprocess_in(tmp_path, "mv a.db kept && ln -s a.db a.db")
+        with pytest.raises(BackendUnavailable, match="can't be looked at"):
+            await store.events.append("s", "t", REFUSED)
+        subprocess_in(tmp_path, "mv kept a.db")
+        assert await store.events.append("s", "t") == BEFORE + 1
+    assert files_with(REFUSED, tmp_path) == b""
 
 
 @needs_counters

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 
 from turnstore.engine.sqlite.library import library
 from turnstore.engine.sqlite.thread import SqliteThread
-from turnstore.errors import DatabaseCorrupt, OutcomeUnknown
+from turnstore.errors import BackendUnavailable, DatabaseCorrupt, OutcomeUnknown
 
 FRAME_BYTES: Final = 24
 """What the log keeps beside each page."""
@@ -155,16 +155,24 @@ class Identity:
         return True
 
     def check_names(self) -> None:
-        """:raises DatabaseCorrupt: a name leads to no file, or to another one, or to a
-        database that is empty."""
+        """
+        :raises DatabaseCorrupt: a name leads to no file, or to another one, or to a
+            database that is empty.
+        :raises BackendUnavailable: the disk fails.
+        """
         for path, seen in zip(self._paths, self._seen, strict=True):
             try:
                 found = os.stat(path)
-            except OSError:
+            except (FileNotFoundError, NotADirectoryError):
                 raise DatabaseCorrupt(
                     f"{path} was removed or moved while the store had it open: "
                     f"{WAY_OUT}{self._of_another_library(path)}"
                 ) from None
+            except OSError as error:  # a disk that fails says nothing of the file
+                raise BackendUnavailable(
+                    f"{path} can't be looked at ({error.strerror}): nothing was "
+                    f"written; call again"
+                ) from error
             if (found.st_dev, found.st_ino) != (seen.st_dev, seen.st_ino):
                 raise DatabaseCorrupt(
                     f"{path} was replaced by another file while the store had it open: "
