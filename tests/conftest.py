@@ -59,12 +59,10 @@ QUICK = (
     "backends/test_sqlite_opening.py",
     "crash/test_kill.py",
     "migrations/test_upgrades.py",
-    "properties/test_event_log.py",
     "properties/test_json.py",
     "transfer/test_koda.py",
     "transfer/test_nocodo.py",
     "postgres/test_postgres_lanes.py",
-    "postgres/test_postgres_lost_commits.py",
     "test_public_api.py",
 )
 """What is marked ``quick``: what says most for its time."""
